@@ -1,0 +1,49 @@
+"""Better reward models from few preference pairs.
+
+Rows of text go through estimators that chain in a scikit-learn Pipeline::
+
+    rows (prompt, chosen, rejected)          rows (prompt, responses), gold
+        │ LLMEmbedder, EmbeddingScaler           │ the same transforms
+    pairs (n, 2, d), column 0 chosen         candidates (n_prompts, N, d)
+        │ LatentPairAugmenter                    │ (unchanged)
+    AugmentedPairs (factor·n, 2, d)              │
+        │ BTRewardRegressor.fit                  │ .predict, .score: Best-of-N
+        ▼                                        ▼
+    a reward model                           mean gold reward of the pick
+
+``datasets`` has toy and demo data, ``theory`` the paper's theorems.
+"""
+
+from ._augmenters import (
+    DirectNoiseAugmenter,
+    GaussianAugmenter,
+    LatentPairAugmenter,
+    RepeatAugmenter,
+)
+from ._best_of_n import BestOfNDisplay, BestOfNScorer, best_of_n_curve, best_of_n_score
+from ._contrastive_vae import ContrastiveVAE
+from ._embedder import LLMEmbedder
+from ._pairs import AugmentedPairs, load_candidates, load_preferences, prompt_groups
+from ._reward import BTRewardRegressor
+from ._scaler import EmbeddingScaler
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AugmentedPairs",
+    "BTRewardRegressor",
+    "BestOfNDisplay",
+    "BestOfNScorer",
+    "ContrastiveVAE",
+    "DirectNoiseAugmenter",
+    "EmbeddingScaler",
+    "GaussianAugmenter",
+    "LLMEmbedder",
+    "LatentPairAugmenter",
+    "RepeatAugmenter",
+    "best_of_n_curve",
+    "best_of_n_score",
+    "load_candidates",
+    "load_preferences",
+    "prompt_groups",
+]

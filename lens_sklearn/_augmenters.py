@@ -1,0 +1,379 @@
+"""Augmenters: synthesis in latent space and the controls that it has to beat."""
+
+from math import ceil, sqrt
+from numbers import Integral, Real
+
+import numpy as np
+from sklearn.base import BaseEstimator, TransformerMixin, _fit_context, clone
+from sklearn.utils import check_random_state, gen_batches
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted, check_memory
+
+from ._contrastive_vae import ContrastiveVAE
+from ._device import draw_seed
+from ._pairs import AugmentedPairs, check_embeddings, check_pairs
+
+
+class _PairAugmenter(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
+    """What all augmenters share: checks, pairing, and a `transform` that changes nothing."""
+
+    _parameter_constraints = {
+        "factor": [Interval(Integral, 1, None, closed="left")],
+        "pairing": [StrOptions({"compositional", "matched"})],
+        "random_state": ["random_state"],
+    }
+
+    @_fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X, y=None):
+        """Learn what synthesis needs.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, 2, d), or of shape (n, d) with ratings y
+            Pairs, column 0 chosen.
+        y : array-like of shape (n,), optional
+            For pairs the probability that column 0 wins; embeddings of shape (n, d) are
+            paired by its order.
+
+        Returns
+        -------
+        self
+            Fitted.
+        """
+        self._fit(self._checked(X, y).originals, check_random_state(self.random_state))
+        return self
+
+    @_fit_context(prefer_skip_nested_validation=False)
+    def fit_transform(self, X, y=None):
+        """Fit and return the augmented pairs.
+
+        .. note::
+            This is not ``fit(X).transform(X)``: `transform` returns its input as it is, so
+            that a Pipeline augments what it trains on and nothing that it predicts or scores.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, 2, d), or of shape (n, d) with ratings y
+            Pairs, column 0 chosen.
+        y : array-like of shape (n,), optional
+            For pairs the probability that column 0 wins (default 1); it is handed down to the
+            synthetic pairs. Embeddings of shape (n, d) are paired by its order.
+
+        Returns
+        -------
+        AugmentedPairs of shape (factor * n, 2, d)
+            The n originals first, then the synthetic pairs.
+        """
+        pairs = self._checked(X, y)
+        random_state = check_random_state(self.random_state)
+        self._fit(pairs.originals, random_state)
+        if self.factor == 1:
+            return pairs
+        return self._augment(pairs, random_state)
+
+    def transform(self, X):
+        """Return the input as it is.
+
+        Parameters
+        ----------
+        X : array-like of shape (..., d)
+            Pairs or candidates.
+
+        Returns
+        -------
+        ndarray of shape (..., d)
+            `X`.
+        """
+        check_is_fitted(self)
+        return check_embeddings(
+            self, X, reset=False, allow_padding=True, dtype=["float32", "float64"]
+        )
+
+    def _checked(self, X, y):
+        if isinstance(X, AugmentedPairs):
+            raise ValueError(
+                "the pairs are augmented already; augment once, by the product of the factors."
+            )
+        return check_pairs(self, X, y, reset=True)
+
+    def _fit(self, originals, random_state):
+        """Learn from the originals, shape (n, 2, d)."""
+
+    def _synthesise(self, originals, n_samples, random_state):
+        """Return 2·n·n_samples synthetic rows in the order (pair, sample, column)."""
+        raise NotImplementedError
+
+    def _augment(self, pairs, random_state):
+        n, n_new = len(pairs), self.factor - 1
+        if self.pairing == "matched":
+            n_samples = n_new
+            chosen = rejected = np.broadcast_to(np.arange(1, n_new + 1), (n, n_new))
+        else:
+            # Members 0 are the originals: (m + 1)² combinations hold every pair but the real.
+            n_samples = ceil(sqrt(self.factor)) - 1
+            n_combinations = (n_samples + 1) ** 2 - 1
+            drawn = np.argsort(random_state.random_sample((n, n_combinations)), axis=1)
+            chosen, rejected = np.divmod(1 + drawn[:, :n_new], n_samples + 1)
+        pool = self._synthesise(pairs.originals, n_samples, random_state)
+        parent = np.arange(n)[:, None]
+
+        def member(sample, column):  # (n, n_new) -> rows of originals or pool
+            synthetic = 2 * n + 2 * (parent * n_samples + sample - 1) + column
+            return np.where(sample == 0, 2 * parent + column, synthetic)
+
+        members = np.stack([member(chosen, 0), member(rejected, 1)], axis=-1)  # (n, k-1, 2)
+        members = np.concatenate([pairs.members, members.swapaxes(0, 1).reshape(-1, 2)])
+        return AugmentedPairs(
+            pairs.originals,
+            pool,
+            members,
+            np.tile(np.arange(n), self.factor),
+            target=pairs.target,
+            weight=pairs.weight,
+        )
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        tags.target_tags.required = False
+        tags.transformer_tags.preserves_dtype = ["float32"]
+        return tags
+
+
+class LatentPairAugmenter(_PairAugmenter):
+    """Synthesise preference pairs in the latent space of a contrastive autoencoder (LENS).
+
+    Each embedding's latent is perturbed with Gaussian noise and decoded (equation 7); real and
+    synthetic members of the same original pair are combined with each other (equation 8).
+
+    The decoded members are kept as codes of the decoder's last layer, so memory grows with the
+    original pairs and hardly with `factor`.
+
+    Parameters
+    ----------
+    vae : ContrastiveVAE, default=None
+        The autoencoder to fit; None is ``ContrastiveVAE()``. Give one to reach its parameters
+        in a grid search (``augment__vae__gamma``).
+    factor : int, default=4
+        Pairs returned for each original pair, the original included.
+    noise_variance : float, default=0.01
+        Variance of the noise in latent space.
+    n_candidates : int, default=4
+        Noisy latents drawn for each one kept by likelihood.
+    pairing : {"compositional", "matched"}, default="compositional"
+        "compositional" combines real and synthetic members, as few syntheses as give `factor`
+        pairs; "matched" pairs the j-th chosen variant with the j-th rejected one alone.
+    decode : {"reconstruct", "residual"}, default="reconstruct"
+        "reconstruct" is the paper's g(z + η); "residual" is e + g(z + η) − g(z), which keeps
+        what the bottleneck loses.
+    memory : str, joblib.Memory or None, default=None
+        Where fitted autoencoders are cached: a change of `noise_variance` or `factor` alone
+        then fits none anew. With ``random_state=None`` caching freezes the draw.
+    random_state : int, RandomState instance or None, default=None
+        Draws noise and pairing, and seeds an autoencoder that has no seed of its own.
+
+    Attributes
+    ----------
+    vae_ : ContrastiveVAE
+        The fitted autoencoder.
+    n_features_in_ : int
+        d.
+
+    See Also
+    --------
+    RepeatAugmenter : The same number of optimiser steps without new data.
+    DirectNoiseAugmenter : Noise in embedding space.
+    GaussianAugmenter : Samples of a Gaussian fitted to the embeddings.
+
+    References
+    ----------
+    LENS, sections 3.2 and 3.3, equations 7 and 8.
+
+    Examples
+    --------
+    >>> from lens_sklearn import ContrastiveVAE, LatentPairAugmenter
+    >>> from lens_sklearn.datasets import make_preference_pairs
+    >>> pairs = make_preference_pairs(n_pairs=64, n_features=8, random_state=0).pairs
+    >>> vae = ContrastiveVAE(max_epochs=2)
+    >>> LatentPairAugmenter(vae, factor=4, random_state=0).fit_transform(pairs)
+    AugmentedPairs(shape=(256, 2, 8), n_originals=64, n_synthetic=192)
+    """
+
+    _parameter_constraints = _PairAugmenter._parameter_constraints | {
+        "vae": [HasMethods(["fit", "sample_pairs"]), None],
+        "noise_variance": [Interval(Real, 0, None, closed="left")],
+        "n_candidates": [Interval(Integral, 1, None, closed="left")],
+        "decode": [StrOptions({"reconstruct", "residual"})],
+        "memory": [None, str, HasMethods(["cache"])],
+    }
+
+    def __init__(
+        self,
+        vae=None,
+        *,
+        factor=4,
+        noise_variance=0.01,
+        n_candidates=4,
+        pairing="compositional",
+        decode="reconstruct",
+        memory=None,
+        random_state=None,
+    ):
+        self.vae = vae
+        self.factor = factor
+        self.noise_variance = noise_variance
+        self.n_candidates = n_candidates
+        self.pairing = pairing
+        self.decode = decode
+        self.memory = memory
+        self.random_state = random_state
+
+    def _fit(self, originals, random_state):
+        vae = ContrastiveVAE() if self.vae is None else clone(self.vae)
+        # Drawn even where it is not used: the noise is then the same with either kind of seed.
+        seed = draw_seed(random_state)
+        if vae.random_state is None and self.random_state is not None:
+            vae.set_params(random_state=seed)
+        self.vae_ = check_memory(self.memory).cache(_fit_vae)(vae, originals)
+
+    def _synthesise(self, originals, n_samples, random_state):
+        return self.vae_._sample_rows(
+            originals,
+            n_samples,
+            self.noise_variance,
+            self.n_candidates,
+            random_state,
+            residual=self.decode == "residual",
+        )
+
+
+def _fit_vae(vae, originals):
+    return vae.fit(originals)
+
+
+class DirectNoiseAugmenter(_PairAugmenter):
+    """Control: Gaussian noise added to the embeddings themselves.
+
+    Parameters
+    ----------
+    factor : int, default=4
+        Pairs returned for each original pair, the original included.
+    noise_variance : float, default=0.01
+        Variance of the noise in each feature, in units of that feature's variance over the
+        pairs, so that it means the same on raw and on standardised embeddings.
+    pairing : {"compositional", "matched"}, default="compositional"
+        As in :class:`LatentPairAugmenter`.
+    random_state : int, RandomState instance or None, default=None
+        Draws noise and pairing.
+
+    Attributes
+    ----------
+    scale_ : ndarray of shape (d,)
+        Standard deviation of each feature.
+    n_features_in_ : int
+        d.
+    """
+
+    _parameter_constraints = _PairAugmenter._parameter_constraints | {
+        "noise_variance": [Interval(Real, 0, None, closed="left")],
+    }
+
+    def __init__(
+        self, *, factor=4, noise_variance=0.01, pairing="compositional", random_state=None
+    ):
+        self.factor = factor
+        self.noise_variance = noise_variance
+        self.pairing = pairing
+        self.random_state = random_state
+
+    def _fit(self, originals, random_state):
+        self.scale_ = originals.reshape(-1, originals.shape[-1]).std(axis=0, dtype=np.float64)
+
+    def _synthesise(self, originals, n_samples, random_state):
+        rows = np.repeat(originals[:, None], n_samples, axis=1)  # (n, n_samples, 2, d)
+        generator = np.random.default_rng(draw_seed(random_state))
+        scale = (sqrt(self.noise_variance) * self.scale_).astype(np.float32)
+        rows += scale * generator.standard_normal(rows.shape, dtype=np.float32)
+        return rows.reshape(-1, rows.shape[-1])
+
+
+class GaussianAugmenter(_PairAugmenter):
+    """Control: samples of two Gaussians, fitted to the chosen and the rejected embeddings.
+
+    The sample ``mean + Xᵀw / sqrt(n)`` with centred embeddings X and standard normal w has
+    exactly the empirical mean and covariance; no d × d matrix is formed, so d may exceed n.
+
+    Parameters
+    ----------
+    factor : int, default=4
+        Pairs returned for each original pair, the original included.
+    spread : float, default=1.0
+        Factor on the standard deviation.
+    pairing : {"compositional", "matched"}, default="compositional"
+        As in :class:`LatentPairAugmenter`.
+    random_state : int, RandomState instance or None, default=None
+        Draws samples and pairing.
+
+    Attributes
+    ----------
+    mean_ : ndarray of shape (2, d)
+        Mean of the chosen and of the rejected embeddings.
+    n_features_in_ : int
+        d.
+    """
+
+    _parameter_constraints = _PairAugmenter._parameter_constraints | {
+        "spread": [Interval(Real, 0, None, closed="left")],
+    }
+
+    def __init__(self, *, factor=4, spread=1.0, pairing="compositional", random_state=None):
+        self.factor = factor
+        self.spread = spread
+        self.pairing = pairing
+        self.random_state = random_state
+
+    def _fit(self, originals, random_state):
+        self.mean_ = originals.mean(axis=0, dtype=np.float64).astype(np.float32)
+
+    def _synthesise(self, originals, n_samples, random_state):
+        n, _, d = originals.shape
+        generator = np.random.default_rng(draw_seed(random_state))
+        rows = np.empty((n * n_samples, 2, d), dtype=np.float32)
+        for chunk in gen_batches(len(rows), 1024):  # the weights are n numbers a row
+            for column in range(2):
+                drawn = rows[chunk, column]
+                weights = generator.standard_normal((len(drawn), n), dtype=np.float32)
+                weights *= self.spread / sqrt(n)
+                drawn[:] = weights @ originals[:, column]
+                drawn += np.outer(1 - weights.sum(axis=1), self.mean_[column])
+        return rows.reshape(-1, d)
+
+
+class RepeatAugmenter(_PairAugmenter):
+    """Control: the original pairs `factor` times, so the same optimiser steps and no new data.
+
+    k-fold augmentation at fixed epochs is also k-fold the steps; a gain that this control has
+    too is a gain of longer training.
+
+    Parameters
+    ----------
+    factor : int, default=4
+        How many times each pair is returned.
+
+    Attributes
+    ----------
+    n_features_in_ : int
+        d.
+    """
+
+    _parameter_constraints = {"factor": _PairAugmenter._parameter_constraints["factor"]}
+    random_state = None
+
+    def __init__(self, *, factor=4):
+        self.factor = factor
+
+    def _augment(self, pairs, random_state):
+        members = np.tile(pairs.members, (self.factor, 1))
+        return AugmentedPairs(
+            pairs.originals, members=members, target=pairs.target, weight=pairs.weight
+        )

@@ -1,0 +1,584 @@
+"""The contrastive variational autoencoder of LENS: its network, its loss and its estimator."""
+
+from contextlib import closing
+from math import sqrt
+from numbers import Integral, Real
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_array, check_is_fitted
+from torch import nn
+
+from ._device import as_tensor, draw_seed, on_device, torch_device, torch_generator
+from ._pairs import LowRankRows, check_embeddings, check_pairs
+
+#: Embeddings handled at once outside training: bounds the memory of encode and decode.
+CHUNK = 4096
+
+
+class _PairLinear(nn.Module):
+    """A linear layer over both columns of a pair, with one weight for both or one each."""
+
+    def __init__(self, n_weights, n_in, n_out, generator):
+        super().__init__()
+        bound = 1 / sqrt(n_in)  # torch.nn.Linear's own initialisation
+        self.weight = nn.Parameter(torch.empty(n_weights, n_in, n_out))
+        self.bias = nn.Parameter(torch.empty(n_weights, 1, n_out))
+        for parameter in self.parameters():
+            nn.init.uniform_(parameter, -bound, bound, generator=generator)
+
+    def forward(self, x):  # (2, b, n_in) -> (2, b, n_out)
+        if len(self.weight) == 1:
+            return x @ self.weight[0] + self.bias[0]
+        return torch.baddbmm(self.bias, x, self.weight)
+
+
+class _PairVAE(nn.Module):
+    """Encoder N(μ, diag σ²) and decoder, both two-layer perceptrons (notes, Objects)."""
+
+    def __init__(self, n_features, latent_dim, hidden_dim, sharing, generator):
+        super().__init__()
+        trunk = 2 if sharing == "none" else 1
+        heads = 1 if sharing == "all" else 2
+        self.trunk = _PairLinear(trunk, n_features, hidden_dim, generator)
+        self.heads = _PairLinear(heads, hidden_dim, 2 * latent_dim, generator)
+        self.expand = _PairLinear(trunk, latent_dim, hidden_dim, generator)
+        self.project = _PairLinear(trunk, hidden_dim, n_features, generator)
+
+    def encode(self, x):  # (2, b, d) -> two of (2, b, latent_dim)
+        mean, log_variance = self.heads(self.trunk(x).relu()).chunk(2, dim=-1)
+        # exp(±15) spans every useful scale; beyond it float32 overflows.
+        return mean, log_variance.clamp(-15, 15)
+
+    def hidden(self, z):  # (2, b, latent_dim) -> (2, b, hidden_dim)
+        return self.expand(z).relu()
+
+    def decode(self, z):  # (2, b, latent_dim) -> (2, b, d)
+        return self.project(self.hidden(z))
+
+
+def lens_losses(x, reconstructed, mean, log_variance, reconstruction="sum"):
+    """Terms of the LENS loss (equations 4 to 6), each a mean over pairs.
+
+    Parameters
+    ----------
+    x, reconstructed : tensor, shape (2, b, d)
+        Embeddings and their reconstructions; index 0 chosen, 1 rejected.
+    mean, log_variance : tensor, shape (2, b, latent_dim)
+        Parameters of the posteriors.
+    reconstruction : {"sum", "mean"}, default="sum"
+        Squared error summed or averaged over the d features.
+
+    Returns
+    -------
+    dict of tensor
+        ``reconstruction`` and ``kl``, summed over the two members, and ``divergence``, the
+        2-Wasserstein distance (not its square) between the two posteriors.
+    """
+    error = (x - reconstructed).square()
+    error = error.sum(-1) if reconstruction == "sum" else error.mean(-1)  # (2, b)
+    kl = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(-1)  # (2, b)
+    std = (0.5 * log_variance).exp()
+    # The norm's gradient at 0 is defined as 0, where that of a bare square root is infinite.
+    gap = torch.cat([mean[0] - mean[1], std[0] - std[1]], dim=-1)  # (b, 2·latent_dim)
+    divergence = torch.linalg.vector_norm(gap, dim=-1)
+    return {
+        "reconstruction": error.sum(0).mean(),
+        "kl": kl.sum(0).mean(),
+        "divergence": divergence.mean(),
+    }
+
+
+class ContrastiveVAE(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
+    r"""Variational autoencoder of preference pairs with a contrastive term.
+
+    Chosen and rejected embeddings are encoded into diagonal Gaussians whose distance the loss
+    rewards (LENS, equations 4 to 6):
+
+    .. math::
+        L = \frac1N \sum_i \sum_{\pm} \Big[ \|e_i^\pm - \hat e_i^\pm\|^2
+            + \beta\, KL\big(q(z|e_i^\pm)\,\|\,N(0, I)\big) \Big]
+            - \frac{\gamma}{N} \sum_i W_2\big(q(z|e_i^+), q(z|e_i^-)\big)
+
+    Parameters
+    ----------
+    latent_dim : int, default=16
+        Dimensions of the latent space.
+    hidden_dim : int, default=64
+        Width of the hidden layer of encoder and decoder.
+    sharing : {"heads", "none", "all"}, default="heads"
+        What chosen and rejected share (the paper's Table 5): "heads" shares all but the
+        posterior's projection, "none" shares nothing, "all" shares everything.
+    beta : float, default=1.0
+        Weight of the KL term.
+    gamma : float, default=0.1
+        Weight of the divergence between chosen and rejected posteriors.
+    reconstruction : {"sum", "mean"}, default="sum"
+        Squared error summed or averaged over the d features. The paper leaves it open; with
+        the mean the KL term dominates at large d and latents collapse.
+    learning_rate : float, default=1e-4
+        Of Adam.
+    batch_size : int, default=128
+        Pairs a step. With fewer pairs than this, all of them make one batch.
+    max_epochs : int, default=100
+        Passes over the pairs.
+    warm_start : bool, default=False
+        Whether `fit` goes on from the weights of the last one.
+    device : str, default="auto"
+        Where to compute; "auto" takes a GPU if there is one.
+    random_state : int, RandomState instance or None, default=None
+        Draws initial weights, order and latents.
+    verbose : int, default=0
+        1 shows a progress bar with the loss.
+
+    Attributes
+    ----------
+    history_ : list of dict
+        For each epoch the mean ``loss``, ``reconstruction``, ``kl`` and ``divergence``.
+    module_ : torch.nn.Module
+        The network.
+    n_parameters_ : int
+        Its number of weights.
+    n_features_in_ : int
+        d.
+
+    See Also
+    --------
+    LatentPairAugmenter : Synthesises preference pairs with this model.
+
+    References
+    ----------
+    LENS, "Limited Preference Data? Learning Better Reward Model with Latent Space Synthesis",
+    sections 3.1 and 3.2.
+
+    Examples
+    --------
+    >>> from lens_sklearn import ContrastiveVAE
+    >>> from lens_sklearn.datasets import make_preference_pairs
+    >>> pairs = make_preference_pairs(n_pairs=64, n_features=8, random_state=0).pairs
+    >>> vae = ContrastiveVAE(latent_dim=4, max_epochs=2, random_state=0).fit(pairs)
+    >>> vae.transform(pairs).shape
+    (64, 2, 4)
+    >>> vae.sample_pairs(pairs, n_samples=3, random_state=0).shape
+    (64, 3, 2, 8)
+    """
+
+    _parameter_constraints = {
+        "latent_dim": [Interval(Integral, 1, None, closed="left")],
+        "hidden_dim": [Interval(Integral, 1, None, closed="left")],
+        "sharing": [StrOptions({"heads", "none", "all"})],
+        "beta": [Interval(Real, 0, None, closed="left")],
+        "gamma": [Interval(Real, 0, None, closed="left")],
+        "reconstruction": [StrOptions({"sum", "mean"})],
+        "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "max_epochs": [Interval(Integral, 1, None, closed="left")],
+        "warm_start": ["boolean"],
+        "device": [str, torch.device],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    def __init__(
+        self,
+        latent_dim=16,
+        hidden_dim=64,
+        *,
+        sharing="heads",
+        beta=1.0,
+        gamma=0.1,
+        reconstruction="sum",
+        learning_rate=1e-4,
+        batch_size=128,
+        max_epochs=100,
+        warm_start=False,
+        device="auto",
+        random_state=None,
+        verbose=0,
+    ):
+        self.latent_dim = latent_dim
+        self.hidden_dim = hidden_dim
+        self.sharing = sharing
+        self.beta = beta
+        self.gamma = gamma
+        self.reconstruction = reconstruction
+        self.learning_rate = learning_rate
+        self.batch_size = batch_size
+        self.max_epochs = max_epochs
+        self.warm_start = warm_start
+        self.device = device
+        self.random_state = random_state
+        self.verbose = verbose
+
+    # ---------------------------------------------------------------------- learning
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None):
+        """Learn the autoencoder.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, 2, d), or of shape (n, d) with ratings y
+            Pairs, column 0 chosen.
+        y : array-like of shape (n,), optional
+            For pairs it is not used; embeddings of shape (n, d) are paired by its order.
+
+        Returns
+        -------
+        ContrastiveVAE
+            Itself, fitted.
+
+        Raises
+        ------
+        ValueError
+            If the pairs have another shape, are not finite, or differ in d from a warm start.
+        """
+        warm = self.warm_start and hasattr(self, "module_")
+        pairs = check_pairs(self, X, y, reset=not warm).originals
+        if not warm:
+            self._initialise(pairs.shape[-1])
+        self._learn(pairs, self.max_epochs)
+        return self
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X, y=None):
+        """Go on learning from pairs as they arrive: one pass over them.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, 2, d), or of shape (n, d) with ratings y
+            New pairs, column 0 chosen.
+        y : array-like of shape (n,), optional
+            As in `fit`.
+
+        Returns
+        -------
+        ContrastiveVAE
+            Itself.
+        """
+        first = not hasattr(self, "module_")
+        pairs = check_pairs(self, X, y, reset=first).originals
+        if first:
+            self._initialise(pairs.shape[-1])
+        self._learn(pairs, n_epochs=1)
+        return self
+
+    def _initialise(self, n_features):
+        random_state = check_random_state(self.random_state)
+        self.module_ = _PairVAE(
+            n_features,
+            self.latent_dim,
+            self.hidden_dim,
+            self.sharing,
+            torch_generator(random_state),
+        )
+        self._random_state = random_state
+        self._optimizer_state = None
+        self.history_ = []
+        self.n_parameters_ = sum(p.numel() for p in self.module_.parameters())
+
+    def _learn(self, pairs, n_epochs):
+        device = torch_device(self.device)
+        module = on_device(self.module_, device)
+        optimizer = torch.optim.Adam(module.parameters(), lr=self.learning_rate, fused=True)
+        if self._optimizer_state is not None:
+            optimizer.load_state_dict(self._optimizer_state)
+            for group in optimizer.param_groups:  # the rate may have been set anew
+                group["lr"] = self.learning_rate
+        noise = torch_generator(self._random_state, device)
+        shuffle = torch_generator(self._random_state)
+        data = as_tensor(pairs).to(device)  # (n, 2, d), no copy on the CPU
+        with closing(_progress(n_epochs, self.verbose, "ContrastiveVAE")) as bar:
+            for _ in range(n_epochs):
+                losses = self._epoch(module, optimizer, data, noise, shuffle)
+                self.history_.append(losses)
+                bar.set_postfix(loss=f"{losses['loss']:.4g}")
+                bar.update()
+        self.module_ = module.cpu()
+        self._optimizer_state = _to_cpu(optimizer.state_dict())
+
+    def _epoch(self, module, optimizer, data, noise, shuffle):
+        total = torch.zeros(4, device=data.device)
+        for index in torch.randperm(len(data), generator=shuffle).split(self.batch_size):
+            x = data[index.to(data.device)].transpose(0, 1)  # (2, b, d)
+            mean, log_variance = module.encode(x)
+            eta = torch.randn(mean.shape, generator=noise, device=data.device)
+            z = mean + (0.5 * log_variance).exp() * eta
+            losses = lens_losses(x, module.decode(z), mean, log_variance, self.reconstruction)
+            loss = self._total(losses)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            total += len(index) * torch.stack([loss, *losses.values()]).detach()
+        names = ("loss", "reconstruction", "kl", "divergence")
+        return dict(zip(names, (total / len(data)).tolist(), strict=True))
+
+    def _total(self, losses):  # equation 6
+        return (
+            losses["reconstruction"]
+            + self.beta * losses["kl"]
+            - self.gamma * losses["divergence"]
+        )
+
+    # ---------------------------------------------------------------------- inference
+    def encode(self, X):
+        """Return the posteriors of pairs.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, 2, d) or (n, d)
+            Pairs; embeddings that are not in a pair are encoded by both heads.
+
+        Returns
+        -------
+        mean, std : ndarray of float32, each of shape (n, 2, latent_dim)
+            Mean and standard deviation of the Gaussians.
+        """
+        pairs = self._checked(X)
+        mean, log_variance = self._map("encode", pairs)
+        return mean, np.exp(0.5 * log_variance)
+
+    def decode(self, z):
+        """Map latents back to embeddings.
+
+        Parameters
+        ----------
+        z : array-like of shape (n, 2, latent_dim)
+            Latents, column 0 chosen.
+
+        Returns
+        -------
+        ndarray of float32, shape (n, 2, d)
+            Embeddings.
+        """
+        return self._map("decode", self._checked_latents(z))[0]
+
+    def transform(self, X):
+        """Return the posteriors' means.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, 2, d) or (n, d)
+            Pairs; embeddings that are not in a pair are encoded by both heads.
+
+        Returns
+        -------
+        ndarray of float32, shape (n, 2, latent_dim)
+            Latent means.
+        """
+        return self.encode(X)[0]
+
+    def inverse_transform(self, z):
+        """Map latents back to embeddings: `decode` under scikit-learn's name.
+
+        Parameters
+        ----------
+        z : array-like of shape (n, 2, latent_dim)
+            Latents.
+
+        Returns
+        -------
+        ndarray of float32, shape (n, 2, d)
+            Embeddings.
+        """
+        return self.decode(z)
+
+    def sample_pairs(
+        self, X, n_samples=1, *, noise_variance=0.01, n_candidates=4, random_state=None
+    ):
+        """Synthesise variants of pairs (equation 7).
+
+        Around the posterior's mean of each embedding ``n_candidates * n_samples`` latents are
+        drawn with Gaussian noise, the `n_samples` likeliest under the embedding's own
+        posterior are kept, and only these are decoded.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, 2, d)
+            Pairs, column 0 chosen.
+        n_samples : int, default=1
+            Variants of each pair.
+        noise_variance : float, default=0.01
+            Variance of the noise in latent space (the paper's A.1).
+        n_candidates : int, default=4
+            Candidates drawn for each variant kept.
+        random_state : int, RandomState instance or None, default=None
+            Draws the noise.
+
+        Returns
+        -------
+        ndarray of float32, shape (n, n_samples, 2, d)
+            Synthetic pairs.
+        """
+        pairs = self._checked(X)
+        rows = self._sample_rows(pairs, n_samples, noise_variance, n_candidates, random_state)
+        return rows[slice(None)].reshape(len(pairs), n_samples, 2, -1)
+
+    def sample_latents(
+        self, X, n_samples=1, *, noise_variance=0.01, n_candidates=4, random_state=None
+    ):
+        """Draw the noisy latents that `sample_pairs` decodes.
+
+        The noise goes to the rows in the order of their bytes, so shuffled pairs get the same
+        noise each.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, 2, d)
+            Pairs, column 0 chosen.
+        n_samples : int, default=1
+            Latents kept for each embedding.
+        noise_variance : float, default=0.01
+            Variance of the noise.
+        n_candidates : int, default=4
+            Candidates drawn for each latent kept.
+        random_state : int, RandomState instance or None, default=None
+            Draws the noise.
+
+        Returns
+        -------
+        ndarray of float32, shape (n, n_samples, 2, latent_dim)
+            Latents, the likeliest first.
+        """
+        pairs = self._checked(X)
+        return self._sample_latents(pairs, n_samples, noise_variance, n_candidates, random_state)
+
+    def _sample_latents(self, pairs, n_samples, noise_variance, n_candidates, random_state):
+        mean, log_variance = self._map("encode", pairs)  # (n, 2, latent_dim)
+        generator = np.random.default_rng(draw_seed(random_state))
+        order = np.argsort(
+            np.ascontiguousarray(pairs).reshape(len(pairs), -1).view(f"V{pairs[0].nbytes}").ravel()
+        )
+        kept = np.empty((len(pairs), n_samples, *mean.shape[1:]), dtype=np.float32)
+        n_drawn = n_samples * n_candidates
+        for start in range(0, len(order), CHUNK):
+            rows = order[start : start + CHUNK]
+            shape = (len(rows), n_drawn, *mean.shape[1:])
+            eta = sqrt(noise_variance) * generator.standard_normal(shape, dtype=np.float32)
+            if n_candidates > 1:
+                # log N(μ + η; μ, σ²) falls with Σ η²/σ²; everything else is the same for all.
+                distance = (eta**2 * np.exp(-log_variance[rows, None])).sum(-1, keepdims=True)
+                best = np.argsort(distance, axis=1)[:, :n_samples]
+                eta = np.take_along_axis(eta, best, axis=1)
+            kept[rows] = mean[rows, None] + eta
+        return kept
+
+    def _sample_rows(
+        self, pairs, n_samples, noise_variance, n_candidates, random_state, residual=False
+    ):
+        """Sample as `sample_pairs`; rows in the order (pair, sample, column), not decoded."""
+        z = self._sample_latents(pairs, n_samples, noise_variance, n_candidates, random_state)
+        codes = self._codes(z)  # (n, n_samples, 2, h)
+        base = base_row = None
+        if residual:  # ê = e + g(z + η) − g(z): the last layer's bias cancels
+            mean = self._map("encode", pairs)[0]
+            codes -= self._codes(mean[:, None])
+            base = pairs.reshape(-1, pairs.shape[-1])
+            base_row = np.arange(len(base)).reshape(-1, 1, 2).repeat(n_samples, axis=1).ravel()
+        return LowRankRows(codes.reshape(-1, codes.shape[-1]), self._basis(), base, base_row)
+
+    def _codes(self, z):
+        """Activations before the last layer, with the bias's 1: a row of `_basis` each."""
+        n, n_samples = z.shape[:2]
+        hidden = self._map("hidden", z.reshape(n * n_samples, 2, -1))[0]
+        hidden = np.concatenate([hidden, np.ones_like(hidden[..., :1])], axis=-1)
+        hidden = hidden.reshape(n, n_samples, 2, -1)
+        if len(self.module_.project.weight) == 1:
+            return hidden
+        codes = np.zeros((*hidden.shape[:3], 2, hidden.shape[-1]), dtype=np.float32)
+        codes[:, :, [0, 1], [0, 1]] = hidden  # each column reads its own decoder's rows
+        return codes.reshape(*hidden.shape[:3], -1)
+
+    def _basis(self):
+        project = self.module_.project
+        rows = torch.cat([project.weight, project.bias], dim=1)  # (1 or 2, h + 1, d)
+        return rows.detach().flatten(0, 1).numpy()
+
+    def score(self, X, y=None):
+        """Return minus the mean loss (equation 6) with latents at the posteriors' means.
+
+        Larger is better, as scikit-learn asks of a score. No noise is drawn, so that the score
+        of a model is one number.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, 2, d), or of shape (n, d) with ratings y
+            Pairs, column 0 chosen.
+        y : array-like of shape (n,), optional
+            As in `fit`.
+
+        Returns
+        -------
+        float
+            Minus the mean loss.
+        """
+        check_is_fitted(self)
+        pairs = check_pairs(self, X, y, reset=False).originals
+        total = 0.0
+        with torch.inference_mode():
+            for x in as_tensor(pairs).split(CHUNK):
+                x = x.transpose(0, 1)
+                mean, log_variance = self.module_.encode(x)
+                losses = lens_losses(
+                    x, self.module_.decode(mean), mean, log_variance, self.reconstruction
+                )
+                total += x.shape[1] * float(self._total(losses))
+        return -total / len(pairs)
+
+    def _checked(self, X):
+        check_is_fitted(self)
+        X = check_embeddings(self, X, reset=False)
+        if X.ndim == 2:
+            return np.broadcast_to(X[:, None], (len(X), 2, X.shape[1]))
+        if X.ndim != 3 or X.shape[1] != 2:
+            raise ValueError(f"expected pairs of shape (n, 2, d), got shape {X.shape}.")
+        return X
+
+    def _checked_latents(self, z):
+        check_is_fitted(self)
+        z = check_array(z, dtype=np.float32, allow_nd=True, input_name="z")
+        if z.ndim != 3 or z.shape[1:] != (2, self.latent_dim):
+            raise ValueError(
+                f"expected latents of shape (n, 2, {self.latent_dim}), got shape {z.shape}."
+            )
+        return z
+
+    def _map(self, function, X):
+        """Apply a method of the network to (n, 2, ·), chunk by chunk."""
+        device = torch_device(self.device)
+        module = on_device(self.module_, device)
+        chunks = []
+        with torch.inference_mode():
+            for start in range(0, len(X), CHUNK):
+                x = as_tensor(X[start : start + CHUNK]).to(device)
+                out = getattr(module, function)(x.transpose(0, 1))
+                chunks.append(out if isinstance(out, tuple) else (out,))
+        return [
+            torch.cat(parts, dim=1).transpose(0, 1).contiguous().cpu().numpy()
+            for parts in zip(*chunks, strict=True)
+        ]
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        tags.target_tags.required = False
+        tags.transformer_tags.preserves_dtype = ["float32"]
+        return tags
+
+
+def _to_cpu(state):
+    if isinstance(state, torch.Tensor):
+        return state.cpu()
+    if isinstance(state, dict):
+        return {key: _to_cpu(value) for key, value in state.items()}
+    if isinstance(state, list):
+        return [_to_cpu(value) for value in state]
+    return state
+
+
+def _progress(total, verbose, description):
+    from tqdm.auto import tqdm
+
+    return tqdm(total=total, desc=description, unit="epoch", disable=not verbose)

@@ -1,0 +1,108 @@
+"""Where torch computes and how it draws: devices and explicit generators."""
+
+from copy import deepcopy
+
+import numpy as np
+import torch
+from sklearn.utils import check_random_state
+
+
+def torch_device(device):
+    """Return the torch device that a ``device`` parameter names.
+
+    Parameters
+    ----------
+    device : str or torch.device
+        "auto" is a GPU if there is one and the CPU otherwise; else as torch spells it.
+
+    Returns
+    -------
+    torch.device
+        The device.
+
+    Raises
+    ------
+    ValueError
+        If torch knows no such device.
+    """
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        return torch.device(device)
+    except RuntimeError:
+        raise ValueError(
+            f"device={device!r} is none that torch knows; use 'auto', 'cpu', 'cuda', 'cuda:1', …"
+        ) from None
+
+
+def torch_generator(random_state, device="cpu"):
+    """Make a torch generator from a scikit-learn ``random_state``.
+
+    Explicit generators, unlike a forked global state, are safe under threads.
+
+    Parameters
+    ----------
+    random_state : int, RandomState or None
+        As everywhere in scikit-learn.
+    device : str or torch.device, default="cpu"
+        Where the numbers are drawn.
+
+    Returns
+    -------
+    torch.Generator
+        Seeded.
+    """
+    return torch.Generator(device=device).manual_seed(draw_seed(random_state))
+
+
+def draw_seed(random_state):
+    """Draw a seed from a scikit-learn ``random_state``.
+
+    Parameters
+    ----------
+    random_state : int, RandomState or None
+        As everywhere in scikit-learn.
+
+    Returns
+    -------
+    int
+        Below 2³¹.
+    """
+    return int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
+
+
+def on_device(module, device):
+    """Return a module on a device; the module itself, kept on the CPU, is never moved.
+
+    A fitted estimator holds its network on the CPU, so what is pickled after training on a GPU
+    loads on a machine without one.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        On the CPU.
+    device : torch.device
+        Where to compute.
+
+    Returns
+    -------
+    torch.nn.Module
+        `module` itself on the CPU, a copy elsewhere.
+    """
+    return module if device.type == "cpu" else deepcopy(module).to(device)
+
+
+def as_tensor(array):
+    """Return an array as a tensor without copying where torch allows it.
+
+    Parameters
+    ----------
+    array : ndarray
+        Read-only arrays (a memory map, a broadcast) are copied: torch has no such tensors.
+
+    Returns
+    -------
+    torch.Tensor
+        On the CPU.
+    """
+    return torch.from_numpy(array if array.flags.writeable else np.array(array))

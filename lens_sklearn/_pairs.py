@@ -1,0 +1,843 @@
+"""The one shape contract: rows of text, arrays of pairs and the container of augmented pairs.
+
+Every other module reads its input through this one. Text comes in as rows and leaves as a
+:class:`TextTable`; embeddings come in as arrays and leave as checked float32 arrays of pairs,
+shape ``(n, 2, d)`` with column 0 chosen, or of candidates, shape ``(n_prompts, N, d)``.
+"""
+
+import gzip
+import json
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from sklearn.utils.validation import (
+    check_array,
+    check_consistent_length,
+    column_or_1d,
+    validate_data,
+)
+
+from ._device import as_tensor
+
+PAIR_COLUMNS = ("chosen", "rejected")
+CANDIDATE_COLUMN = "responses"
+
+
+# --------------------------------------------------------------------------------------
+# Rows of text
+# --------------------------------------------------------------------------------------
+class TextTable(NamedTuple):
+    """Texts in the shape that their embeddings will have.
+
+    Attributes
+    ----------
+    kind : {"pairs", "candidates", "texts"}
+        What the rows were.
+    items : ndarray of object, shape (n, 2), (n, N) or the nested lists' own shape
+        Each entry is a ``str`` (a plain text), a tuple of ``(role, content)`` messages (a
+        conversation) or None (the padding of a ragged candidate list).
+    """
+
+    kind: str
+    items: np.ndarray
+
+
+def read_texts(X):
+    """Read rows of text into a table of plain texts and conversations.
+
+    Parameters
+    ----------
+    X : list of dict, DataFrame, datasets.Dataset, ndarray of object or nested list of str
+        Preference rows have the columns ``chosen`` and ``rejected``, candidate rows have
+        ``responses``; both may have ``prompt``. A text is a str or a list of
+        ``{"role", "content"}`` messages. Without ``prompt`` a text stands for itself (TRL's
+        implicit prompt). Rows that are neither dicts nor frames are nested lists of texts.
+
+    Returns
+    -------
+    TextTable
+        The texts and what kind of rows they were.
+
+    Raises
+    ------
+    ValueError
+        If there are no rows, a column is missing, or a text is empty or of another type; the
+        message names the row and the column.
+
+    Warns
+    -----
+    UserWarning
+        If ``chosen`` equals ``rejected`` in some rows: these ties are kept, they count as
+        target 0.5.
+    """
+    rows = _as_records(X)
+    if not isinstance(rows[0], Mapping):
+        return TextTable("texts", _nested_texts(rows))
+    kind = _kind_of(rows[0])
+    if kind == "pairs":
+        items = np.empty((len(rows), 2), dtype=object)
+        for i, row in enumerate(rows):
+            prompt = _prompt_of(row, i)
+            for c, column in enumerate(PAIR_COLUMNS):
+                items[i, c] = _joined(prompt, _cell(row, i, column))
+        _warn_of_ties(items)
+        return TextTable(kind, items)
+    lists = [_responses_of(row, i) for i, row in enumerate(rows)]
+    items = np.full((len(rows), max(map(len, lists))), None, dtype=object)
+    for i, (row, responses) in enumerate(zip(rows, lists, strict=True)):
+        prompt = _prompt_of(row, i)
+        for j, response in enumerate(responses):
+            items[i, j] = _joined(prompt, _text(response, f"row {i}, responses[{j}]"))
+    return TextTable(kind, items)
+
+
+def prompt_groups(X):
+    """Number the rows by their prompt, for ``GroupKFold`` and its kin.
+
+    Two rows with the same prompt in different folds make a score look better than it is.
+
+    Parameters
+    ----------
+    X : rows of text, as :func:`read_texts` reads them
+        Preference or candidate rows. Without a ``prompt`` column the prompt is the longest
+        run of messages that the texts of a row share; plain strings without a prompt have
+        none, and every such row is its own group.
+
+    Returns
+    -------
+    ndarray of int, shape (n,)
+        Equal numbers for equal prompts, in order of first appearance.
+    """
+    rows = _as_records(X)
+    kind = _kind_of(rows[0]) if isinstance(rows[0], Mapping) else "texts"
+    if kind == "texts":
+        raise ValueError("prompt_groups reads preference or candidate rows; got texts alone.")
+    keys = []
+    for i, row in enumerate(rows):
+        key = _prompt_of(row, i)
+        if key is None:
+            key = _shared_messages(
+                [_cell(row, i, c) for c in PAIR_COLUMNS]
+                if kind == "pairs"
+                else [_text(r, f"row {i}, responses") for r in _responses_of(row, i)]
+            )
+        keys.append(("row", i) if not key else key)
+    numbers = {}
+    return np.array([numbers.setdefault(key, len(numbers)) for key in keys])
+
+
+def load_preferences(path):
+    """Read preference rows from a file.
+
+    Parameters
+    ----------
+    path : str or Path
+        A .jsonl, .jsonl.gz, .parquet or .csv file with the columns ``chosen``, ``rejected``
+        and, optionally, ``prompt``.
+
+    Returns
+    -------
+    list of dict
+        The rows, checked; further columns are kept.
+
+    Raises
+    ------
+    ValueError
+        If the file's ending is another one, a line is not JSON, or a row is malformed.
+    """
+    rows = _load_rows(path)
+    if not isinstance(rows[0], Mapping) or _kind_of(rows[0]) != "pairs":
+        raise ValueError(
+            f"{path}: preference rows need the columns 'chosen' and 'rejected'; "
+            f"got {_columns_of(rows[0])}."
+        )
+    with warnings.catch_warnings():  # the ties are reported once, when the rows are used
+        warnings.simplefilter("ignore")
+        read_texts(rows)
+    return rows
+
+
+def load_candidates(path):
+    """Read candidate rows and their gold rewards from a file.
+
+    Parameters
+    ----------
+    path : str or Path
+        A .jsonl, .jsonl.gz or .parquet file with the columns ``responses`` (list of texts),
+        ``gold`` (list of float) and, optionally, ``prompt``. In a .csv file the two lists are
+        written as JSON.
+
+    Returns
+    -------
+    rows : list of dict
+        The rows, checked.
+    gold : ndarray of float64, shape (n_prompts, N)
+        The gold rewards; rows with fewer than N responses are padded with NaN.
+
+    Raises
+    ------
+    ValueError
+        If a row has no ``gold``, or another number of gold rewards than of responses, or a
+        gold reward that is not finite.
+    """
+    rows = _load_rows(path)
+    if not isinstance(rows[0], Mapping) or _kind_of(rows[0]) != "candidates":
+        raise ValueError(
+            f"{path}: candidate rows need the columns 'responses' and 'gold'; "
+            f"got {_columns_of(rows[0])}."
+        )
+    for row in rows:
+        for column in (CANDIDATE_COLUMN, "gold"):
+            if isinstance(row.get(column), str):
+                row[column] = json.loads(row[column])
+    return rows, _gold_of(rows, read_texts(rows).items.shape)
+
+
+def _gold_of(rows, shape):
+    gold = np.full(shape, np.nan)
+    for i, row in enumerate(rows):
+        values = row.get("gold")
+        if values is None:
+            raise ValueError(f"row {i}: column 'gold' is missing; it lists a reward a response.")
+        values = np.asarray(values, dtype=float)
+        if values.shape != (len(row[CANDIDATE_COLUMN]),):
+            raise ValueError(
+                f"row {i}: 'gold' has shape {values.shape} for "
+                f"{len(row[CANDIDATE_COLUMN])} responses; one number a response is needed."
+            )
+        if not np.isfinite(values).all():
+            j = int(np.flatnonzero(~np.isfinite(values))[0])
+            raise ValueError(f"row {i}: gold[{j}] is {values[j]}; gold rewards are finite.")
+        gold[i, : len(values)] = values
+    return gold
+
+
+def _load_rows(path):
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file.")
+    name = path.name.lower()
+    if name.endswith((".jsonl", ".jsonl.gz")):
+        rows = []
+        opener = gzip.open if name.endswith(".gz") else open
+        with opener(path, "rt", encoding="utf-8") as lines:
+            for number, line in enumerate(lines, start=1):
+                if line.strip():
+                    try:
+                        rows.append(json.loads(line))
+                    except json.JSONDecodeError as error:
+                        raise ValueError(f"{path}, line {number}: not JSON ({error}).") from None
+    elif name.endswith((".parquet", ".csv")):
+        try:
+            import pandas as pd
+        except ImportError:
+            raise ImportError(
+                f"reading {path.name} needs pandas: pip install 'lens-sklearn[tables]'"
+            ) from None
+        read = pd.read_parquet if name.endswith(".parquet") else pd.read_csv
+        rows = _as_records(read(path))
+    else:
+        raise ValueError(f"{path}: the ending must be .jsonl, .jsonl.gz, .parquet or .csv.")
+    if not rows:
+        raise ValueError(f"{path}: the file has no rows.")
+    return rows
+
+
+def _as_records(X):
+    """Return rows as a list, of dicts wherever X has named columns."""
+    if isinstance(X, str | Mapping):
+        got = "a dict of columns" if isinstance(X, Mapping) else "a single string"
+        raise ValueError(f"expected rows (a list of dicts, a DataFrame, …), got {got}.")
+    if hasattr(X, "column_names") and hasattr(X, "to_list"):  # datasets.Dataset
+        rows = X.to_list()
+    elif hasattr(X, "columns"):
+        import narwhals as nw
+
+        rows = nw.from_native(X, eager_only=True).rows(named=True)
+    else:
+        if hasattr(X, "dtype") and getattr(X.dtype, "kind", "O") not in "OUS":
+            raise ValueError(f"expected rows of text, got an array of {X.dtype}.")
+        rows = list(X.tolist() if isinstance(X, np.ndarray) else X)
+    if not rows:
+        raise ValueError("got no rows; at least one is needed (0 samples).")
+    return rows
+
+
+def _columns_of(row):
+    return sorted(map(str, row)) if isinstance(row, Mapping) else f"rows of {type(row).__name__}"
+
+
+def _kind_of(row):
+    if any(column in row for column in PAIR_COLUMNS):
+        return "pairs"
+    if CANDIDATE_COLUMN in row:
+        return "candidates"
+    raise ValueError(
+        "row 0: preference rows need the columns 'chosen' and 'rejected', candidate rows need "
+        f"'responses'; got {_columns_of(row)}."
+    )
+
+
+def _cell(row, i, column):
+    if not isinstance(row, Mapping):
+        raise ValueError(f"row {i}: expected a dict like row 0, got {type(row).__name__}.")
+    if column not in row:
+        raise ValueError(f"row {i}: column '{column}' is missing; got {_columns_of(row)}.")
+    return _text(row[column], f"row {i}, column '{column}'")
+
+
+def _prompt_of(row, i):
+    if not isinstance(row, Mapping):
+        raise ValueError(f"row {i}: expected a dict like row 0, got {type(row).__name__}.")
+    return _cell(row, i, "prompt") if "prompt" in row else None
+
+
+def _responses_of(row, i):
+    responses = row.get(CANDIDATE_COLUMN) if isinstance(row, Mapping) else None
+    if isinstance(responses, np.ndarray):
+        responses = responses.tolist()
+    if not isinstance(responses, list | tuple) or not responses:
+        raise ValueError(
+            f"row {i}, column 'responses': expected a list of at least one text, "
+            f"got {type(responses).__name__ if not responses else repr(responses)[:40]}."
+        )
+    return responses
+
+
+def _text(value, where):
+    """Return one checked text: a str, or a tuple of (role, content) messages."""
+    if isinstance(value, str):
+        if not value.strip():
+            raise ValueError(f"{where}: the text is empty.")
+        return value
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if isinstance(value, list | tuple) and value:
+        for j, message in enumerate(value):
+            content = message.get("content") if isinstance(message, Mapping) else None
+            if not isinstance(content, str) or not isinstance(message.get("role"), str):
+                raise ValueError(
+                    f"{where}, message {j}: expected {{'role': str, 'content': str}}, "
+                    f"got {message!r:.60}."
+                )
+            if not content.strip():
+                raise ValueError(f"{where}, message {j}: the content is empty.")
+        return tuple((message["role"], message["content"]) for message in value)
+    raise ValueError(
+        f"{where}: expected a str or a list of {{'role', 'content'}} messages, "
+        f"got {'an empty list' if value == [] else repr(value)[:60]}."
+    )
+
+
+def _joined(prompt, response):
+    """Put a prompt before a response; without one the response stands for itself."""
+    if prompt is None:
+        return response
+    if isinstance(prompt, str):
+        prompt = (("user", prompt),)
+    if isinstance(response, str):
+        response = (("assistant", response),)
+    return prompt + response
+
+
+def _shared_messages(texts):
+    shared = []
+    if all(isinstance(text, tuple) for text in texts):
+        for messages in zip(*texts, strict=False):
+            if len(set(messages)) > 1 or len(shared) + 1 == min(map(len, texts)):
+                break
+            shared.append(messages[0])
+    return tuple(shared)
+
+
+def _warn_of_ties(items):
+    ties = [i for i, (chosen, rejected) in enumerate(items) if chosen == rejected]
+    if ties:
+        warnings.warn(
+            f"{len(ties)} of {len(items)} rows have chosen equal to rejected (first: row "
+            f"{ties[0]}). They are kept as ties, target 0.5.",
+            UserWarning,
+            stacklevel=3,
+        )
+
+
+def _nested_texts(rows):
+    """Read nested lists of texts; a conversation is a leaf, not a level."""
+
+    def is_leaf(value):
+        return not isinstance(value, list | tuple | np.ndarray) or (
+            len(value) > 0 and isinstance(value[0], Mapping)
+        )
+
+    def shape_of(value):
+        return () if is_leaf(value) or not len(value) else (len(value), *shape_of(value[0]))
+
+    items = np.empty(shape_of(rows), dtype=object)
+
+    def fill(value, index):
+        where = "".join(f"[{i}]" for i in index)
+        if len(index) == items.ndim:
+            if not is_leaf(value) and not (isinstance(value, Sequence) and not value):
+                raise ValueError(f"texts{where}: nested deeper than its neighbours.")
+            items[index] = _text(value, f"row {index[0]}, texts{where}")
+            return
+        if is_leaf(value) or len(value) != items.shape[len(index)]:
+            got = "a single text" if is_leaf(value) else f"{len(value)} entries"
+            raise ValueError(
+                f"row {index[0] if index else 0}, texts{where}: expected "
+                f"{items.shape[len(index)]} entries like its neighbours, got {got}. Ragged "
+                "candidate lists go into rows with the column 'responses'."
+            )
+        for i, entry in enumerate(value):
+            fill(entry, (*index, i))
+
+    fill(rows, ())
+    return items
+
+
+# --------------------------------------------------------------------------------------
+# Arrays of embeddings
+# --------------------------------------------------------------------------------------
+def check_embeddings(estimator, X, *, reset, allow_padding=False, min_ndim=2, dtype=np.float32):
+    """Check an array of embeddings ``(..., d)`` and hold its d against the estimator's.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Gets ``n_features_in_ = d`` if `reset`, is compared with it otherwise.
+    X : array-like, shape (..., d)
+        Embeddings.
+    reset : bool
+        Whether this is a fit.
+    allow_padding : bool, default=False
+        Whether all-NaN embeddings are let through, as the padding of ragged candidates; rows
+        of a 2-D array never are.
+    min_ndim : int, default=2
+        Smallest number of axes.
+    dtype : dtype, default=numpy.float32
+        The dtype asked of the result; no copy is made of an array that has it.
+
+    Returns
+    -------
+    ndarray, shape (..., d)
+        The checked array.
+
+    Raises
+    ------
+    ValueError
+        If an embedding is not finite (the message names its row), or d differs from fit's.
+    """
+    if _has_feature_names(X, estimator):
+        X = validate_data(estimator, X, reset=reset, skip_check_array=True)
+    X = check_array(
+        X,
+        dtype=dtype,
+        allow_nd=True,
+        ensure_2d=min_ndim >= 2,
+        ensure_all_finite=False,
+        input_name="X",
+        estimator=estimator,
+    )
+    check_finite(X, allow_padding=allow_padding and X.ndim > 2)
+    if reset:
+        estimator.n_features_in_ = X.shape[-1]
+    elif X.shape[-1] != estimator.n_features_in_:
+        raise ValueError(
+            f"X has {X.shape[-1]} features, but {type(estimator).__name__} is expecting "
+            f"{estimator.n_features_in_} features as input"
+        )
+    return X
+
+
+def _has_feature_names(X, estimator):
+    # Column names matter for 2-D frames alone, whose d is what scikit-learn counts too.
+    return hasattr(X, "columns") or (
+        hasattr(estimator, "feature_names_in_") and getattr(X, "ndim", 0) == 2
+    )
+
+
+def check_finite(X, *, allow_padding=False):
+    """Raise if an embedding is not finite, naming its row.
+
+    Parameters
+    ----------
+    X : ndarray, shape (..., d)
+        Embeddings.
+    allow_padding : bool, default=False
+        Whether embeddings that are NaN in every feature are let through.
+
+    Raises
+    ------
+    ValueError
+        The message names the first bad row and, in pairs and candidates, its column.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        if np.isfinite(X.sum(dtype=np.float64)):  # one pass, no temporary of X's size
+            return
+    bad = ~np.isfinite(X)
+    if allow_padding:
+        bad &= ~np.isnan(X).all(axis=-1, keepdims=True)
+    if bad.any():
+        where = np.argwhere(bad)[0]
+        value = "NaN" if np.isnan(X[tuple(where)]) else "infinity"
+        column = f", column {where[1]}" if X.ndim > 2 else ""
+        raise ValueError(
+            f"Input X contains {value} in row {where[0]}{column} "
+            f"({len(np.unique(np.argwhere(bad)[:, 0]))} bad rows of {len(X)}). Embeddings must "
+            "be finite; only whole all-NaN candidates are read, as padding."
+        )
+
+
+def check_pairs(estimator, X, y=None, *, reset, min_pairs=1):
+    """Check training pairs and their targets, whatever form they come in.
+
+    Parameters
+    ----------
+    estimator : estimator
+        The one that is being fitted or asked.
+    X : AugmentedPairs, array-like of shape (n, 2, d), or of shape (n, d) with ratings y
+        Rated embeddings are paired by the order of their ratings: the upper half of the
+        ranking against the lower half, equal ratings giving target 0.5.
+    y : array-like of shape (n,), optional
+        For pairs the probability that column 0 wins, in [0, 1] (default 1; 0.5 where the two
+        columns are equal); for rated embeddings the ratings, of any sortable kind.
+    reset : bool
+        Whether this is a fit.
+    min_pairs : int, default=1
+        The fewest pairs accepted.
+
+    Returns
+    -------
+    AugmentedPairs
+        The pairs with their targets; arrays come back as originals alone.
+
+    Raises
+    ------
+    ValueError
+        On a wrong rank, another number of columns than 2, values that are not finite, targets
+        outside [0, 1], or too few pairs.
+    """
+    if isinstance(X, AugmentedPairs):
+        check_embeddings(estimator, X.originals, reset=reset, min_ndim=3)
+        pairs = X if y is None else X.with_target(y)
+    else:
+        X = check_embeddings(estimator, X, reset=reset)
+        if X.ndim == 2:
+            pairs = _pairs_of_rated(X, y)
+        elif X.ndim != 3 or X.shape[1] != 2:
+            raise ValueError(
+                f"expected pairs of shape (n, 2, d), column 0 chosen; got shape {X.shape}."
+            )
+        else:
+            pairs = AugmentedPairs(X).with_target(y)
+    if len(pairs) < min_pairs:
+        raise ValueError(
+            f"{type(estimator).__name__} needs at least {min_pairs} pairs, got {len(pairs)} "
+            f"(n_samples={len(X)})."
+        )
+    return pairs
+
+
+def _pairs_of_rated(X, y):
+    if y is None:
+        raise ValueError(
+            f"got embeddings of shape {X.shape} and no y; pairs have the shape (n, 2, d). "
+            "Embeddings of shape (n, d) need ratings: requires y to be passed, but the target "
+            "y is None."
+        )
+    y = column_or_1d(y, warn=True)
+    check_consistent_length(X, y)
+    if y.dtype.kind in "fc" and not np.isfinite(y).all():
+        raise ValueError("Input y contains NaN or infinity; ratings must be finite.")
+    if len(X) < 2:
+        raise ValueError("one rated embedding (n_samples=1, 1 sample) makes no pair; give two.")
+    upper, lower = rated_order(y)
+    target = np.where(y[upper] == y[lower], 0.5, 1.0)
+    return AugmentedPairs(np.stack([X[upper], X[lower]], axis=1), target=target)
+
+
+def rated_order(y):
+    """Pair rated items: the upper half of the ranking against the lower half.
+
+    Parameters
+    ----------
+    y : array-like of shape (n,)
+        Ratings of any sortable kind.
+
+    Returns
+    -------
+    upper, lower : ndarray of int, each of shape (n // 2,)
+        Indices of the better and the worse item of each pair.
+    """
+    _, rank = np.unique(y, return_inverse=True)
+    order = np.argsort(-rank, kind="stable")
+    half = len(order) // 2
+    return order[:half], order[len(order) - half :]
+
+
+def default_target(pairs):
+    """Return 1 for each pair of an array, 0.5 where its two columns are equal.
+
+    Parameters
+    ----------
+    pairs : ndarray, shape (n, 2, d)
+        Pairs, column 0 chosen.
+
+    Returns
+    -------
+    ndarray of float32, shape (n,)
+        Targets.
+    """
+    target = np.ones(len(pairs), dtype=np.float32)
+    # Compare the first feature before the rest: equal columns are rare and n·d is large.
+    maybe = np.flatnonzero(pairs[:, 0, 0] == pairs[:, 1, 0])
+    target[maybe[(pairs[maybe, 0] == pairs[maybe, 1]).all(axis=-1)]] = 0.5
+    return target
+
+
+def check_target(y, n):
+    """Check the probabilities that column 0 wins.
+
+    Parameters
+    ----------
+    y : array-like, shape (n,)
+        Probabilities in [0, 1].
+    n : int
+        How many are needed.
+
+    Returns
+    -------
+    ndarray of float32, shape (n,)
+        The targets.
+
+    Raises
+    ------
+    ValueError
+        On another shape or a value outside [0, 1]; the message names the row.
+    """
+    y = np.asarray(y, dtype=np.float32)
+    if y.shape != (n,):
+        raise ValueError(f"y must have shape ({n},), a probability a pair; got {y.shape}.")
+    bad = ~((y >= 0) & (y <= 1))
+    if bad.any():
+        i = int(np.flatnonzero(bad)[0])
+        raise ValueError(f"y[{i}] is {y[i]}; the probability that column 0 wins is in [0, 1].")
+    return y
+
+
+class LowRankRows:
+    """Embeddings that are kept as codes and decoded only when they are asked for.
+
+    Row i is ``codes[i] @ weight``, plus ``base[base_row[i]]`` where a base is given: the last
+    layer of a decoder, applied late, so that memory grows with the width of the codes and not
+    with d. A layer's bias is a row of `weight` whose code is 1.
+
+    Parameters
+    ----------
+    codes : ndarray of float32, shape (m, h)
+        Activations before the last layer.
+    weight : ndarray of float32, shape (h, d)
+        That layer's weight.
+    base : ndarray of float32, shape (r, d), optional
+        Rows that the decoded ones are added to (residual decoding).
+    base_row : ndarray of int, shape (m,), optional
+        Which base row goes with which code.
+    """
+
+    def __init__(self, codes, weight, base=None, base_row=None):
+        self.codes = codes
+        self.weight = weight
+        self.base = base
+        self.base_row = base_row
+
+    def __len__(self):
+        return len(self.codes)
+
+    def to(self, device):
+        """Return the same rows as tensors on a torch device.
+
+        Parameters
+        ----------
+        device : torch.device
+            Where to.
+
+        Returns
+        -------
+        LowRankRows
+            Shares its memory with this one on the CPU.
+        """
+        base = None if self.base is None else as_tensor(self.base).to(device)
+        codes, weight = as_tensor(self.codes).to(device), as_tensor(self.weight).to(device)
+        return LowRankRows(codes, weight, base, self.base_row)
+
+    def __getitem__(self, rows):
+        out = self.codes[rows] @ self.weight  # (len(rows), d)
+        if self.base is not None:
+            out += self.base[self.base_row[rows]]
+        return out
+
+
+class AugmentedPairs:
+    """Original pairs and the synthetic ones made from them, with where each came from.
+
+    The container behaves as an array of shape ``(n_pairs, 2, d)``: it has a length and a
+    shape, slices by rows and turns into an array for whoever asks for one. The originals are
+    held once and synthetic members as a pool, so memory grows with the originals and not with
+    the augmentation factor as long as the pool's rows are kept as codes.
+
+    Parameters
+    ----------
+    originals : ndarray of float32, shape (n, 2, d)
+        The real pairs, column 0 chosen.
+    pool : ndarray of shape (m, d) or LowRankRows, optional
+        Synthetic members.
+    members : ndarray of int, shape (n_pairs, 2), optional
+        The two members of each pair: numbers below 2n are originals (``2 * i + column``), the
+        others count through the pool. Default: the originals alone.
+    parent : ndarray of int, shape (n_pairs,), optional
+        Index of the original pair that each pair comes from.
+    target : array-like of shape (n,) or (n_pairs,), optional
+        Probability that column 0 wins; an array of length n is handed down from parents.
+        Default: 1, and 0.5 where an original's two columns are equal.
+    weight : array-like of shape (n,) or (n_pairs,), optional
+        Weight of each pair in the loss. Default: 1.
+
+    Attributes
+    ----------
+    is_synthetic : ndarray of bool, shape (n_pairs,)
+        Whether at least one member of the pair is synthetic, or the pair is a copy.
+    """
+
+    def __init__(
+        self, originals, pool=None, members=None, parent=None, target=None, weight=None
+    ):
+        n = len(originals)
+        self.originals = originals
+        self.pool = pool
+        if members is None:
+            members = np.arange(2 * n).reshape(n, 2)
+        self.members = members
+        self.parent = members[:, 0] // 2 if parent is None else parent
+        self.target = self._handed_down(default_target(originals) if target is None else target)
+        self.weight = self._handed_down(np.ones(n, dtype=np.float32) if weight is None else weight)
+        # A repeated original is a copy: only the first pair of each parent is original.
+        first = np.zeros(len(members), dtype=bool)
+        first[np.unique(self.parent, return_index=True)[1]] = True
+        self.is_synthetic = (members >= 2 * n).any(axis=1) | ~first
+
+    def _handed_down(self, values):
+        values = np.asarray(values, dtype=np.float32)
+        if len(values) == len(self.members):
+            return values
+        return values[self.parent]
+
+    def with_target(self, y):
+        """Return the same pairs with other targets.
+
+        Parameters
+        ----------
+        y : array-like of shape (n,) or (n_pairs,), or None
+            Probability that column 0 wins, a value an original or a value a pair. None
+            returns the pairs as they are.
+
+        Returns
+        -------
+        AugmentedPairs
+            Shares its arrays with this one.
+        """
+        if y is None:
+            return self
+        y = np.asarray(y)
+        per_original = y.shape[:1] == self.originals.shape[:1]
+        new = self[:]
+        new.target = new._handed_down(
+            check_target(y, len(self.originals) if per_original else len(self))
+        )
+        return new
+
+    def __len__(self):
+        return len(self.members)
+
+    @property
+    def shape(self):
+        """Shape as an array, ``(n_pairs, 2, d)``."""
+        return (len(self.members), 2, self.originals.shape[-1])
+
+    @property
+    def ndim(self):
+        """Number of axes, 3."""
+        return 3
+
+    @property
+    def dtype(self):
+        """The dtype of the embeddings."""
+        return self.originals.dtype
+
+    def __getitem__(self, rows):
+        if isinstance(rows, tuple):  # scikit-learn indexes arrays with (rows, ...)
+            rows, *rest = rows
+            if any(part is not Ellipsis and part != slice(None) for part in rest):
+                return np.asarray(self[rows])[(slice(None), *rest)]
+        if isinstance(rows, int | np.integer):
+            return self.rows(np.array([rows]))[0]
+        new = object.__new__(AugmentedPairs)
+        new.originals, new.pool = self.originals, self.pool
+        for name in ("members", "parent", "target", "weight", "is_synthetic"):
+            setattr(new, name, getattr(self, name)[rows])
+        return new
+
+    def to(self, device):
+        """Return the same pairs as tensors on a torch device; `rows` then gives tensors.
+
+        Parameters
+        ----------
+        device : torch.device
+            Where to.
+
+        Returns
+        -------
+        AugmentedPairs
+            Shares its memory with this one on the CPU.
+        """
+        new = self[:]
+        new.originals = as_tensor(self.originals).to(device)
+        if isinstance(self.pool, LowRankRows):
+            new.pool = self.pool.to(device)
+        elif self.pool is not None:
+            new.pool = as_tensor(self.pool).to(device)
+        return new
+
+    def rows(self, index):
+        """Decode some of the pairs.
+
+        Parameters
+        ----------
+        index : ndarray of int, shape (b,)
+            Which pairs.
+
+        Returns
+        -------
+        ndarray or tensor of float32, shape (b, 2, d)
+            Their embeddings, always a new array.
+        """
+        members = self.members[index].ravel()  # (2b,)
+        n_real = 2 * len(self.originals)
+        flat = self.originals.reshape(n_real, -1)
+        synthetic = np.flatnonzero(members >= n_real)
+        if not len(synthetic):
+            return flat[members].reshape(-1, 2, flat.shape[1])
+        out = flat[np.where(members < n_real, members, 0)]  # (2b, d)
+        out[synthetic] = self.pool[members[synthetic] - n_real]
+        return out.reshape(-1, 2, flat.shape[1])
+
+    def __array__(self, dtype=None, copy=None):
+        return self.rows(np.arange(len(self))).astype(dtype or self.dtype, copy=False)
+
+    def __repr__(self):
+        return (
+            f"AugmentedPairs(shape={self.shape}, n_originals={len(self.originals)}, "
+            f"n_synthetic={int(self.is_synthetic.sum())})"
+        )

@@ -1,0 +1,32 @@
+"""Settings and data that the tests share."""
+
+import os
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import settings
+
+torch.set_num_threads(1)  # two workers on two cores; results are the same to the bit
+
+# The first call of torch takes longer than hypothesis's default deadline.
+settings.register_profile("dev", deadline=None)
+settings.register_profile("thorough", deadline=None, max_examples=500)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
+
+
+@pytest.fixture
+def pairs():
+    """Pairs (60, 2, 12): the chosen one lies further along the first feature."""
+    rng = np.random.default_rng(0)
+    pairs = rng.normal(size=(60, 2, 12)).astype(np.float32)
+    pairs[:, 0, 0] += 1.5
+    return pairs
+
+
+@pytest.fixture
+def candidates():
+    """Return candidates (10, 5, 12) and their gold, the first feature."""
+    rng = np.random.default_rng(1)
+    candidates = rng.normal(size=(10, 5, 12)).astype(np.float32)
+    return candidates, candidates[..., 0].astype(float)
