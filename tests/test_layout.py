@@ -1,0 +1,89 @@
+"""The arrows of the architecture point one way, and importing the package stays light."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import lens_sklearn
+
+PACKAGE = Path(lens_sklearn.__file__).parent
+FILES = sorted(PACKAGE.rglob("*.py"))
+HEAVY = ("transformers", "datasets", "matplotlib", "pandas", "lmdb", "narwhals", "dask", "tqdm")
+
+# Who may import whom: a module imports only modules of lower floors.
+FLOORS = [
+    {"_device"},
+    {"_pairs"},
+    {"_best_of_n", "_contrastive_vae", "_embedding_store", "_scaler", "theory", "_demo_data"},
+    {"_augmenters", "_embedder", "_reward", "datasets"},
+    {"export", "_demo"},
+    {"cli"},
+]
+
+
+def module_of(path):
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+
+
+def imports(path):
+    """Return (module of the package, line, lazily) for every import of our own package."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    at_import_time = {id(n) for n in tree.body}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            if node.level == 0 and not (node.module or "").startswith("lens_sklearn"):
+                continue
+            module = (node.module or "").removeprefix("lens_sklearn").lstrip(".")
+            names = [module] if module else [alias.name for alias in node.names]
+        elif isinstance(node, ast.Import):
+            ours = [a.name for a in node.names if a.name.split(".")[0] == "lens_sklearn"]
+            names = [name.removeprefix("lens_sklearn").lstrip(".") for name in ours]
+        else:
+            continue
+        for name in names:
+            yield name, node.lineno, id(node) not in at_import_time
+
+
+def floor(module):
+    for number, names in enumerate(FLOORS):
+        if module.split(".")[0] in names:
+            return number
+    return None
+
+
+@pytest.mark.parametrize("path", [f for f in FILES if f.name != "__init__.py"], ids=module_of)
+def test_imports_point_down(path):
+    module = module_of(path)
+    assert floor(module) is not None, f"{module}: give it a floor in FLOORS"
+    for name, line, _ in imports(path):
+        where = f"{path.name}:{line}"
+        assert name, f"{where}: imports the package itself; import the module that defines the name"
+        assert floor(name) is not None, f"{where}: {name} has no floor in FLOORS"
+        assert floor(name) < floor(module), f"{where}: {module} must not import {name}"
+
+
+def test_no_module_is_oversized_or_a_dumping_ground():
+    lengths = {module_of(f): len(f.read_text(encoding="utf-8").splitlines()) for f in FILES}
+    long = {name: n for name, n in lengths.items() if n > 600 and name not in ("_pairs",)}
+    assert not long, f"modules above 600 lines: {long}"
+    assert "utils" not in lengths
+
+
+def test_only_cli_imports_lazily_within_the_package():
+    lazy = [
+        f"{module_of(f)}:{line} {name}"
+        for f in FILES
+        for name, line, is_lazy in imports(f)
+        if is_lazy and f.name != "cli.py"
+    ]
+    assert not lazy, f"imports of our own modules inside functions hide the arrows: {lazy}"
+
+
+def test_import_is_light():
+    code = f"import sys, lens_sklearn\nprint([m for m in {HEAVY!r} if m in sys.modules])\n"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[]", "import lens_sklearn loads heavy modules"
