@@ -572,7 +572,7 @@ def rated_order(y):
     upper, lower : ndarray of int, each of shape (n // 2,)
         Indices of the better and the worse item of each pair.
     """
-    _, rank = np.unique(y, return_inverse=True)
+    _, rank = np.unique(np.asarray(y), return_inverse=True)
     order = np.argsort(-rank, kind="stable")
     half = len(order) // 2
     return order[:half], order[len(order) - half :]

@@ -8,6 +8,10 @@ from sklearn.base import BaseEstimator, RegressorMixin, _fit_context
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
+from skorch import NeuralNet
+from skorch.callbacks import Callback, EarlyStopping
+from skorch.helper import predefined_split
+from skorch.utils import noop
 from torch import nn
 
 from ._best_of_n import best_of_n_score
@@ -161,6 +165,30 @@ class PairDataset(torch.utils.data.Dataset):
         return self.pairs.rows(index), (self.target[index], self.weight[index])
 
 
+class EpochBar(Callback):
+    """One progress bar over all epochs; skorch's own draws and clears one an epoch."""
+
+    def on_train_begin(self, net, **kwargs):
+        """Open the bar."""
+        from tqdm.auto import tqdm
+
+        self.bar_ = tqdm(total=net.max_epochs, desc="BTRewardRegressor", unit="epoch")
+
+    def on_epoch_end(self, net, **kwargs):
+        """Advance the bar and show the epoch's losses."""
+        losses = {key: f"{net.history[-1][key]:.4f}" for key in _losses(net.history)}
+        self.bar_.set_postfix(losses)
+        self.bar_.update()
+
+    def on_train_end(self, net, **kwargs):
+        """Close the bar."""
+        self.bar_.close()
+
+
+def _losses(history):
+    return [key for key in ("train_loss", "valid_loss") if key in history[0]]
+
+
 class BTRewardRegressor(RegressorMixin, BaseEstimator):
     r"""Bradley–Terry reward model on embeddings of preference pairs.
 
@@ -312,7 +340,7 @@ class BTRewardRegressor(RegressorMixin, BaseEstimator):
         train, valid = self._split(pairs, random_state)
         net = self._make_net(train, valid, random_state)
         net.fit(train, y=None)
-        kept = [key for key in ("epoch", "train_loss", "valid_loss", "dur") if key in net.history[0]]
+        kept = ["epoch", *_losses(net.history), "dur"]
         self.history_ = [{key: float(row[key]) for key in kept} for row in net.history]
         net.trim_for_prediction()
         net.module_ = net.module_.cpu()
@@ -358,17 +386,12 @@ class BTRewardRegressor(RegressorMixin, BaseEstimator):
         return PairDataset(pairs[train], device), PairDataset(pairs[valid], device)
 
     def _make_net(self, train, valid, random_state):
-        from skorch import NeuralNet
-        from skorch.callbacks import EarlyStopping, ProgressBar
-        from skorch.helper import predefined_split
-        from skorch.utils import noop
-
         callbacks = list(self.callbacks or [])
         if valid is not None:
             stop = EarlyStopping(patience=self.patience, load_best=True, sink=noop)
             callbacks.append(("early_stopping", stop))
         if self.verbose:
-            callbacks.append(("progress_bar", ProgressBar(detect_notebook=False)))
+            callbacks.append(("epoch_bar", EpochBar()))
         return NeuralNet(
             RewardMLP,
             criterion=BradleyTerryLoss,

@@ -87,7 +87,9 @@ class EmbeddingScaler(
         first = not hasattr(self, "scaler_")
         X = check_embeddings(self, X, reset=first, allow_padding=True, dtype=FLOATS)
         if first:
-            self.scaler_ = StandardScaler(with_mean=self.with_mean, with_std=self.with_std)
+            scaler = StandardScaler(with_mean=self.with_mean, with_std=self.with_std)
+            # Folded rows never leave this class, whatever output the user has configured.
+            self.scaler_ = scaler.set_output(transform="default")
         self.scaler_.partial_fit(X.reshape(-1, X.shape[-1]))
         return self
 

@@ -1,0 +1,236 @@
+"""ContrastiveVAE: the loss of the paper, its sharing modes, sampling, learning."""
+
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+
+from lens_sklearn import ContrastiveVAE
+from lens_sklearn._contrastive_vae import lens_losses
+
+SHARING = ("heads", "none", "all")
+
+
+@pytest.fixture(params=SHARING)
+def vae(request, pairs):
+    """A briefly fitted autoencoder of each sharing mode."""
+    vae = ContrastiveVAE(4, 8, sharing=request.param, max_epochs=3, random_state=0)
+    return vae.fit(pairs)
+
+
+# ------------------------------------------------------------------------------ loss
+def test_loss_terms_are_those_of_the_paper():
+    rng = np.random.default_rng(0)
+    x, back = (torch.tensor(rng.normal(size=(2, 5, 7))) for _ in range(2))
+    mean, log_variance = (torch.tensor(rng.normal(size=(2, 5, 3))) for _ in range(2))
+    losses = lens_losses(x, back, mean, log_variance)
+    posterior = torch.distributions.Normal(mean, (0.5 * log_variance).exp())
+    prior = torch.distributions.Normal(0.0, 1.0)
+    kl = torch.distributions.kl_divergence(posterior, prior).sum(-1).sum(0).mean()
+    std = posterior.scale
+    w2 = ((mean[0] - mean[1]) ** 2 + (std[0] - std[1]) ** 2).sum(-1).sqrt().mean()
+    torch.testing.assert_close(losses["kl"], kl)
+    torch.testing.assert_close(losses["divergence"], w2)
+    torch.testing.assert_close(losses["reconstruction"], ((x - back) ** 2).sum() / 5)
+    per_feature = lens_losses(x, back, mean, log_variance, "mean")["reconstruction"]
+    torch.testing.assert_close(7 * per_feature, losses["reconstruction"])
+
+
+@given(st.integers(1, 4), st.floats(-5, 5))
+def test_divergence_is_safe_where_the_posteriors_coincide(latent_dim, value):
+    mean = torch.full((2, 3, latent_dim), value, requires_grad=True)
+    log_variance = torch.zeros(2, 3, latent_dim, requires_grad=True)
+    x = torch.zeros(2, 3, 2)
+    lens_losses(x, x, mean, log_variance)["divergence"].backward()
+    assert torch.isfinite(mean.grad).all()
+    assert torch.isfinite(log_variance.grad).all()
+
+
+def test_divergence_weight_pushes_the_posteriors_apart(pairs):
+    def gap(gamma):
+        vae = ContrastiveVAE(4, 16, gamma=gamma, learning_rate=1e-2, random_state=0).fit(pairs)
+        return np.linalg.norm(np.diff(vae.transform(pairs), axis=1), axis=-1).mean()
+
+    assert gap(50) > 1.5 * gap(0)
+
+
+def test_kl_weight_pulls_the_posteriors_to_the_prior(pairs):
+    def mean_square(beta):
+        vae = ContrastiveVAE(4, 16, beta=beta, learning_rate=1e-2, random_state=0).fit(pairs)
+        return (vae.transform(pairs) ** 2).mean()
+
+    assert mean_square(20) < 0.5 * mean_square(0.01)
+
+
+# --------------------------------------------------------------------------- network
+def test_number_of_parameters_follows_sharing(pairs):
+    d, h, latent = 12, 8, 4
+    trunk, head = d * h + h, h * 2 * latent + 2 * latent
+    decoder = latent * h + h + h * d + d
+    expected = {
+        "heads": trunk + 2 * head + decoder,
+        "none": 2 * (trunk + head + decoder),
+        "all": trunk + head + decoder,
+    }
+    for sharing, n_parameters in expected.items():
+        vae = ContrastiveVAE(latent, h, sharing=sharing, max_epochs=1).fit(pairs)
+        assert vae.n_parameters_ == n_parameters
+
+
+def test_paper_size():
+    pairs = np.zeros((2, 2, 4096), dtype=np.float32)
+    n_parameters = ContrastiveVAE(max_epochs=1).fit(pairs).n_parameters_
+    assert 0.5e6 < n_parameters < 0.56e6
+
+
+def test_heads_differ_and_a_shared_head_does_not(pairs):
+    same = np.repeat(pairs[:, :1], 2, axis=1)
+    for sharing in SHARING:
+        means = ContrastiveVAE(4, 8, sharing=sharing, max_epochs=1).fit(pairs).transform(same)
+        assert np.allclose(means[:, 0], means[:, 1]) == (sharing == "all")
+
+
+# -------------------------------------------------------------------------- learning
+def test_learning_lowers_the_loss_and_raises_the_score(pairs):
+    short = ContrastiveVAE(4, 16, learning_rate=1e-2, max_epochs=1, random_state=0).fit(pairs)
+    long = clone(short).set_params(max_epochs=80).fit(pairs)
+    assert len(long.history_) == 80
+    assert long.history_[-1]["loss"] < 0.9 * long.history_[0]["loss"]
+    assert long.score(pairs) > short.score(pairs)
+    first = long.history_[0]
+    total = first["reconstruction"] + first["kl"] - 0.1 * first["divergence"]
+    assert total == pytest.approx(first["loss"], rel=1e-5)
+
+
+def test_score_is_minus_the_loss_at_the_means(pairs):
+    vae = ContrastiveVAE(4, 8, gamma=0.7, beta=0.3, max_epochs=2, random_state=0).fit(pairs)
+    mean, std = vae.encode(pairs)
+    error = ((pairs - vae.decode(mean)) ** 2).sum(axis=(1, 2))
+    kl = 0.5 * (mean**2 + std**2 - 1 - 2 * np.log(std)).sum(axis=(1, 2))
+    w2 = np.sqrt(((mean[:, 0] - mean[:, 1]) ** 2 + (std[:, 0] - std[:, 1]) ** 2).sum(-1))
+    assert vae.score(pairs) == pytest.approx(-(error + 0.3 * kl - 0.7 * w2).mean(), rel=1e-4)
+
+
+def test_same_seed_same_weights_even_under_threads(pairs):
+    expected = ContrastiveVAE(4, 8, max_epochs=3, random_state=5).fit(pairs).transform(pairs)
+
+    def fitted(_):
+        return ContrastiveVAE(4, 8, max_epochs=3, random_state=5).fit(pairs).transform(pairs)
+
+    with ThreadPoolExecutor(4) as pool:
+        for result in pool.map(fitted, range(6)):
+            np.testing.assert_array_equal(result, expected)
+    other = ContrastiveVAE(4, 8, max_epochs=3, random_state=6).fit(pairs).transform(pairs)
+    assert not np.allclose(other, expected)
+
+
+def test_global_random_state_is_left_alone(pairs):
+    torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()
+    vae = ContrastiveVAE(4, 8, max_epochs=1).fit(pairs)
+    vae.sample_pairs(pairs)
+    assert torch.equal(torch.get_rng_state(), torch_state)
+    np.testing.assert_array_equal(np.random.get_state()[1], numpy_state)
+
+
+def test_partial_fit_goes_on(pairs):
+    vae = ContrastiveVAE(4, 16, learning_rate=1e-2, random_state=0)
+    for _ in range(40):
+        vae.partial_fit(pairs)
+    assert len(vae.history_) == 40
+    assert vae.history_[-1]["loss"] < vae.history_[0]["loss"]
+    with pytest.raises(ValueError, match="features"):
+        vae.partial_fit(pairs[..., :5])
+
+
+def test_warm_start_keeps_the_weights_and_a_cold_one_does_not(pairs):
+    vae = ContrastiveVAE(4, 8, max_epochs=2, random_state=0).fit(pairs)
+    assert len(vae.fit(pairs).history_) == 2
+    assert len(vae.set_params(warm_start=True).fit(pairs).history_) == 4
+
+
+def test_fewer_pairs_than_a_batch_make_one_batch(pairs):
+    assert ContrastiveVAE(4, 8, max_epochs=1).fit(pairs[:3]).score(pairs[:3]) < 0
+
+
+# ------------------------------------------------------------------------- inference
+def test_shapes(vae, pairs):
+    mean, std = vae.encode(pairs)
+    assert mean.shape == std.shape == (60, 2, 4)
+    assert (std > 0).all()
+    np.testing.assert_array_equal(vae.transform(pairs), mean)
+    assert vae.decode(mean).shape == pairs.shape
+    np.testing.assert_array_equal(vae.inverse_transform(mean), vae.decode(mean))
+
+
+def test_samples_without_noise_are_reconstructions(vae, pairs):
+    samples = vae.sample_pairs(pairs, 3, noise_variance=0)
+    expected = vae.decode(vae.transform(pairs))
+    for j in range(3):
+        np.testing.assert_allclose(samples[:, j], expected, atol=1e-5)
+
+
+def test_samples_are_the_decoded_latents(vae, pairs):
+    latents = vae.sample_latents(pairs, 2, noise_variance=0.5, random_state=1)
+    samples = vae.sample_pairs(pairs, 2, noise_variance=0.5, random_state=1)
+    assert samples.shape == (60, 2, 2, 12)
+    for j in range(2):
+        np.testing.assert_allclose(samples[:, j], vae.decode(latents[:, j]), atol=1e-5)
+
+
+def test_noise_has_the_variance_asked_for(vae, pairs):
+    latents = vae.sample_latents(pairs, 200, noise_variance=0.25, n_candidates=1, random_state=0)
+    noise = latents - vae.transform(pairs)[:, None]
+    assert noise.var() == pytest.approx(0.25, rel=0.02)
+    assert abs(noise.mean()) < 0.01
+
+
+def test_kept_candidates_are_the_likeliest(vae, pairs):
+    def log_likelihood(n_candidates):
+        mean, std = vae.encode(pairs)
+        z = vae.sample_latents(pairs, 4, n_candidates=n_candidates, random_state=0)
+        return -(((z - mean[:, None]) / std[:, None]) ** 2).sum(-1)
+
+    all_of_four, best_of_four = log_likelihood(1), log_likelihood(4)
+    assert best_of_four.mean() > all_of_four.mean()
+    assert (np.diff(best_of_four, axis=1) <= 1e-4).all(), "the likeliest come first"
+
+
+def test_sampling_follows_the_rows_wherever_they_stand(vae, pairs):
+    order = np.random.default_rng(0).permutation(len(pairs))
+    straight = vae.sample_pairs(pairs, 2, random_state=3)
+    shuffled = vae.sample_pairs(pairs[order], 2, random_state=3)
+    np.testing.assert_allclose(shuffled, straight[order], atol=1e-5)
+
+
+def test_pickle_predicts_the_same_and_goes_on_learning(vae, pairs):
+    again = pickle.loads(pickle.dumps(vae))
+    np.testing.assert_array_equal(again.transform(pairs), vae.transform(pairs))
+    vae.partial_fit(pairs)
+    again.partial_fit(pairs)
+    np.testing.assert_array_equal(again.transform(pairs), vae.transform(pairs))
+
+
+# ------------------------------------------------------------------------- bad input
+def test_unfitted_use_is_refused(pairs):
+    for method in ("encode", "transform", "sample_pairs", "sample_latents", "score"):
+        with pytest.raises(NotFittedError):
+            getattr(ContrastiveVAE(), method)(pairs)
+    with pytest.raises(NotFittedError):
+        ContrastiveVAE().decode(np.zeros((2, 2, 16)))
+
+
+def test_bad_input_is_named(vae, pairs):
+    with pytest.raises(ValueError, match=r"\(n, 2, d\), got shape"):
+        vae.encode(np.ones((4, 3, 12)))
+    with pytest.raises(ValueError, match=r"latents of shape \(n, 2, 4\)"):
+        vae.decode(np.ones((4, 2, 3)))
+    with pytest.raises(ValueError, match="device='gpu' is none"):
+        ContrastiveVAE(device="gpu").fit(pairs)
+    with pytest.raises(ValueError, match="'sharing' parameter"):
+        ContrastiveVAE(sharing="some").fit(pairs)

@@ -1,0 +1,230 @@
+"""BTRewardRegressor: its loss, its split, its batches, its scores."""
+
+import pickle
+
+import numpy as np
+import pytest
+import skorch
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.exceptions import NotFittedError
+from skorch.callbacks import Callback
+
+from lens_sklearn import BTRewardRegressor, GaussianAugmenter, RepeatAugmenter
+from lens_sklearn._pairs import AugmentedPairs
+from lens_sklearn._reward import BradleyTerryLoss, PairBatches, PairDataset
+
+FAST = dict(hidden_dim=16, learning_rate=1e-2, random_state=0)
+finite = st.floats(-5, 5, width=32)
+
+
+# ------------------------------------------------------------------------------ loss
+@given(finite, finite, st.floats(0, 1), finite)
+def test_loss_is_symmetric_and_blind_to_a_shift(r0, r1, target, shift):
+    def loss(*rewards, t):
+        batch = torch.tensor([t], dtype=torch.float64), torch.ones(1, dtype=torch.float64)
+        return BradleyTerryLoss()(torch.tensor([rewards], dtype=torch.float64), batch).item()
+
+    expected = np.logaddexp(0, r1 - r0) * target + np.logaddexp(0, r0 - r1) * (1 - target)
+    assert loss(r0, r1, t=target) == pytest.approx(expected, abs=1e-6)
+    assert loss(r1, r0, t=1 - target) == pytest.approx(expected, abs=1e-6)
+    assert loss(r0 + shift, r1 + shift, t=target) == pytest.approx(expected, abs=1e-6)
+
+
+def test_smoothing_and_centering_are_for_training_only():
+    loss = BradleyTerryLoss(label_smoothing=0.2, center_coefficient=0.5)
+    rewards = torch.tensor([[1.0, 2.0]])
+    batch = torch.ones(1), torch.ones(1)
+    plain = np.logaddexp(0, 1)
+    assert loss.eval()(rewards, batch).item() == pytest.approx(plain)
+    smoothed = 0.9 * plain + 0.1 * np.logaddexp(0, -1)
+    assert loss.train()(rewards, batch).item() == pytest.approx(smoothed + 0.5 * 9)
+
+
+def test_weights_weigh():
+    rewards, target = torch.tensor([[1.0, 2.0], [3.0, 0.0]]), torch.ones(2)
+    one = BradleyTerryLoss()(rewards, (target, torch.tensor([2.0, 0.0])))
+    torch.testing.assert_close(one, BradleyTerryLoss()(rewards[:1], (target[:1], torch.ones(1))))
+
+
+# --------------------------------------------------------------------------- batches
+@given(st.integers(1, 50), st.integers(1, 20))
+def test_batches_hold_every_pair_once(n, batch_size):
+    pairs = AugmentedPairs(np.arange(2 * n, dtype=np.float32).reshape(n, 2, 1))
+    batches = PairBatches(PairDataset(pairs, torch.device("cpu")), batch_size, seed=0)
+    first = torch.cat([x[:, 0, 0] for x, _ in batches])
+    second = torch.cat([x[:, 0, 0] for x, _ in batches])
+    assert sorted(first.tolist()) == list(range(0, 2 * n, 2))
+    assert len(list(batches)) == len(batches)
+    if n > 10:
+        assert first.tolist() != second.tolist(), "every epoch has an order of its own"
+
+
+# -------------------------------------------------------------------------- learning
+def test_learns_the_order(pairs, candidates):
+    reward = BTRewardRegressor(**FAST).fit(pairs)
+    assert reward.score(pairs) > 0.75
+    assert reward.score(*candidates) > candidates[1].mean() + 0.5
+    assert isinstance(reward.net_, skorch.NeuralNet)
+    assert {"epoch", "train_loss", "valid_loss", "dur"} == set(reward.history_[0])
+
+
+def test_swapped_pairs_with_swapped_targets_are_the_same_data(pairs):
+    fit = dict(FAST, early_stopping=False, max_epochs=5)
+    straight = BTRewardRegressor(**fit).fit(pairs).predict(pairs)
+    swapped = BTRewardRegressor(**fit).fit(pairs[:, ::-1].copy(), np.zeros(60)).predict(pairs)
+    np.testing.assert_allclose(straight, swapped, atol=1e-4)
+
+
+def test_same_seed_same_rewards(pairs):
+    first, second = (BTRewardRegressor(**FAST).fit(pairs).predict(pairs) for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+    other = BTRewardRegressor(**{**FAST, "random_state": 1}).fit(pairs).predict(pairs)
+    assert not np.allclose(first, other)
+
+
+def test_weight_decay_shrinks_the_rewards(pairs):
+    def spread(weight_decay):
+        reward = BTRewardRegressor(**FAST, weight_decay=weight_decay, early_stopping=False)
+        return reward.fit(pairs).predict(pairs).std()
+
+    assert spread(10.0) < 0.8 * spread(0.0)
+
+
+def test_ties_teach_equality(pairs):
+    def gap(target):
+        reward = BTRewardRegressor(**FAST, early_stopping=False)
+        return np.abs(reward.fit(pairs, np.full(60, target)).decision_function(pairs)).mean()
+
+    assert gap(0.5) < 0.5 * gap(1.0)
+
+
+def test_weightless_pairs_are_as_if_not_there(pairs):
+    wrong = np.concatenate([pairs, pairs[:20, ::-1]])
+    weight = np.r_[np.ones(60), np.zeros(20)]
+    fit = dict(FAST, early_stopping=False)
+    np.testing.assert_array_equal(
+        BTRewardRegressor(**fit).fit(wrong, sample_weight=weight).predict(pairs),
+        BTRewardRegressor(**fit).fit(pairs).predict(pairs),
+    )
+
+
+def test_weights_of_originals_reach_their_children(pairs):
+    weight = np.random.default_rng(0).random(60) + 0.1
+    augmented = RepeatAugmenter(factor=3).fit_transform(pairs)
+    fit = dict(FAST, early_stopping=False, max_epochs=2)
+    np.testing.assert_array_equal(
+        BTRewardRegressor(**fit).fit(augmented, sample_weight=weight).predict(pairs),
+        BTRewardRegressor(**fit).fit(augmented, sample_weight=np.tile(weight, 3)).predict(pairs),
+    )
+
+
+# ------------------------------------------------------------------- early stopping
+def test_validation_holds_out_whole_parents_and_original_pairs(pairs):
+    augmented = GaussianAugmenter(factor=4, random_state=0).fit_transform(pairs)
+    reward = BTRewardRegressor(validation_fraction=0.25)
+    train, valid = reward._split(augmented, np.random.RandomState(0))
+    assert len(valid) == 15
+    assert not valid.pairs.is_synthetic.any()
+    assert not set(valid.pairs.parent) & set(train.pairs.parent)
+    assert len(train) == 4 * 45
+
+
+def test_stops_and_goes_back_to_the_best_epoch(pairs):
+    noise = np.random.default_rng(0).normal(size=(80, 2, 12)).astype(np.float32)
+    reward = BTRewardRegressor(
+        64, learning_rate=5e-2, max_epochs=100, patience=3, random_state=0
+    ).fit(noise)
+    losses = [epoch["valid_loss"] for epoch in reward.history_]
+    assert len(losses) < 100
+    best = int(np.argmin(losses))
+    assert len(losses) - 1 - best >= 3
+    again = BTRewardRegressor(
+        64, learning_rate=5e-2, max_epochs=best + 1, patience=100, random_state=0
+    ).fit(noise)
+    np.testing.assert_allclose(reward.predict(noise), again.predict(noise), atol=1e-5)
+
+
+def test_callbacks_of_the_user_are_called_and_kept(pairs):
+    class Count(Callback):
+        epochs = 0
+
+        def on_epoch_end(self, net, **kwargs):
+            self.epochs += 1
+
+    callbacks = [count := Count()]
+    BTRewardRegressor(**FAST, callbacks=callbacks, early_stopping=False, max_epochs=4).fit(pairs)
+    assert count.epochs == 4
+    assert callbacks == [count]
+
+
+def test_progress_bar(pairs, capsys):
+    BTRewardRegressor(**FAST, verbose=1, max_epochs=2).fit(pairs)
+    assert "train_loss" in capsys.readouterr().err
+    BTRewardRegressor(**FAST, max_epochs=2).fit(pairs)
+    printed = capsys.readouterr()
+    assert printed.err == printed.out == ""
+
+
+# ------------------------------------------------------------------------- inference
+def test_predict_keeps_every_leading_axis(pairs, candidates):
+    reward = BTRewardRegressor(**FAST, max_epochs=2).fit(pairs)
+    X = candidates[0]
+    rewards = reward.predict(X)
+    assert rewards.shape == (10, 5)
+    np.testing.assert_allclose(reward.predict(X[3]), rewards[3], atol=1e-6)
+    np.testing.assert_allclose(reward.predict(X[None])[0], rewards, atol=1e-6)
+    np.testing.assert_allclose(
+        reward.decision_function(pairs), -reward.decision_function(pairs[:, ::-1]), atol=1e-6
+    )
+
+
+def test_padding_is_never_picked(pairs, candidates):
+    reward = BTRewardRegressor(**FAST).fit(pairs)
+    X, gold = candidates
+    expected = reward.score(X[:, :4], gold[:, :4])
+    X, gold = X.copy(), gold.copy()
+    X[:, 4] = np.nan
+    gold[:, 4] = np.nan
+    assert np.isnan(reward.predict(X)[:, 4]).all()
+    assert reward.score(X, gold) == pytest.approx(expected)
+
+
+def test_accuracy_counts_ties_half(pairs):
+    reward = BTRewardRegressor(**FAST, max_epochs=1).fit(pairs)
+    same = np.repeat(pairs[:, :1], 2, axis=1)
+    assert reward.score(same) == 0.5
+    assert reward.score(pairs, np.zeros(60)) == pytest.approx(1 - reward.score(pairs))
+
+
+def test_pickle_is_small_and_predicts_to_the_bit(pairs):
+    reward = BTRewardRegressor(hidden_dim=256, max_epochs=2).fit(np.tile(pairs, (1, 1, 100)))
+    blob = pickle.dumps(reward)
+    assert len(blob) < 1.2 * 4 * 256 * 1200 + 50_000, "the weights once, no optimiser"
+    X = np.tile(pairs, (1, 1, 100))
+    np.testing.assert_array_equal(pickle.loads(blob).predict(X), reward.predict(X))
+    assert b"cuda:" not in blob
+
+
+# ------------------------------------------------------------------------- bad input
+def test_unfitted_use_is_refused(pairs):
+    for method in ("predict", "decision_function", "score"):
+        with pytest.raises(NotFittedError):
+            getattr(BTRewardRegressor(), method)(pairs)
+
+
+def test_bad_input_is_named(pairs, candidates):
+    with pytest.raises(ValueError, match="holds out 1 of 1 original pairs.*early_stopping=False"):
+        BTRewardRegressor().fit(pairs[:1])
+    BTRewardRegressor(early_stopping=False, max_epochs=1).fit(pairs[:1])
+    with pytest.raises(ValueError, match="at least one non-zero"):
+        BTRewardRegressor().fit(pairs, sample_weight=np.zeros(60))
+    reward = BTRewardRegressor(**FAST, max_epochs=1).fit(pairs)
+    X, gold = candidates
+    with pytest.raises(ValueError, match="shape"):
+        reward.score(X, gold[:, :3])
+    with pytest.raises(ValueError, match="expected pairs"):
+        reward.decision_function(X)
+    with pytest.raises(ValueError, match="7 features.*expecting 12"):
+        reward.predict(X[..., :7])
