@@ -63,7 +63,7 @@ def test_batches_hold_every_pair_once(n, batch_size):
 
 # -------------------------------------------------------------------------- learning
 def test_learns_the_order(pairs, candidates):
-    reward = BTRewardRegressor(**FAST).fit(pairs)
+    reward = BTRewardRegressor(**FAST, max_epochs=60).fit(pairs)
     assert reward.score(pairs) > 0.75
     assert reward.score(*candidates) > candidates[1].mean() + 0.5
     assert isinstance(reward.net_, skorch.NeuralNet)
