@@ -135,9 +135,14 @@ def evaluate(setting, n_pairs, seed, split, cache):
     pairs, groups, test = split
     scaler = EmbeddingScaler().fit(pairs)
     pairs = scaler.transform(pairs)
-    test = (scaler.transform(test[0]), test[1]) if isinstance(test, tuple) else scaler.transform(test)
+    test = (
+        (scaler.transform(test[0]), test[1]) if isinstance(test, tuple) else scaler.transform(test)
+    )
     records = []
-    for name, augmenter in {"tuned linear": None, **augmenters(seed, Memory(cache, verbose=0))}.items():
+    for name, augmenter in {
+        "tuned linear": None,
+        **augmenters(seed, Memory(cache, verbose=0)),
+    }.items():
         start = time.perf_counter()
         if name == "tuned linear":
             score = tuned_linear(pairs, groups)
@@ -177,7 +182,9 @@ def table(records, setting, n_pairs):
         cells = [method]
         for metric in metrics:
             values, base = (
-                np.array([r[metric] for s in seeds for r in chosen if (r["seed"], r["method"]) == (s, m)])
+                np.array(
+                    [r[metric] for s in seeds for r in chosen if (r["seed"], r["method"]) == (s, m)]
+                )
                 for m in (method, "original")
             )
             cells.append(f"{values.mean():.3f}")

@@ -169,7 +169,7 @@ def _checked(rewards, gold):
 
 
 def _expected_gold(rewards, gold, ns):
-    """Expected gold of the best of n for each prompt and n, shape (n_prompts, len(ns))."""
+    """Return the expected gold of the best of n, shape (n_prompts, len(ns))."""
     order = np.argsort(rewards, axis=1, kind="stable")  # NaN goes last
     rewards = np.take_along_axis(rewards, order, axis=1)
     gold = _mean_over_ties(rewards, np.take_along_axis(gold, order, axis=1))

@@ -317,9 +317,7 @@ class ContrastiveVAE(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
 
     def _total(self, losses):  # equation 6
         return (
-            losses["reconstruction"]
-            + self.beta * losses["kl"]
-            - self.gamma * losses["divergence"]
+            losses["reconstruction"] + self.beta * losses["kl"] - self.gamma * losses["divergence"]
         )
 
     # ---------------------------------------------------------------------- inference

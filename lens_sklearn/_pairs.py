@@ -95,7 +95,7 @@ def read_texts(X):
 
 
 def prompt_groups(X):
-    """Number the rows by their prompt, for ``GroupKFold`` and its kin.
+    """Give equal numbers to rows of the same prompt, for ``GroupKFold`` and its kin.
 
     Two rows with the same prompt in different folds make a score look better than it is.
 
@@ -711,9 +711,7 @@ class AugmentedPairs:
         Whether at least one member of the pair is synthetic, or the pair is a copy.
     """
 
-    def __init__(
-        self, originals, pool=None, members=None, parent=None, target=None, weight=None
-    ):
+    def __init__(self, originals, pool=None, members=None, parent=None, target=None, weight=None):
         n = len(originals)
         self.originals = originals
         self.pool = pool

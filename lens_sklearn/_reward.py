@@ -356,9 +356,7 @@ class BTRewardRegressor(RegressorMixin, BaseEstimator):
             weight = weight[np.stack(rated_order(y))].prod(axis=0)
         else:
             n = len(pairs) if len(sample_weight) == len(pairs) else len(pairs.originals)
-            weight = _check_sample_weight(
-                sample_weight, np.empty((n, 1)), ensure_non_negative=True
-            )
+            weight = _check_sample_weight(sample_weight, np.empty((n, 1)), ensure_non_negative=True)
             weight = pairs.weight * (weight if n == len(pairs) else weight[pairs.parent])
         if not weight.sum() > 0:
             raise ValueError("the weights of all pairs are zero; at least one must be positive.")

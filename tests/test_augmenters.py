@@ -153,9 +153,9 @@ def test_memory_fits_one_autoencoder_for_all_noises(pairs, tmp_path, monkeypatch
     assert len(fits) == 1
     without = LatentPairAugmenter(VAE, factor=4, noise_variance=0.1, random_state=0)
     np.testing.assert_array_equal(results[2], np.asarray(without.fit_transform(pairs)))
-    LatentPairAugmenter(
-        clone(VAE).set_params(gamma=0.5), memory=str(tmp_path), random_state=0
-    ).fit(pairs)
+    LatentPairAugmenter(clone(VAE).set_params(gamma=0.5), memory=str(tmp_path), random_state=0).fit(
+        pairs
+    )
     assert len(fits) == 3, "another gamma is another autoencoder"
 
 
@@ -174,9 +174,7 @@ def test_gaussian_has_the_mean_and_covariance_of_each_column(pairs):
     augmenter = GaussianAugmenter(factor=400, pairing="matched", random_state=0)
     drawn = np.asarray(augmenter.fit_transform(pairs))[60:]
     for column in range(2):
-        np.testing.assert_allclose(
-            drawn[:, column].mean(0), pairs[:, column].mean(0), atol=0.05
-        )
+        np.testing.assert_allclose(drawn[:, column].mean(0), pairs[:, column].mean(0), atol=0.05)
         np.testing.assert_allclose(
             np.cov(drawn[:, column].T), np.cov(pairs[:, column].T, bias=True), atol=0.1
         )

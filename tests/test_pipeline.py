@@ -10,6 +10,7 @@ import sklearn
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, GroupKFold, cross_validate
 from sklearn.pipeline import Pipeline
+from tiny_models import save_encoder
 
 from lens_sklearn import (
     BestOfNScorer,
@@ -20,8 +21,6 @@ from lens_sklearn import (
     LLMEmbedder,
     prompt_groups,
 )
-
-from tiny_models import save_encoder
 
 WORDS = "the a soup salt water boil stir slowly then serve hot never always maybe no".split()
 
@@ -35,8 +34,7 @@ def rows():
         return " ".join(rng.choice(WORDS, n_words))
 
     return [
-        {"prompt": f"prompt {i % 12}", "chosen": text(12), "rejected": text(5)}
-        for i in range(48)
+        {"prompt": f"prompt {i % 12}", "chosen": text(12), "rejected": text(5)} for i in range(48)
     ]
 
 

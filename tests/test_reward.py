@@ -63,11 +63,11 @@ def test_batches_hold_every_pair_once(n, batch_size):
 
 # -------------------------------------------------------------------------- learning
 def test_learns_the_order(pairs, candidates):
-    reward = BTRewardRegressor(**FAST, max_epochs=60).fit(pairs)
+    reward = BTRewardRegressor(**FAST, early_stopping=False).fit(pairs)
     assert reward.score(pairs) > 0.75
     assert reward.score(*candidates) > candidates[1].mean() + 0.5
     assert isinstance(reward.net_, skorch.NeuralNet)
-    assert {"epoch", "train_loss", "valid_loss", "dur"} == set(reward.history_[0])
+    assert {"epoch", "train_loss", "dur"} == set(reward.history_[0])
 
 
 def test_swapped_pairs_with_swapped_targets_are_the_same_data(pairs):
