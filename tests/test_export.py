@@ -1,0 +1,147 @@
+"""Saved pipelines predict the same, and loading them runs nothing."""
+
+import json
+import pickle
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+from sklearn.base import clone
+from sklearn.decomposition import PCA
+from sklearn.exceptions import NotFittedError
+from sklearn.pipeline import Pipeline, make_pipeline
+
+from lens_sklearn import (
+    BTRewardRegressor,
+    ContrastiveVAE,
+    DirectNoiseAugmenter,
+    EmbeddingScaler,
+    GaussianAugmenter,
+    LatentPairAugmenter,
+    LLMEmbedder,
+    RepeatAugmenter,
+)
+from lens_sklearn.export import load, save
+
+AUGMENTERS = [
+    LatentPairAugmenter(ContrastiveVAE(max_epochs=1), factor=2, random_state=0),
+    DirectNoiseAugmenter(factor=2, random_state=0),
+    GaussianAugmenter(factor=2, random_state=0),
+    RepeatAugmenter(factor=2),
+]
+
+
+def make(augmenter=AUGMENTERS[0], **params):
+    scaler = EmbeddingScaler()
+    reward = BTRewardRegressor(max_epochs=2, random_state=0)
+    pipeline = Pipeline([("scale", scaler), ("augment", clone(augmenter)), ("reward", reward)])
+    return pipeline.set_params(**params)
+
+
+@pytest.mark.parametrize("augmenter", AUGMENTERS, ids=lambda a: type(a).__name__)
+@pytest.mark.parametrize("params", [{}, {"scale__with_mean": False}, {"scale__with_std": False}])
+def test_same_predictions_to_the_bit(augmenter, params, pairs, candidates, tmp_path):
+    pipeline = make(augmenter, **params).fit(pairs)
+    save(pipeline, tmp_path / "new" / "folder")
+    again = load(tmp_path / "new" / "folder")
+    np.testing.assert_array_equal(again.predict(candidates[0]), pipeline.predict(candidates[0]))
+    assert again.score(*candidates) == pipeline.score(*candidates)
+    assert repr(again.get_params()) == repr(pipeline.get_params())
+    assert again["scale"].n_features_in_ == 12
+
+
+def test_loaded_pipeline_can_be_saved_cloned_and_fitted_again(pairs, candidates, tmp_path):
+    pipeline = make().fit(pairs)
+    save(pipeline, tmp_path)
+    again = load(tmp_path)
+    save(again, tmp_path / "second")
+    twice = load(tmp_path / "second").predict(candidates[0])
+    np.testing.assert_array_equal(twice, pipeline.predict(candidates[0]))
+    refitted = clone(again).fit(pairs).predict(candidates[0])
+    np.testing.assert_array_equal(refitted, pipeline.predict(candidates[0]))
+    again["scale"].partial_fit(pairs)
+
+
+def test_embedder_comes_back_without_reading_its_model(tmp_path):
+    from tiny_models import save_decoder, sentence
+
+    random_state = np.random.RandomState(0)
+    model = save_decoder(tmp_path / "model")
+    texts = [[sentence(random_state, 5), sentence(random_state, 6)] for _ in range(30)]
+    embedder = LLMEmbedder(model, layer="all", store=tmp_path / "store", device="cpu")
+    reward = BTRewardRegressor(max_epochs=1, random_state=0)
+    pipeline = make_pipeline(embedder, EmbeddingScaler(), reward).fit(texts)
+    save(pipeline, tmp_path / "out")
+    again = load(tmp_path / "out")
+    assert again[0].store is None and again[0].device == "auto"
+    assert again[0].get_feature_names_out().shape == embedder.get_feature_names_out().shape
+    again[0].device = "cpu"
+    np.testing.assert_array_equal(again.predict(texts), pipeline.predict(texts))
+
+
+def test_single_estimator(pairs, tmp_path):
+    reward = BTRewardRegressor(max_epochs=1, random_state=0).fit(pairs)
+    save(reward, tmp_path)
+    np.testing.assert_array_equal(load(tmp_path).predict(pairs), reward.predict(pairs))
+
+
+def test_unfitted_and_unknown_are_refused(pairs, tmp_path):
+    with pytest.raises(NotFittedError):
+        save(make(), tmp_path)
+    with pytest.raises(ValueError, match="pca: PCA cannot be saved without pickle"):
+        save(make_pipeline(PCA(2).fit(pairs[:, 0])), tmp_path)
+    pipeline = make().fit(pairs).set_params(reward__random_state=np.random.RandomState(0))
+    with pytest.raises(ValueError, match="reward__random_state: a RandomState cannot be written"):
+        save(pipeline, tmp_path)
+    assert not list(tmp_path.iterdir()), "a refusal leaves no half-written model"
+
+
+def edit(folder, change):
+    path = folder / "pipeline.json"
+    description = json.loads(path.read_text())
+    change(description)
+    path.write_text(json.dumps(description))
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (lambda d: d["steps"][0].update({"class": "Popen"}), "class 'Popen' is none of"),
+        (lambda d: d["steps"][2]["params"].update(evil=1), "evil"),
+        (lambda d: d["steps"][2]["params"].update(hidden_dim=3), "do not fit its parameters"),
+        (lambda d: d["steps"][0]["state"].update(n_features_in_=3), "shape"),
+        (lambda d: d.update(format=2), "format 2; this version reads 1"),
+        (lambda d: d.update(weights_sha256="0"), "damaged or belongs to another"),
+        (lambda d: d.pop("steps"), "'steps' is missing"),
+    ],
+)
+def test_bad_description(change, message, pairs, tmp_path):
+    save(make().fit(pairs), tmp_path)
+    edit(tmp_path, change)
+    with pytest.raises(ValueError, match=message):
+        load(tmp_path)
+
+
+def test_damaged_files(pairs, tmp_path):
+    save(make().fit(pairs), tmp_path)
+    (tmp_path / "pipeline.json").write_text("{")
+    with pytest.raises(ValueError, match="pipeline.json"):
+        load(tmp_path)
+    save(make().fit(pairs), tmp_path)
+    save_file({"x": np.zeros(1)}, tmp_path / "weights.safetensors")
+    with pytest.raises(ValueError, match="weights.safetensors is damaged"):
+        load(tmp_path)
+    with pytest.raises(FileNotFoundError, match="not a saved reward model"):
+        load(tmp_path / "nowhere")
+
+
+class Bomb:
+    def __reduce__(self):
+        return pytest.fail, ("the file's code ran",)
+
+
+def test_a_pickle_in_place_of_the_weights_does_not_run(pairs, tmp_path):
+    save(make().fit(pairs), tmp_path)
+    (tmp_path / "weights.safetensors").write_bytes(pickle.dumps(Bomb()))
+    with pytest.raises(ValueError, match="damaged"):
+        load(tmp_path)
