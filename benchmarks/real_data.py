@@ -84,7 +84,7 @@ def hh_split(data, n_pairs, seed):
     return pairs[order[:n_pairs]], order[:n_pairs], pairs[test]
 
 
-def test_accuracy(score, test):
+def held_out_accuracy(score, test):
     """Pair accuracy: over all pairs of a prompt's candidates, or over the test pairs."""
     if not isinstance(test, tuple):
         rewards = score(test)
@@ -118,13 +118,14 @@ def tuned_linear(pairs, groups):
     """Cross-validated logistic regression on e⁺ − e⁻, folds by prompt, no intercept."""
     signs = np.where(np.arange(len(pairs)) % 2, -1.0, 1.0)  # both classes, the same problem
     difference = (pairs[:, 0] - pairs[:, 1]) * signs[:, None]
+    folds = list(GroupKFold(5).split(difference, groups=groups))
     model = LogisticRegressionCV(
-        Cs=np.logspace(-6, 0, 13), cv=GroupKFold(5), scoring="neg_log_loss",
+        Cs=np.logspace(-6, 0, 13), cv=folds, scoring="neg_log_loss",
         fit_intercept=False, l1_ratios=(0,), max_iter=200, use_legacy_attributes=False,
     )  # fmt: skip
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of large C that have not converged
-        model.fit(difference, signs > 0, groups=groups)
+        model.fit(difference, signs > 0)
     weight = model.coef_[0]
     return lambda X: X @ weight
 
@@ -151,7 +152,7 @@ def evaluate(setting, n_pairs, seed, split, cache):
             score = BTRewardRegressor(random_state=seed).fit(train).predict
         record = {"setting": setting, "n_pairs": n_pairs, "seed": seed, "method": name}
         record["seconds"] = round(time.perf_counter() - start, 2)
-        record["accuracy"] = test_accuracy(score, test)
+        record["accuracy"] = held_out_accuracy(score, test)
         if isinstance(test, tuple):
             record["gold"] = best_of_n_score(score(test[0]), test[1])
             record["random"] = float(test[1].mean())

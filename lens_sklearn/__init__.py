@@ -23,8 +23,9 @@ from ._augmenters import (
 from ._best_of_n import BestOfNDisplay, BestOfNScorer, best_of_n_curve, best_of_n_score
 from ._contrastive_vae import ContrastiveVAE
 from ._embedder import LLMEmbedder
-from ._pairs import AugmentedPairs, load_candidates, load_preferences, prompt_groups
+from ._pairs import AugmentedPairs
 from ._reward import BTRewardRegressor
+from ._rows import load_candidates, load_preferences, prompt_groups
 from ._scaler import EmbeddingScaler
 
 __version__ = "0.1.0"

@@ -18,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ._embedding_store import EmbeddingStore, store_keys
 from ._language_model import batches_by_tokens, get_language_model, resolve_model
-from ._pairs import PAIR_COLUMNS, read_texts
+from ._rows import PAIR_COLUMNS, read_texts
 
 POOLINGS = ("last", "mean", "cls", "weighted_mean", "max")
 LONG_WORK = 64  # texts; with more of them a terminal shows a progress bar

@@ -255,7 +255,7 @@ class BTRewardRegressor(RegressorMixin, BaseEstimator):
     >>> reward = BTRewardRegressor(learning_rate=1e-2, random_state=0).fit(toy.pairs)
     >>> reward.predict(toy.candidates).shape == toy.gold.shape
     True
-    >>> reward.score(toy.candidates, toy.gold) > toy.gold.mean()
+    >>> bool(reward.score(toy.candidates, toy.gold) > toy.gold.mean())
     True
     """
 

@@ -104,7 +104,7 @@ class EmbeddingScaler(
         Returns
         -------
         ndarray of the same shape
-            float32 unless `X` is float64.
+            Standardised embeddings, float32 unless `X` is float64.
         """
         return self._apply(X, "transform")
 

@@ -50,7 +50,7 @@ def public_objects():
             names.setdefault(id(value), f"{module_name}.{name}")
             if inspect.isclass(value):
                 for method, member in inspect.getmembers(value, callable):
-                    ours = getattr(member, "__module__", "").startswith("lens_sklearn")
+                    ours = (getattr(member, "__module__", None) or "").startswith("lens_sklearn")
                     if ours and not method.startswith("_"):
                         names.setdefault((id(value), method), f"{module_name}.{name}.{method}")
     return sorted(names.values())
@@ -106,7 +106,7 @@ def test_documented_parameters_are_those_of_the_signature(name):
             continue
         written = re.search(r"default[=:]?\s*(.+)$", kind)
         if written is None:
-            assert default is None and "optional" in kind, (
+            assert default is None and ("optional" in kind or kind == "None"), (
                 f"{name}: '{parameter} : {kind}' does not tell the default {default!r}"
             )
             continue

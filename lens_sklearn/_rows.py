@@ -1,0 +1,386 @@
+"""Rows of text: reading them in whatever form they come, and from files.
+
+Text comes in as rows with named columns, or as nested lists, and leaves as a
+:class:`TextTable` in the shape that its embeddings will have.
+"""
+
+import gzip
+import json
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+PAIR_COLUMNS = ("chosen", "rejected")
+CANDIDATE_COLUMN = "responses"
+
+
+class TextTable(NamedTuple):
+    """Texts in the shape that their embeddings will have.
+
+    Attributes
+    ----------
+    kind : {"pairs", "candidates", "texts"}
+        What the rows were.
+    items : ndarray of object, shape (n, 2), (n, N) or the nested lists' own shape
+        Each entry is a ``str`` (a plain text), a tuple of ``(role, content)`` messages (a
+        conversation) or None (the padding of a ragged candidate list).
+    """
+
+    kind: str
+    items: np.ndarray
+
+
+def read_texts(X):
+    """Read rows of text into a table of plain texts and conversations.
+
+    Parameters
+    ----------
+    X : list of dict, DataFrame, datasets.Dataset, ndarray of object or nested list of str
+        Preference rows have the columns ``chosen`` and ``rejected``, candidate rows have
+        ``responses``; both may have ``prompt``. A text is a str or a list of
+        ``{"role", "content"}`` messages. Without ``prompt`` a text stands for itself (TRL's
+        implicit prompt). Rows that are neither dicts nor frames are nested lists of texts.
+
+    Returns
+    -------
+    TextTable
+        The texts and what kind of rows they were.
+
+    Raises
+    ------
+    ValueError
+        If there are no rows, a column is missing, or a text is empty or of another type; the
+        message names the row and the column.
+
+    Warns
+    -----
+    UserWarning
+        If ``chosen`` equals ``rejected`` in some rows: these ties are kept, they count as
+        target 0.5.
+    """
+    rows = _as_records(X)
+    if not isinstance(rows[0], Mapping):
+        return TextTable("texts", _nested_texts(rows))
+    kind = _kind_of(rows[0])
+    if kind == "pairs":
+        items = np.empty((len(rows), 2), dtype=object)
+        for i, row in enumerate(rows):
+            prompt = _prompt_of(row, i)
+            for c, column in enumerate(PAIR_COLUMNS):
+                items[i, c] = _joined(prompt, _cell(row, i, column))
+        _warn_of_ties(items)
+        return TextTable(kind, items)
+    lists = [_responses_of(row, i) for i, row in enumerate(rows)]
+    items = np.full((len(rows), max(map(len, lists))), None, dtype=object)
+    for i, (row, responses) in enumerate(zip(rows, lists, strict=True)):
+        prompt = _prompt_of(row, i)
+        for j, response in enumerate(responses):
+            items[i, j] = _joined(prompt, _text(response, f"row {i}, responses[{j}]"))
+    return TextTable(kind, items)
+
+
+def prompt_groups(X):
+    """Give equal numbers to rows of the same prompt, for ``GroupKFold`` and its kin.
+
+    Two rows with the same prompt in different folds make a score look better than it is.
+
+    Parameters
+    ----------
+    X : rows of text, as :func:`read_texts` reads them
+        Preference or candidate rows. Without a ``prompt`` column the prompt is the longest
+        run of messages that the texts of a row share; plain strings without a prompt have
+        none, and every such row is its own group.
+
+    Returns
+    -------
+    ndarray of int, shape (n,)
+        Equal numbers for equal prompts, in order of first appearance.
+    """
+    rows = _as_records(X)
+    kind = _kind_of(rows[0]) if isinstance(rows[0], Mapping) else "texts"
+    if kind == "texts":
+        raise ValueError("prompt_groups reads preference or candidate rows; got texts alone.")
+    keys = []
+    for i, row in enumerate(rows):
+        key = _prompt_of(row, i)
+        if key is None:
+            key = _shared_messages(
+                [_cell(row, i, c) for c in PAIR_COLUMNS]
+                if kind == "pairs"
+                else [_text(r, f"row {i}, responses") for r in _responses_of(row, i)]
+            )
+        keys.append(("row", i) if not key else key)
+    numbers = {}
+    return np.array([numbers.setdefault(key, len(numbers)) for key in keys])
+
+
+def load_preferences(path):
+    """Read preference rows from a file.
+
+    Parameters
+    ----------
+    path : str or Path
+        A .jsonl, .jsonl.gz, .parquet or .csv file with the columns ``chosen``, ``rejected``
+        and, optionally, ``prompt``.
+
+    Returns
+    -------
+    list of dict
+        The rows, checked; further columns are kept.
+
+    Raises
+    ------
+    ValueError
+        If the file's ending is another one, a line is not JSON, or a row is malformed.
+    """
+    rows = _load_rows(path)
+    if not isinstance(rows[0], Mapping) or _kind_of(rows[0]) != "pairs":
+        raise ValueError(
+            f"{path}: preference rows need the columns 'chosen' and 'rejected'; "
+            f"got {_columns_of(rows[0])}."
+        )
+    with warnings.catch_warnings():  # the ties are reported once, when the rows are used
+        warnings.simplefilter("ignore")
+        read_texts(rows)
+    return rows
+
+
+def load_candidates(path):
+    """Read candidate rows and their gold rewards from a file.
+
+    Parameters
+    ----------
+    path : str or Path
+        A .jsonl, .jsonl.gz or .parquet file with the columns ``responses`` (list of texts),
+        ``gold`` (list of float) and, optionally, ``prompt``. In a .csv file the two lists are
+        written as JSON.
+
+    Returns
+    -------
+    rows : list of dict
+        The rows, checked.
+    gold : ndarray of float64, shape (n_prompts, N)
+        The gold rewards; rows with fewer than N responses are padded with NaN.
+
+    Raises
+    ------
+    ValueError
+        If a row has no ``gold``, or another number of gold rewards than of responses, or a
+        gold reward that is not finite.
+    """
+    rows = _load_rows(path)
+    if not isinstance(rows[0], Mapping) or _kind_of(rows[0]) != "candidates":
+        raise ValueError(
+            f"{path}: candidate rows need the columns 'responses' and 'gold'; "
+            f"got {_columns_of(rows[0])}."
+        )
+    for row in rows:
+        for column in (CANDIDATE_COLUMN, "gold"):
+            if isinstance(row.get(column), str):
+                row[column] = json.loads(row[column])
+    return rows, _gold_of(rows, read_texts(rows).items.shape)
+
+
+def _gold_of(rows, shape):
+    gold = np.full(shape, np.nan)
+    for i, row in enumerate(rows):
+        values = row.get("gold")
+        if values is None:
+            raise ValueError(f"row {i}: column 'gold' is missing; it lists a reward a response.")
+        values = np.asarray(values, dtype=float)
+        if values.shape != (len(row[CANDIDATE_COLUMN]),):
+            raise ValueError(
+                f"row {i}: 'gold' has shape {values.shape} for "
+                f"{len(row[CANDIDATE_COLUMN])} responses; one number a response is needed."
+            )
+        if not np.isfinite(values).all():
+            j = int(np.flatnonzero(~np.isfinite(values))[0])
+            raise ValueError(f"row {i}: gold[{j}] is {values[j]}; gold rewards are finite.")
+        gold[i, : len(values)] = values
+    return gold
+
+
+def _load_rows(path):
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file.")
+    name = path.name.lower()
+    if name.endswith((".jsonl", ".jsonl.gz")):
+        rows = []
+        opener = gzip.open if name.endswith(".gz") else open
+        with opener(path, "rt", encoding="utf-8") as lines:
+            for number, line in enumerate(lines, start=1):
+                if line.strip():
+                    try:
+                        rows.append(json.loads(line))
+                    except json.JSONDecodeError as error:
+                        raise ValueError(f"{path}, line {number}: not JSON ({error}).") from None
+    elif name.endswith((".parquet", ".csv")):
+        try:
+            import pandas as pd
+        except ImportError:
+            raise ImportError(
+                f"reading {path.name} needs pandas: pip install 'lens-sklearn[tables]'"
+            ) from None
+        read = pd.read_parquet if name.endswith(".parquet") else pd.read_csv
+        rows = _as_records(read(path))
+    else:
+        raise ValueError(f"{path}: the ending must be .jsonl, .jsonl.gz, .parquet or .csv.")
+    if not rows:
+        raise ValueError(f"{path}: the file has no rows.")
+    return rows
+
+
+def _as_records(X):
+    """Return rows as a list, of dicts wherever X has named columns."""
+    if isinstance(X, str | Mapping):
+        got = "a dict of columns" if isinstance(X, Mapping) else "a single string"
+        raise ValueError(f"expected rows (a list of dicts, a DataFrame, …), got {got}.")
+    if hasattr(X, "column_names") and hasattr(X, "to_list"):  # datasets.Dataset
+        rows = X.to_list()
+    elif hasattr(X, "columns"):
+        import narwhals as nw
+
+        rows = nw.from_native(X, eager_only=True).rows(named=True)
+    else:
+        if hasattr(X, "dtype") and getattr(X.dtype, "kind", "O") not in "OUS":
+            raise ValueError(f"expected rows of text, got an array of {X.dtype}.")
+        rows = list(X.tolist() if isinstance(X, np.ndarray) else X)
+    if not rows:
+        raise ValueError("got no rows; at least one is needed (0 samples).")
+    return rows
+
+
+def _columns_of(row):
+    return sorted(map(str, row)) if isinstance(row, Mapping) else f"rows of {type(row).__name__}"
+
+
+def _kind_of(row):
+    if any(column in row for column in PAIR_COLUMNS):
+        return "pairs"
+    if CANDIDATE_COLUMN in row:
+        return "candidates"
+    raise ValueError(
+        "row 0: preference rows need the columns 'chosen' and 'rejected', candidate rows need "
+        f"'responses'; got {_columns_of(row)}."
+    )
+
+
+def _cell(row, i, column):
+    if not isinstance(row, Mapping):
+        raise ValueError(f"row {i}: expected a dict like row 0, got {type(row).__name__}.")
+    if column not in row:
+        raise ValueError(f"row {i}: column '{column}' is missing; got {_columns_of(row)}.")
+    return _text(row[column], f"row {i}, column '{column}'")
+
+
+def _prompt_of(row, i):
+    if not isinstance(row, Mapping):
+        raise ValueError(f"row {i}: expected a dict like row 0, got {type(row).__name__}.")
+    return _cell(row, i, "prompt") if "prompt" in row else None
+
+
+def _responses_of(row, i):
+    responses = row.get(CANDIDATE_COLUMN) if isinstance(row, Mapping) else None
+    if isinstance(responses, np.ndarray):
+        responses = responses.tolist()
+    if not isinstance(responses, list | tuple) or not responses:
+        raise ValueError(
+            f"row {i}, column 'responses': expected a list of at least one text, "
+            f"got {type(responses).__name__ if not responses else repr(responses)[:40]}."
+        )
+    return responses
+
+
+def _text(value, where):
+    """Return one checked text: a str, or a tuple of (role, content) messages."""
+    if isinstance(value, str):
+        if not value.strip():
+            raise ValueError(f"{where}: the text is empty.")
+        return value
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if isinstance(value, list | tuple) and value:
+        for j, message in enumerate(value):
+            content = message.get("content") if isinstance(message, Mapping) else None
+            if not isinstance(content, str) or not isinstance(message.get("role"), str):
+                raise ValueError(
+                    f"{where}, message {j}: expected {{'role': str, 'content': str}}, "
+                    f"got {message!r:.60}."
+                )
+            if not content.strip():
+                raise ValueError(f"{where}, message {j}: the content is empty.")
+        return tuple((message["role"], message["content"]) for message in value)
+    raise ValueError(
+        f"{where}: expected a str or a list of {{'role', 'content'}} messages, "
+        f"got {'an empty list' if value == [] else repr(value)[:60]}."
+    )
+
+
+def _joined(prompt, response):
+    """Put a prompt before a response; without one the response stands for itself."""
+    if prompt is None:
+        return response
+    if isinstance(prompt, str):
+        prompt = (("user", prompt),)
+    if isinstance(response, str):
+        response = (("assistant", response),)
+    return prompt + response
+
+
+def _shared_messages(texts):
+    shared = []
+    if all(isinstance(text, tuple) for text in texts):
+        for messages in zip(*texts, strict=False):
+            if len(set(messages)) > 1 or len(shared) + 1 == min(map(len, texts)):
+                break
+            shared.append(messages[0])
+    return tuple(shared)
+
+
+def _warn_of_ties(items):
+    ties = [i for i, (chosen, rejected) in enumerate(items) if chosen == rejected]
+    if ties:
+        warnings.warn(
+            f"{len(ties)} of {len(items)} rows have chosen equal to rejected (first: row "
+            f"{ties[0]}). They are kept as ties, target 0.5.",
+            UserWarning,
+            stacklevel=3,
+        )
+
+
+def _nested_texts(rows):
+    """Read nested lists of texts; a conversation is a leaf, not a level."""
+
+    def is_leaf(value):
+        return not isinstance(value, list | tuple | np.ndarray) or (
+            len(value) > 0 and isinstance(value[0], Mapping)
+        )
+
+    def shape_of(value):
+        return () if is_leaf(value) or not len(value) else (len(value), *shape_of(value[0]))
+
+    items = np.empty(shape_of(rows), dtype=object)
+
+    def fill(value, index):
+        where = "".join(f"[{i}]" for i in index)
+        if len(index) == items.ndim:
+            if not is_leaf(value) and not (isinstance(value, list | tuple) and not value):
+                raise ValueError(f"texts{where}: nested deeper than its neighbours.")
+            items[index] = _text(value, f"row {index[0]}, texts{where}")
+            return
+        if is_leaf(value) or len(value) != items.shape[len(index)]:
+            got = "a single text" if is_leaf(value) else f"{len(value)} entries"
+            raise ValueError(
+                f"row {index[0] if index else 0}, texts{where}: expected "
+                f"{items.shape[len(index)]} entries like its neighbours, got {got}. Ragged "
+                "candidate lists go into rows with the column 'responses'."
+            )
+        for i, entry in enumerate(value):
+            fill(entry, (*index, i))
+
+    fill(rows, ())
+    return items
