@@ -1,0 +1,245 @@
+"""The comparison that ``lens-sklearn demo`` runs, on embeddings that are there already."""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.stats import t as student
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, GroupKFold
+
+from ._augmenters import (
+    DirectNoiseAugmenter,
+    GaussianAugmenter,
+    LatentPairAugmenter,
+    RepeatAugmenter,
+)
+from ._best_of_n import best_of_n_score
+from ._contrastive_vae import ContrastiveVAE
+from ._reward import BTRewardRegressor
+from ._scaler import EmbeddingScaler
+
+ORIGINAL = "original"
+MIN_MARGIN = 0.1  # as in make_demo_preferences: closer candidates are no pair
+
+
+class Split(NamedTuple):
+    """One split by prompt: training pairs and held-out candidates.
+
+    Attributes
+    ----------
+    pairs : ndarray, shape (n, 2, d)
+        Training pairs.
+    groups : ndarray of int, shape (n,)
+        Their prompts.
+    candidates : ndarray, shape (n_prompts, N, d)
+        Held-out candidates.
+    gold : ndarray, shape (n_prompts, N)
+        Their gold rewards.
+    """
+
+    pairs: np.ndarray
+    groups: np.ndarray
+    candidates: np.ndarray
+    gold: np.ndarray
+
+
+def demo_methods(random_state):
+    """Return the compared augmenters, None for no augmentation.
+
+    Parameters
+    ----------
+    random_state : int
+        Seed of those that draw.
+
+    Returns
+    -------
+    dict of str to augmenter or None
+        By the names of the table.
+    """
+    seed = {"random_state": random_state}
+    methods = {ORIGINAL: None}
+    methods |= {f"repeat {k}×": RepeatAugmenter(factor=k) for k in (2, 4, 8)}
+    methods["direct noise 4×"] = DirectNoiseAugmenter(factor=4, **seed)
+    methods["Gaussian 4×"] = GaussianAugmenter(factor=4, **seed)
+    methods |= {
+        f"LENS {k}×": LatentPairAugmenter(ContrastiveVAE(), factor=k, **seed) for k in (2, 4, 8)
+    }
+    return methods
+
+
+def run_split(split, random_state):
+    """Train and test every method on one split.
+
+    Parameters
+    ----------
+    split : Split
+        Raw embeddings.
+    random_state : int
+        Seed of all methods; equal for all, so differences are paired.
+
+    Returns
+    -------
+    results : dict of str to dict
+        ``gold`` (mean gold reward of the pick), ``accuracy`` (over pairs of held-out
+        candidates) and ``n_pairs``, by method.
+    rewards : dict of str to ndarray, shape (n_prompts, N)
+        Predicted rewards by method, random and oracle left out.
+    fitted : dict of str to (scaler, augmenter or None, reward)
+        What was trained.
+    """
+    scaler = EmbeddingScaler().fit(split.pairs)
+    pairs, candidates = scaler.transform(split.pairs), scaler.transform(split.candidates)
+    results, rewards, fitted = {}, {}, {}
+    for name, augmenter in demo_methods(random_state).items():
+        data = pairs if augmenter is None else augmenter.fit_transform(pairs)
+        reward = BTRewardRegressor(random_state=random_state).fit(data)
+        rewards[name] = reward.predict(candidates)
+        results[name] = {"n_pairs": len(data), **_measured(rewards[name], split.gold)}
+        fitted[name] = (scaler, augmenter, reward)
+    weights = tuned_linear(pairs, split.groups)
+    rewards["tuned linear"] = candidates @ weights
+    results["tuned linear"] = {
+        "n_pairs": len(pairs),
+        **_measured(rewards["tuned linear"], split.gold),
+    }
+    results["random"] = {"n_pairs": 0, "gold": split.gold.mean(), "accuracy": 0.5}
+    results["oracle"] = {"n_pairs": 0, **_measured(split.gold, split.gold)}
+    return results, rewards, fitted
+
+
+def tuned_linear(pairs, groups):
+    """Fit logistic regression on chosen minus rejected, its penalty chosen by prompts.
+
+    Parameters
+    ----------
+    pairs : ndarray, shape (n, 2, d)
+        Pairs, standardised.
+    groups : ndarray of int, shape (n,)
+        Their prompts, kept whole in the five folds.
+
+    Returns
+    -------
+    ndarray, shape (d,)
+        Weights of a linear reward.
+    """
+    difference = (pairs[:, 0] - pairs[:, 1]).astype(np.float64)
+    # An L2-penalised solution lies in the rows' span: n numbers a row instead of d.
+    u, s, vt = np.linalg.svd(difference, full_matrices=False)
+    rows = u * s
+    search = GridSearchCV(
+        LogisticRegression(fit_intercept=False, max_iter=2000),
+        {"C": np.logspace(-6, 1, 8)},
+        cv=GroupKFold(5),
+    )
+    labels = np.repeat([1, 0], len(rows))
+    search.fit(np.concatenate([rows, -rows]), labels, groups=np.tile(groups, 2))
+    return (search.best_estimator_.coef_[0] @ vt).astype(np.float32)
+
+
+def _measured(rewards, gold):
+    margin = rewards[:, :, None] - rewards[:, None, :]
+    better = gold[:, :, None] - gold[:, None, :] > MIN_MARGIN
+    wins = np.sign(margin[better]) / 2 + 0.5  # ties count half
+    return {"gold": best_of_n_score(rewards, gold), "accuracy": float(wins.mean())}
+
+
+def summarise(results, confidence=0.95):
+    """Average over splits, with Student intervals paired by split.
+
+    Parameters
+    ----------
+    results : list of dict
+        What :func:`run_split` returned, a split each.
+    confidence : float, default=0.95
+        Coverage, if splits were independent; they share prompts, so it is somewhat less.
+
+    Returns
+    -------
+    list of dict
+        A row a method: ``method``, ``n_pairs``, and ``gold``, ``difference`` (of gold, to
+        the original pairs) and ``accuracy``, each a list of mean and half-width; the
+        half-width is None with a single split.
+    """
+    n = len(results)
+    quantile = student.ppf((1 + confidence) / 2, n - 1) if n > 1 else np.nan
+
+    def interval(values):
+        if n == 1:
+            return [float(values[0]), None]
+        return [float(np.mean(values)), float(quantile * np.std(values, ddof=1) / np.sqrt(n))]
+
+    def column(name, key):
+        return np.array([result[name][key] for result in results])
+
+    return [
+        {
+            "method": name,
+            "n_pairs": int(results[0][name]["n_pairs"]),
+            "gold": interval(column(name, "gold")),
+            "difference": interval(column(name, "gold") - column(ORIGINAL, "gold")),
+            "accuracy": interval(column(name, "accuracy")),
+        }
+        for name in results[0]
+    ]
+
+
+def markdown_table(header, rows):
+    """Write a table that reads well as text and as Markdown.
+
+    Parameters
+    ----------
+    header : list of str
+        Names of the columns.
+    rows : list of list of str
+        Cells; all columns but the first are aligned to the right.
+
+    Returns
+    -------
+    str
+        The table.
+    """
+    cells = [header, *rows]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
+    lines = [
+        "| "
+        + " | ".join(
+            cell.ljust(w) if i == 0 else cell.rjust(w)
+            for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+        )
+        + " |"
+        for row in cells
+    ]
+    dashes = ["-" * (w + 2) if i == 0 else "-" * (w + 1) + ":" for i, w in enumerate(widths)]
+    return "\n".join([lines[0], "|" + "|".join(dashes) + "|", *lines[1:]])
+
+
+def demo_table(summary):
+    """Write the demo's table.
+
+    Parameters
+    ----------
+    summary : list of dict
+        From :func:`summarise`.
+
+    Returns
+    -------
+    str
+        Markdown.
+    """
+
+    def cell(value, sign=""):
+        mean, half_width = value
+        return f"{mean:{sign}.3f}" + ("" if half_width is None else f" ± {half_width:.3f}")
+
+    rows = [
+        [
+            row["method"],
+            str(row["n_pairs"] or ""),
+            cell(row["gold"]),
+            "" if row["method"] == ORIGINAL else cell(row["difference"], "+"),
+            "" if row["method"] in ("random", "oracle") else cell(row["accuracy"]),
+        ]
+        for row in summary
+    ]
+    header = ["method", "pairs", "gold of the pick", "against original", "pair accuracy"]
+    return markdown_table(header, rows)
