@@ -238,7 +238,7 @@ def run_fit(arguments):
         Of ``lens-sklearn fit``.
     """
     from . import export
-    from ._pairs import load_preferences
+    from ._rows import load_preferences
 
     started = time.perf_counter()
     rows = load_preferences(arguments.pairs)
@@ -272,7 +272,7 @@ def run_score(arguments):
     arguments : argparse.Namespace
         Of ``lens-sklearn score``.
     """
-    from ._pairs import _load_rows
+    from ._rows import _load_rows
 
     rows = _load_rows(arguments.rows)
     pipeline = _loaded(arguments)
@@ -298,7 +298,7 @@ def run_best_of_n(arguments):
         Of ``lens-sklearn best-of-n``.
     """
     from ._best_of_n import best_of_n_curve, best_of_n_score
-    from ._pairs import load_candidates
+    from ._rows import load_candidates
 
     rows, gold = load_candidates(arguments.candidates)
     rewards = _loaded(arguments).predict(rows)
@@ -383,7 +383,9 @@ def run_demo(arguments):
     (folder / "table.md").write_text(table + "\n", encoding="utf-8")
     _write_json(folder / "table.json", {"summary": summary, "splits": results})
     _write_lines(folder / "candidates.jsonl", map(json.dumps, candidates))
-    _plot([(n, rewards[n]) for n in CURVE_METHODS], gold, folder / "curve.png")
+    _plot(
+        [(n, rewards[n]) for n in CURVE_METHODS], gold, folder / "curve.png", where=", first split"
+    )
     sizes = {"pairs": arguments.pairs, "splits": arguments.splits, "d": embeddings.shape[-1]}
     _write_config(arguments, folder, sizes=sizes, scores={"first_split": results[0]})
     print(
@@ -480,7 +482,7 @@ def _loaded(arguments):
 def _split_by_prompt(rows, test_fraction, seed):
     from sklearn.model_selection import GroupShuffleSplit
 
-    from ._pairs import prompt_groups
+    from ._rows import prompt_groups
 
     if not 0 <= test_fraction < 1:
         raise ValueError(f"--test-fraction {test_fraction}: it lies between 0 and 1.")
@@ -511,7 +513,7 @@ def _one_thread():
         torch.set_num_threads(n_threads)
 
 
-def _plot(named_rewards, gold, path, ns=None):
+def _plot(named_rewards, gold, path, ns=None, where=""):
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
@@ -531,7 +533,7 @@ def _plot(named_rewards, gold, path, ns=None):
                 line.remove()
     handles = {line.get_label(): line for line in display.ax_.get_lines()}
     ax.legend(handles.values(), handles.keys())
-    ax.set_title(f"Best-of-n on {len(gold)} held-out prompts")
+    ax.set_title(f"Best-of-n on {len(gold)} prompts{where}")
     figure.savefig(path, dpi=150)
 
 

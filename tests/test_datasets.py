@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lens_sklearn._demo_data import demo_responses
-from lens_sklearn._pairs import prompt_groups, read_texts
+from lens_sklearn._rows import prompt_groups, read_texts
 from lens_sklearn.datasets import (
     load_candidates,
     load_preferences,
@@ -168,4 +168,4 @@ def test_demo_refuses_impossible_sizes():
 
 
 def test_loaders_are_reexported():
-    assert load_preferences.__module__ == load_candidates.__module__ == "lens_sklearn._pairs"
+    assert load_preferences.__module__ == load_candidates.__module__ == "lens_sklearn._rows"
