@@ -30,9 +30,9 @@ class GoldReward:
     w2 : ndarray of shape (d,)
         Direction of the periodic part.
     scale : float, default=1.0
-        a.
+        The factor a.
     nonlinearity : float, default=0.0
-        c; 0 makes the reward linear.
+        The weight c; 0 makes the reward linear.
 
     Attributes
     ----------
@@ -135,9 +135,9 @@ def make_preference_pairs(
     embedding_noise : float, default=0.1
         Standard deviation of the isotropic noise; the latents' is 1.
     reward_scale : float, default=1.0
-        a of :class:`GoldReward`.
+        The factor a of :class:`GoldReward`.
     nonlinearity : float, default=0.0
-        c of :class:`GoldReward`; its direction mixes the prompt's and the response's halves, so
+        The weight c of :class:`GoldReward`; its direction mixes the prompt's and the response's halves, so
         what is good then depends on the prompt.
     label_noise : float, default=0.0
         Probability that a pair's label is flipped, whatever its margin.
