@@ -137,8 +137,8 @@ def make_preference_pairs(
     reward_scale : float, default=1.0
         The factor a of :class:`GoldReward`.
     nonlinearity : float, default=0.0
-        The weight c of :class:`GoldReward`; its direction mixes the prompt's and the response's halves, so
-        what is good then depends on the prompt.
+        The weight c of :class:`GoldReward`; its direction mixes the prompt's and the response's
+        halves, so what is good then depends on the prompt.
     label_noise : float, default=0.0
         Probability that a pair's label is flipped, whatever its margin.
     temperature : float, default=0.0
