@@ -1,0 +1,415 @@
+"""Lipschitz constants, certificates and estimates, on networks and a toy world."""
+
+import matplotlib
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+from sklearn.base import BaseEstimator
+from sklearn.linear_model import LinearRegression, LogisticRegression
+
+from lens_sklearn import (
+    BTRewardRegressor,
+    ContrastiveVAE,
+    DirectNoiseAugmenter,
+    LatentPairAugmenter,
+    RepeatAugmenter,
+)
+from lens_sklearn.datasets import make_preference_pairs
+from lens_sklearn.theory import (
+    SynthesisCertificate,
+    decoder_lipschitz,
+    empirical_wasserstein1,
+    estimate_reconstruction_exponent,
+    estimate_statistical_constant,
+    estimate_synthesis_bias,
+    lemma3_bound,
+    noise_radius,
+    reward_lipschitz,
+)
+from lens_sklearn.theory._estimates import _fit_constant, _fit_power_law
+from lens_sklearn.theory._lipschitz import _relu_net_bounds
+
+matplotlib.use("Agg")
+matplotlib.rcParams["figure.max_open_warning"] = 0
+
+
+@pytest.fixture(scope="module")
+def toy():
+    return make_preference_pairs(n_pairs=120, n_features=10, nonlinearity=0.5, random_state=0)
+
+
+@pytest.fixture(scope="module", params=["heads", "none", "all"])
+def vae(request, toy):
+    vae = ContrastiveVAE(4, 16, sharing=request.param, learning_rate=3e-3, random_state=0)
+    return vae.fit(toy.pairs)
+
+
+@pytest.fixture(scope="module")
+def reward(toy):
+    return BTRewardRegressor(32, learning_rate=3e-3, random_state=0).fit(toy.pairs)
+
+
+def make_augmenter(decode="reconstruct", **params):
+    vae = ContrastiveVAE(4, 16, learning_rate=3e-3)
+    params = {"random_state": 0, "noise_variance": 0.01, **params}
+    return LatentPairAugmenter(vae, decode=decode, **params)
+
+
+# ----------------------------------------------------------- Lipschitz constants
+@given(st.integers(0, 10**6), st.integers(1, 6), st.integers(1, 20), st.integers(1, 6))
+def test_lower_is_below_upper_is_below_the_product_of_norms(seed, m, h, out):
+    generator = torch.Generator().manual_seed(seed)
+    A, B = torch.randn(h, m, generator=generator), torch.randn(out, h, generator=generator)
+    a = torch.randn(h, generator=generator)
+    points = torch.randn(20, m, generator=generator)
+    lower, upper = _relu_net_bounds(A, a, B, points.numpy())
+    product = torch.linalg.matrix_norm(A, ord=2) * torch.linalg.matrix_norm(B, ord=2)
+    assert lower <= upper * (1 + 1e-9)
+    assert upper <= float(product) * (1 + 1e-5)
+
+    def net(x):
+        return (x @ A.T + a).relu() @ B.T
+
+    jacobians = torch.func.vmap(torch.func.jacrev(net))(points)
+    largest = torch.linalg.matrix_norm(jacobians, ord=2).max()
+    assert lower == pytest.approx(float(largest), rel=1e-4, abs=1e-6)
+    gap = torch.linalg.vector_norm(net(points)[1:] - net(points)[:-1], dim=1)
+    moved = torch.linalg.vector_norm(points[1:] - points[:-1], dim=1)
+    assert (gap <= upper * moved * (1 + 1e-4) + 1e-5).all()
+
+
+def test_bounds_are_exact_where_every_unit_is_active():
+    A, B = torch.eye(3) * 2, torch.eye(3) * 5
+    lower, upper = _relu_net_bounds(A, torch.full((3,), 100.0), B, np.zeros((1, 3)))
+    assert lower == upper == pytest.approx(10)
+
+
+def test_scaling_a_unit_there_and_back_leaves_its_function_and_hardly_the_bound():
+    rng = torch.Generator().manual_seed(0)
+    A, B = torch.randn(8, 3, generator=rng), torch.randn(4, 8, generator=rng)
+    scale = torch.logspace(-3, 3, 8)
+    plain = _relu_net_bounds(A, torch.zeros(8), B, np.zeros((1, 3))).upper
+    skewed = _relu_net_bounds(scale[:, None] * A, torch.zeros(8), B / scale, np.zeros((1, 3)))
+    assert skewed.upper < 1.5 * plain
+
+
+def test_decoder_never_stretches_by_more(vae, toy):
+    lower, upper = decoder_lipschitz(vae, toy.pairs)
+    assert 0 < lower <= upper
+    rng = np.random.default_rng(0)
+    z, step = rng.normal(size=(2, 500, 2, 4)).astype(np.float32)
+    moved = np.linalg.norm(vae.decode(z + 0.1 * step) - vae.decode(z), axis=-1)
+    assert (moved <= upper * np.linalg.norm(0.1 * step, axis=-1) * (1 + 1e-4)).all()
+    means = vae.transform(toy.pairs)
+    small = 1e-3 * step[: len(means)]
+    slope = np.linalg.norm(vae.decode(means + small) - vae.decode(means), axis=-1)
+    assert slope.max() / np.linalg.norm(small, axis=-1).max() <= 1.01 * upper
+
+
+def test_reward_never_rises_faster(reward, toy):
+    lower, upper = reward_lipschitz(reward, toy.candidates)
+    assert 0 < lower <= upper
+    a, b = toy.candidates.reshape(-1, 10)[:-1], toy.candidates.reshape(-1, 10)[1:]
+    rise = abs(reward.predict(a) - reward.predict(b))
+    assert (rise <= upper * np.linalg.norm(a - b, axis=1) * (1 + 1e-4)).all()
+
+
+def test_padding_has_no_gradient(reward, toy):
+    padded = toy.candidates.copy()
+    padded[0, 1:] = np.nan
+    assert np.isfinite(reward_lipschitz(reward, padded).lower)
+
+
+# -------------------------------------------------- the noise that selection leaves
+@pytest.mark.parametrize("delta", [0.5, 0.1])
+def test_selection_by_likelihood_keeps_the_radius(vae, toy, delta):
+    for n_candidates in (1, 4, 16):
+        latents = vae.sample_latents(
+            toy.pairs, 8, noise_variance=0.04, n_candidates=n_candidates, random_state=0
+        )
+        length = np.linalg.norm(latents - vae.transform(toy.pairs)[:, None], axis=-1).ravel()
+        # The exact quantile, not the looser radius: t_delta would hide a longer noise.
+        exact = 0.2 * stats.chi(4).ppf(1 - delta / 2)
+        broken = int((length > exact).sum())
+        test = stats.binomtest(broken, len(length), delta / 2, alternative="greater")
+        assert test.pvalue > 1e-5
+        assert (length > noise_radius(0.04, 4, delta)).mean() <= delta / 2
+
+
+# ------------------------------------------------------------------- certificates
+@pytest.mark.parametrize("decode", ["reconstruct", "residual"])
+@pytest.mark.parametrize("noise_variance", [0.001, 0.1])
+def test_bounds_hold_on_the_toy_world(toy, decode, noise_variance):
+    augmenter = make_augmenter(decode, factor=8, noise_variance=noise_variance).fit(toy.pairs)
+    for delta in (0.5, 0.05):
+        certificate = SynthesisCertificate.from_estimator(augmenter, toy.pairs, toy.reward, delta)
+        assert len(certificate) == 7 * 120
+        broken = int((certificate.synthetic_margin < certificate.bound).sum())
+        assert stats.binomtest(broken, 840, delta, alternative="greater").pvalue > 1e-5
+        slack = certificate.synthetic_margin - certificate.realised_bound
+        assert slack.min() > -1e-4
+        assert certificate.kept[certificate.realised_certified].all()
+        assert certificate.ordered[certificate.realised_certified].all()
+
+
+def test_certificate_is_of_the_pairs_that_are_trained_on(toy):
+    augmenter = make_augmenter(factor=4)
+    augmented = augmenter.fit_transform(toy.pairs)
+    one = SynthesisCertificate.from_estimator(augmenter, toy.pairs, toy.reward)
+    other = SynthesisCertificate.from_augmented(
+        augmented, augmenter.vae_, toy.reward, noise_variance=0.01, residual=False
+    )
+    np.testing.assert_array_equal(one.synthetic_margin, other.synthetic_margin)
+    rows = np.asarray(augmented)[120:]
+    gold = toy.reward(rows)
+    np.testing.assert_allclose(one.synthetic_margin, gold[:, 0] - gold[:, 1], rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(one.margin, np.tile(-np.diff(toy.pair_gold)[:, 0], 3), atol=1e-6)
+    moved = np.linalg.norm(rows - np.tile(toy.pairs, (3, 1, 1)), axis=-1)
+    np.testing.assert_allclose(one.displacement, moved, rtol=1e-5)
+    assert ((moved > 0).sum(axis=1) == one.n_synthetic).all()
+    assert lemma3_bound(np.tile(toy.pairs[:, 0], (3, 1)), rows[:, 0]) == pytest.approx(
+        one.displacement[:, 0].max(), rel=1e-5
+    )
+
+
+def test_a_real_member_halves_the_deduction(toy):
+    augmenter = make_augmenter(factor=8).fit(toy.pairs)
+    certificate = SynthesisCertificate.from_estimator(augmenter, toy.pairs, toy.reward)
+    deduction = certificate.margin - certificate.bound
+    one, two = (np.unique(deduction[certificate.n_synthetic == n].round(6)) for n in (1, 2))
+    assert len(one) == len(two) == 1
+    assert 2 * one[0] == pytest.approx(two[0], rel=1e-5)
+    whole = certificate.decoder_lipschitz * certificate.radius + certificate.reconstruction_error
+    assert two[0] == pytest.approx(2 * certificate.reward_lipschitz * whole, rel=1e-4)
+
+
+def test_residual_decoding_leaves_only_the_noise(toy):
+    def certify(decode, noise_variance):
+        augmenter = make_augmenter(decode, noise_variance=noise_variance).fit(toy.pairs)
+        return SynthesisCertificate.from_estimator(augmenter, toy.pairs, toy.reward)
+
+    silent = certify("residual", 0.0)
+    assert silent.reconstruction_error == 0
+    assert silent.totals["kept"] == silent.totals["certified"] == 1
+    np.testing.assert_allclose(silent.bound, silent.margin)
+    np.testing.assert_allclose(silent.synthetic_margin, silent.margin, atol=1e-5)
+    paper, residual = certify("reconstruct", 0.01), certify("residual", 0.01)
+    assert paper.mean_squared_error == residual.mean_squared_error > 0
+    assert (residual.bound > paper.bound).all()
+    assert residual.displacement.max() <= residual.decoder_lipschitz * 10 * 0.1
+    assert residual.totals["realised_certified"] > paper.totals["realised_certified"]
+
+
+def test_rewards_of_every_kind(toy, reward):
+    augmenter = make_augmenter().fit(toy.pairs)
+    learned = SynthesisCertificate.from_estimator(augmenter, toy.pairs, reward)
+    assert learned.reward_lipschitz == reward_lipschitz(reward, toy.pairs).upper
+    assert (learned.synthetic_margin >= learned.realised_bound - 1e-4).all()
+    difference = toy.pairs[:, 0] - toy.pairs[:, 1]
+    X, y = np.concatenate([difference, -difference]), np.repeat([1, 0], 120)
+    linear = LogisticRegression(fit_intercept=False).fit(X, y)
+    certificate = SynthesisCertificate.from_estimator(augmenter, toy.pairs, linear)
+    assert certificate.reward_lipschitz == pytest.approx(np.linalg.norm(linear.coef_))
+    assert certificate.margin[:120] == pytest.approx(linear.decision_function(difference), abs=1e-4)
+    first = SynthesisCertificate.from_estimator(
+        augmenter, toy.pairs, lambda X: X[..., 0], lipschitz=1.0
+    )
+    assert first.reward_lipschitz == 1
+
+
+def test_certificate_refuses_what_it_cannot_certify(toy):
+    with pytest.raises(TypeError, match="DirectNoiseAugmenter has no latent space"):
+        direct = DirectNoiseAugmenter().fit(toy.pairs)
+        SynthesisCertificate.from_estimator(direct, toy.pairs, toy.reward)
+    augmenter = make_augmenter().fit(toy.pairs)
+    with pytest.raises(ValueError, match="give lipschitz="):
+        SynthesisCertificate.from_estimator(augmenter, toy.pairs, lambda X: X[..., 0])
+    with pytest.raises(ValueError, match="factor=1"):
+        augmenter = make_augmenter(factor=1).fit(toy.pairs)
+        SynthesisCertificate.from_estimator(augmenter, toy.pairs, toy.reward)
+    with pytest.raises(ValueError, match="delta must be in"):
+        augmenter = make_augmenter().fit(toy.pairs)
+        SynthesisCertificate.from_estimator(augmenter, toy.pairs, toy.reward, 1.5)
+
+
+def test_certificate_shows_itself(toy):
+    augmenter = make_augmenter().fit(toy.pairs)
+    certificate = SynthesisCertificate.from_estimator(augmenter, toy.pairs, toy.reward)
+    frame = certificate.frame()
+    assert len(frame) == len(certificate) == 360
+    assert frame["kept"].mean() == pytest.approx(certificate.totals["kept"])
+    assert f"{certificate.totals['kept']:.1%} keep" in repr(certificate)
+    ax = certificate.plot()
+    assert certificate.plot(ax) is ax
+    kept, lost = (len(points.get_offsets()) for points in ax.collections[:2])
+    assert (kept, lost) == (certificate.kept.sum(), (~certificate.kept).sum())
+
+
+def test_lemma3_on_synthetic_embeddings(toy):
+    augmented = make_augmenter(factor=2, pairing="matched").fit_transform(toy.pairs)
+    rows = np.asarray(augmented)[120:].reshape(-1, 10)
+    originals = toy.pairs.reshape(-1, 10)
+    assert 0 < empirical_wasserstein1(originals, rows) <= lemma3_bound(originals, rows)
+
+
+# ---------------------------------------------------------------------- estimates
+class PowerLawVAE(BaseEstimator):
+    """Misses by exactly ``A n^-p`` in one direction, after training on n pairs."""
+
+    def __init__(self, A=3.0, p=0.3, batch_size=10, max_epochs=8, random_state=None):
+        self.A = A
+        self.p = p
+        self.batch_size = batch_size
+        self.max_epochs = max_epochs
+        self.random_state = random_state
+
+    def fit(self, X, y=None):
+        self.n_ = len(X)
+        self.steps_.append(self.max_epochs * -(-len(X) // self.batch_size))
+        return self
+
+    steps_ = []
+
+    def transform(self, X):
+        return X
+
+    def decode(self, z):
+        missed = np.zeros(z.shape[-1])
+        missed[0] = self.A * self.n_**-self.p
+        return z + missed
+
+
+@pytest.mark.parametrize("equal_steps", [True, False])
+def test_exponent_of_a_power_law_is_found(toy, equal_steps):
+    PowerLawVAE.steps_.clear()
+    scaling = estimate_reconstruction_exponent(
+        PowerLawVAE(), toy.pairs, toy.pairs, n_repeats=2, equal_steps=equal_steps, random_state=0
+    )
+    for fit in (scaling.supremum, scaling.norm):
+        assert fit.exponent == pytest.approx(0.3)
+        assert fit.constant == pytest.approx(3)
+        assert fit.predict(fit.n) == pytest.approx(fit.values[0])
+    # The paper measures the square, whose exponent is twice that of the theorem's norm.
+    assert scaling.mean_squared.exponent == pytest.approx(0.6)
+    assert scaling.norm.n.tolist() == [7, 15, 30, 60, 120]
+    assert scaling.norm.values.shape == (2, 5)
+    steps = np.reshape(PowerLawVAE.steps_, (2, 5))
+    assert (steps >= steps[:, -1:]).all() == equal_steps
+    assert len(scaling.plot().lines) == 6
+
+
+def test_interval_of_the_exponent_covers_it():
+    rng = np.random.default_rng(0)
+    n = np.array([50, 100, 200, 400])
+    covered = []
+    for _ in range(300):
+        values = 2 * n**-0.4 * np.exp(0.1 * rng.normal(size=(3, 4)))
+        low, high = _fit_power_law(n, values, 0.9, "").exponent_interval
+        covered.append(low <= 0.4 <= high)
+    assert stats.binomtest(sum(covered), 300, 0.9).pvalue > 1e-4
+
+
+def test_constant_is_found_and_its_interval_covers_it():
+    rng = np.random.default_rng(0)
+    n = np.array([50, 100, 200, 400])
+    exact = _fit_constant(n, np.tile(0.7 * n**-0.5, (2, 1)), n**-0.5, 0.95, "c")
+    assert (exact.constant, exact.r2) == pytest.approx((0.7, 1))
+    covered = []
+    for _ in range(300):
+        values = 0.7 * n**-0.5 + 0.02 * rng.normal(size=(3, 4))
+        low, high = _fit_constant(n, values, n**-0.5, 0.9, "c").interval
+        covered.append(low <= 0.7 <= high)
+    assert stats.binomtest(sum(covered), 300, 0.9).pvalue > 1e-4
+    wrong = _fit_constant(n, np.tile(0.01 * n**0.5, (2, 1)), n**-0.5, 0.95, "c")
+    assert wrong.r2 < 0
+
+
+def test_reconstruction_error_falls_with_pairs(toy):
+    vae = ContrastiveVAE(8, 32, learning_rate=3e-3, max_epochs=40)
+    scaling = estimate_reconstruction_exponent(
+        vae, toy.pairs, toy.candidates[:, :2], train_sizes=[15, 120], n_repeats=2, random_state=0
+    )
+    assert scaling.norm.exponent > 0
+    assert (scaling.supremum.values >= scaling.norm.values).all()
+    assert (scaling.mean_squared.values >= scaling.norm.values**2).all()
+
+
+@pytest.fixture(scope="module")
+def labelled():
+    """Noisy labels, so that the gold reward is the best possible one."""
+    return make_preference_pairs(n_pairs=2400, n_features=6, temperature=1.0, random_state=1)
+
+
+def ridge_reward(penalty=1.0):
+    class BradleyTerryRegression(LinearRegression):
+        """Logistic regression of differences, with the interface of a reward."""
+
+        def fit(self, X, y=None):
+            X = np.asarray(X)
+            difference = X[:, 0] - X[:, 1]
+            stacked = np.concatenate([difference, -difference])
+            labels = np.repeat([1, 0], len(difference))
+            model = LogisticRegression(fit_intercept=False, C=1 / penalty).fit(stacked, labels)
+            self.coef_ = model.coef_.ravel()
+            return self
+
+    return BradleyTerryRegression()
+
+
+def test_statistical_constant_is_positive_and_extends(labelled):
+    train, test = labelled.pairs[:400], labelled.pairs[400:]
+    fit = estimate_statistical_constant(
+        ridge_reward(), train, test, optimum=labelled.reward, n_repeats=4, random_state=0
+    )
+    assert fit.constant > 0 and fit.interval[0] < fit.constant < fit.interval[1]
+    assert fit.values.mean(axis=0)[0] > fit.values.mean(axis=0)[-1]
+    assert fit.basis == pytest.approx(np.sqrt((6 + np.log(20)) / fit.n))
+    assert len(fit.plot().lines) == 2
+
+
+def test_synthesis_bias_of_more_noise_is_larger(labelled):
+    train, test = labelled.pairs[:200], labelled.pairs[400:]
+
+    def bias(augmenter):
+        return estimate_synthesis_bias(
+            ridge_reward(),
+            augmenter,
+            train,
+            test,
+            optimum=labelled.reward,
+            c1=0.02,
+            p=0.26,
+            train_sizes=[50, 200],
+            random_state=0,
+        )
+
+    repeated = bias(RepeatAugmenter(factor=2))
+    noisy = bias(DirectNoiseAugmenter(factor=2, noise_variance=25.0, pairing="matched"))
+    assert noisy.constant > repeated.constant
+    assert repeated.basis == pytest.approx(0.5 * repeated.n**-0.26)
+    errors = repeated.values + 0.02 * np.sqrt((6 + np.log(20)) / (2 * repeated.n))
+    assert (errors > 0).all()  # no reward is better than the gold one
+
+
+def test_estimates_refuse_bad_plans(toy):
+    with pytest.raises(ValueError, match=r"train_sizes must be in \[1, 120\]"):
+        estimate_reconstruction_exponent(PowerLawVAE(), toy.pairs, toy.pairs, train_sizes=[10, 200])
+    with pytest.raises(ValueError, match="at least 2 sizes"):
+        estimate_reconstruction_exponent(PowerLawVAE(), toy.pairs, toy.pairs, train_sizes=[10])
+    with pytest.raises(ValueError, match="no bias to estimate"):
+        estimate_synthesis_bias(
+            ridge_reward(),
+            RepeatAugmenter(factor=1),
+            toy.pairs,
+            toy.pairs,
+            optimum=toy.reward,
+            c1=1,
+            p=0.2,
+        )
+    with pytest.raises(ValueError, match="confidence must be in"):
+        estimate_statistical_constant(
+            ridge_reward(), toy.pairs, toy.pairs, optimum=toy.reward, confidence=1.0
+        )
