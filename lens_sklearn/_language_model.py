@@ -23,6 +23,12 @@ CACHE_SIZE = 2  # models held at a time by one process
 HASHED_WHOLE = 1 << 28  # bytes; larger files are told apart by size, time, head and tail
 WEIGHT_ENDINGS = (".safetensors", ".bin", ".safetensors.index.json", ".bin.index.json")
 TEMPLATE_DATE = datetime.datetime(2024, 7, 26)  # the fallback date of Llama 3's own template
+# Templates ask for today's date with a function of transformers, which passes none of ours on:
+# a macro of the same name, put before the template, hides it.
+_WRITTEN_DATE = "".join(
+    f"|replace('%{code}', '{TEMPLATE_DATE:%{code}}')" for code in "aAbBdHIjmMpSyY"
+)
+FIXED_DATE = "{% macro strftime_now(f) %}{{ f" + _WRITTEN_DATE + " }}{% endmacro %}"
 
 _LOCK = threading.RLock()
 _CACHE = OrderedDict()  # ModelSpec -> LanguageModel, the latest used last
@@ -224,9 +230,8 @@ class LanguageModel:
         """
         return self.tokenizer.apply_chat_template(
             [{"role": role, "content": content} for role, content in messages],
-            chat_template=template,
+            chat_template=FIXED_DATE + template,
             tokenize=False,
-            strftime_now=TEMPLATE_DATE.strftime,
         )
 
     def tokenize(self, texts, max_length, *, add_special_tokens):
