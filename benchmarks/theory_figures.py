@@ -19,7 +19,8 @@ figure
 
 FOLDER holds the embeddings (``*.npz``), and may come from the environment variable
 ``LENS_SKLEARN_DATA``. Tables are printed as Markdown; rows are kept in ``benchmarks/results`` as
-JSON with seeds, versions, machine and commit, a file for each world and setting.
+JSON with seeds, versions, machine and commit, a file for each world and setting. A run of keep
+that was interrupted goes on where it stopped.
 """
 
 import argparse
@@ -58,6 +59,7 @@ ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 FIGURE = ROOT / "docs" / "user_guide" / "images" / "certificates.png"
 N_PAIRS = {"toy_32": 1000, "alpaca_384": 1000, "alpaca_3840": 1000, "hh_3840": 800}
+N_CONSTANTS = {**N_PAIRS, "toy_32": 2000, "alpaca_384": 2000}  # the largest training size
 VARIANCES = (0.001, 0.01, 0.1)
 DECODE = ("reconstruct", "residual")
 
@@ -123,9 +125,9 @@ def certified(name, arguments, memory, variances=VARIANCES):
             yield decode, variance, made
 
 
-def certificates(name, arguments, memory):
-    return [
-        {
+def certificates(name, arguments, memory, done):
+    for decode, variance, made in certified(name, arguments, memory):
+        row = {
             "data": name,
             "n_pairs": N_PAIRS[name],
             "decode": decode,
@@ -139,11 +141,10 @@ def certificates(name, arguments, memory):
             "mse": made.mean_squared_error,
             "displacement": float(made.displacement[made.displacement > 0].mean()),
         }
-        for decode, variance, made in certified(name, arguments, memory)
-    ]
+        yield [row]
 
 
-def figure(name, arguments, memory):
+def figure(name, arguments, memory, done):
     """Draw the certificates of both decode modes side by side."""
     import matplotlib.pyplot as plt
 
@@ -155,18 +156,19 @@ def figure(name, arguments, memory):
         ax.set_title(f"{decode}, σ² = {variance}: {realised:.0%} certified by displacement")
     FIGURE.parent.mkdir(parents=True, exist_ok=True)
     canvas.savefig(FIGURE, dpi=90)
-    return []
+    yield []
 
 
 # ----------------------------------------------------------------------- constants
-def constants(name, arguments, memory):
+def constants(name, arguments, memory, done):
     pairs, test, optimum = world(name, arguments.data)
     optimum = judge(pairs) if optimum is None else optimum
-    pairs = pairs[:800] if name == "hh_3840" else pairs[:2000]
+    pairs = pairs[: N_CONSTANTS[name]]
     model = BTRewardRegressor(max_epochs=40)
     vae = ContrastiveVAE(learning_rate=arguments.learning_rate)
-    scaling = estimate_reconstruction_exponent(vae, pairs, test, random_state=0)
-    shared = {"optimum": optimum, "random_state": 0}
+    shared = {"n_repeats": arguments.repeats, "random_state": 0}
+    scaling = estimate_reconstruction_exponent(vae, pairs, test, **shared)
+    shared["optimum"] = optimum
     c1 = estimate_statistical_constant(model, pairs, test, **shared)
     p = scaling.supremum.exponent
     augmenter = LatentPairAugmenter(vae, factor=2)
@@ -183,14 +185,14 @@ def constants(name, arguments, memory):
         region = beneficial_region(rho=rho, p=p)
         row |= {"rho": rho, "n_lower": region.n_lower, "n_upper": region.n_upper}
         row["ratio_k4_n1000"] = float(theorem2_error_ratio(4, 1000, rho=rho, p=p))
-    return [row]
+    yield [row]
 
 
 # ---------------------------------------------------------------------------- keep
-def keep(name, arguments, memory):
-    """Train on the pairs of every method, on each split."""
-    rows = []
-    for seed in range(arguments.splits):
+def keep(name, arguments, memory, done):
+    """Train on the pairs of every method, on each split that is not done."""
+    for seed in sorted(set(range(arguments.splits)) - {row["seed"] for row in done}):
+        rows = []
         pairs, test = split(name, arguments.data, arguments.n_pairs, seed)
         for method, decode, share, train in keep_methods(pairs, arguments, memory, seed):
             model = BTRewardRegressor(random_state=seed).fit(train)
@@ -198,7 +200,7 @@ def keep(name, arguments, memory):
             row |= {"keep": method, "kept": share}
             row["accuracy"] = held_out_accuracy(model.predict, test)
             rows.append(row | ({"gold": model.score(*test)} if isinstance(test, tuple) else {}))
-    return rows
+        yield rows
 
 
 def keep_methods(pairs, arguments, memory, seed):
@@ -285,6 +287,7 @@ def main():
     parser.add_argument("--learning-rate", type=float, default=1e-4, help="the autoencoder's")
     parser.add_argument("--n-pairs", type=int, default=200, help="training pairs of 'keep'")
     parser.add_argument("--splits", type=int, default=5, help="splits of 'keep'")
+    parser.add_argument("--repeats", type=int, default=3, help="repeats of 'constants'")
     arguments = parser.parse_args()
     if set(arguments.world) - {"toy_32"} and not (arguments.data and arguments.data.is_dir()):
         parser.error("--data names no folder; give the one with the .npz files")
@@ -292,16 +295,26 @@ def main():
     RESULTS.mkdir(exist_ok=True)
     for what in arguments.what:
         for name in arguments.world:
-            start = time.perf_counter()
+            start, made = time.perf_counter(), provenance(what, arguments)
+            file = result_file(what, name, arguments)
+            rows = finished(file, made) if what == "keep" else []
             with tempfile.TemporaryDirectory() as memory:
-                rows = WHAT[what](name, arguments, memory)
-            seconds = round(time.perf_counter() - start)
-            print(f"# {what} of {name}: {seconds} s", flush=True)
+                for new in WHAT[what](name, arguments, memory, rows):
+                    rows = rows + new
+                    if rows:
+                        text = json.dumps({"made": made, "rows": rows}, indent=1)
+                        file.write_text(text + "\n")
+            print(f"# {what} of {name}: {time.perf_counter() - start:.0f} s", flush=True)
             if rows:
                 print(table(summary(rows) if what == "keep" else rows), flush=True)
-                made = {"made": provenance(what, arguments) | {"seconds": seconds}, "rows": rows}
-                text = json.dumps(made, indent=1, ensure_ascii=False)
-                result_file(what, name, arguments).write_text(text + "\n")
+
+
+def finished(file, made):
+    """Return the rows of an earlier run of the same code, if there is one."""
+    if not file.exists():
+        return []
+    found = json.loads(file.read_text())
+    return found["rows"] if found["made"] == made else []
 
 
 if __name__ == "__main__":
