@@ -84,7 +84,7 @@ class SynthesisCertificate:
         ----------
         augmenter : LatentPairAugmenter
             Fitted. With an int as ``random_state`` the synthetic pairs are those of its
-            ``fit_transform``.
+            ``fit_transform``, before its ``keep`` leaves any out.
         pairs : array-like of shape (n, 2, d)
             Original pairs, column 0 chosen.
         reward : BTRewardRegressor, linear model with ``coef_``, or callable
