@@ -1,5 +1,6 @@
 """Augmenters: synthesis in latent space and the controls that it has to beat."""
 
+import warnings
 from math import ceil, sqrt
 from numbers import Integral, Real
 
@@ -12,6 +13,8 @@ from sklearn.utils.validation import check_is_fitted, check_memory
 from ._contrastive_vae import ContrastiveVAE
 from ._device import draw_seed
 from ._pairs import AugmentedPairs, check_embeddings, check_pairs
+from ._reward import BTRewardRegressor
+from .theory._certificate import keeps_order
 
 
 class _PairAugmenter(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
@@ -62,14 +65,13 @@ class _PairAugmenter(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
         Returns
         -------
         AugmentedPairs of shape (factor * n, 2, d)
-            The n originals first, then the synthetic pairs.
+            The n originals first, then the synthetic pairs; fewer where a filter leaves some out.
         """
         pairs = self._checked(X, y)
         random_state = check_random_state(self.random_state)
         self._fit(pairs.originals, random_state)
-        if self.factor == 1:
-            return pairs
-        return self._augment(pairs, random_state)
+        augmented = pairs if self.factor == 1 else self._augment(pairs, random_state)
+        return self._filter(augmented, random_state)
 
     def transform(self, X):
         """Return the input as it is.
@@ -102,6 +104,10 @@ class _PairAugmenter(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
     def _synthesise(self, originals, n_samples, random_state):
         """Return 2·n·n_samples synthetic rows in the order (pair, sample, column)."""
         raise NotImplementedError
+
+    def _filter(self, augmented, random_state):
+        """Return the pairs that are kept, the originals among them."""
+        return augmented
 
     def _augment(self, pairs, random_state):
         n, n_new = len(pairs), self.factor - 1
@@ -166,16 +172,34 @@ class LatentPairAugmenter(_PairAugmenter):
     decode : {"reconstruct", "residual"}, default="reconstruct"
         "reconstruct" is the paper's g(z + η); "residual" is e + g(z + η) − g(z), which keeps
         what the bottleneck loses.
+    keep : {"all", "ordered", "certified"}, default="all"
+        Which synthetic pairs to return beside the originals. "ordered" keeps those that a
+        reward of the originals orders as their target says; "certified" only those whose
+        order follows from the parent's margin, the reward's Lipschitz constant and the
+        distance that the members moved
+        (:attr:`~lens_sklearn.theory.SynthesisCertificate.realised_bound`): few under residual
+        decoding of strong noise, and as a rule none under "reconstruct". The noise that is
+        drawn is the same with all three.
+    reward : BTRewardRegressor, default=None
+        The reward that `keep` asks; it is cloned and fitted on the original pairs, targets and
+        all. None is ``BTRewardRegressor()``. Another estimator needs ``fit`` on pairs, rewards
+        by ``predict`` or ``coef_``, and for "certified" its Lipschitz constant as attribute
+        ``lipschitz``. It is not used with ``keep="all"``.
     memory : str, joblib.Memory or None, default=None
         Where fitted autoencoders are cached: a change of `noise_variance` or `factor` alone
         then fits none anew. With ``random_state=None`` caching freezes the draw.
     random_state : int, RandomState instance or None, default=None
-        Draws noise and pairing, and seeds an autoencoder that has no seed of its own.
+        Draws noise and pairing, and seeds an autoencoder and a reward that have no seed of
+        their own.
 
     Attributes
     ----------
     vae_ : ContrastiveVAE
         The fitted autoencoder.
+    reward_ : BTRewardRegressor
+        The fitted reward, after `fit_transform` with a `keep` other than "all".
+    n_kept_ : int
+        Synthetic pairs that the last `fit_transform` returned, of ``(factor - 1) * n``.
     n_features_in_ : int
         d.
 
@@ -204,6 +228,8 @@ class LatentPairAugmenter(_PairAugmenter):
         "noise_variance": [Interval(Real, 0, None, closed="left")],
         "n_candidates": [Interval(Integral, 1, None, closed="left")],
         "decode": [StrOptions({"reconstruct", "residual"})],
+        "keep": [StrOptions({"all", "ordered", "certified"})],
+        "reward": [HasMethods(["fit"]), None],
         "memory": [None, str, HasMethods(["cache"])],
     }
 
@@ -216,6 +242,8 @@ class LatentPairAugmenter(_PairAugmenter):
         n_candidates=4,
         pairing="compositional",
         decode="reconstruct",
+        keep="all",
+        reward=None,
         memory=None,
         random_state=None,
     ):
@@ -225,6 +253,8 @@ class LatentPairAugmenter(_PairAugmenter):
         self.n_candidates = n_candidates
         self.pairing = pairing
         self.decode = decode
+        self.keep = keep
+        self.reward = reward
         self.memory = memory
         self.random_state = random_state
 
@@ -245,6 +275,29 @@ class LatentPairAugmenter(_PairAugmenter):
             random_state,
             residual=self.decode == "residual",
         )
+
+    def _filter(self, augmented, random_state):
+        synthetic = np.flatnonzero(augmented.is_synthetic)
+        self.n_kept_ = len(synthetic)
+        if self.keep == "all" or not len(synthetic):
+            return augmented
+        reward = BTRewardRegressor() if self.reward is None else clone(self.reward)
+        if self.random_state is not None and reward.get_params().get("random_state", 0) is None:
+            reward.set_params(random_state=draw_seed(random_state))
+        kept = ~augmented.is_synthetic
+        self.reward_ = reward.fit(augmented[np.flatnonzero(kept)])
+        kept[synthetic] = keeps_order(
+            augmented, synthetic, self.reward_, certified=self.keep == "certified"
+        )
+        self.n_kept_ = int(kept[synthetic].sum())
+        if not self.n_kept_:
+            warnings.warn(
+                f"keep={self.keep!r} keeps none of the {len(synthetic)} synthetic pairs: the "
+                'result is the originals alone. decode="residual" or a smaller noise_variance '
+                "moves pairs less.",
+                stacklevel=4,
+            )
+        return augmented[np.flatnonzero(kept)]
 
 
 def _fit_vae(vae, originals):

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, clone
 
 from lens_sklearn import (
     AugmentedPairs,
+    BTRewardRegressor,
     ContrastiveVAE,
     DirectNoiseAugmenter,
     GaussianAugmenter,
@@ -15,6 +16,7 @@ from lens_sklearn import (
     RepeatAugmenter,
 )
 from lens_sklearn._pairs import LowRankRows
+from lens_sklearn.theory import SynthesisCertificate
 
 VAE = ContrastiveVAE(4, 8, max_epochs=2)
 AUGMENTERS = [
@@ -157,6 +159,127 @@ def test_memory_fits_one_autoencoder_for_all_noises(pairs, tmp_path, monkeypatch
         pairs
     )
     assert len(fits) == 3, "another gamma is another autoencoder"
+
+
+# ------------------------------------------------------------------------------ keep
+REWARD = BTRewardRegressor(16, learning_rate=1e-2)
+
+
+def keeping(keep, **params):
+    params = {"decode": "residual", "noise_variance": 1.0, "random_state": 0, **params}
+    return LatentPairAugmenter(VAE, keep=keep, reward=REWARD, **params)
+
+
+@pytest.mark.parametrize("keep", ["ordered", "certified"])
+@pytest.mark.parametrize("pairing", ["compositional", "matched"])
+def test_kept_pairs_are_those_of_the_certificate(pairs, keep, pairing):
+    augmenter = keeping(keep, pairing=pairing)
+    kept = augmenter.fit_transform(pairs)
+    everything = keeping("all", pairing=pairing).fit_transform(pairs)
+    certificate = SynthesisCertificate.from_estimator(augmenter, pairs, augmenter.reward_)
+    assert len(certificate) == 180, "a certificate is of all pairs, whatever is kept"
+    mask = certificate.ordered if keep == "ordered" else certificate.realised_certified
+    assert 0 < augmenter.n_kept_ == mask.sum() < 180
+    rows = np.concatenate([np.arange(60), 60 + np.flatnonzero(mask)])
+    np.testing.assert_allclose(np.asarray(kept), np.asarray(everything)[rows], atol=1e-6)
+    for name in ("parent", "target", "weight", "is_synthetic", "members"):
+        np.testing.assert_array_equal(getattr(kept, name), getattr(everything, name)[rows])
+    np.testing.assert_array_equal(np.asarray(kept[:60]), pairs)
+
+
+def test_certified_pairs_are_ordered_and_all_is_the_default(pairs):
+    n_kept = {}
+    for keep in ("all", "ordered", "certified"):
+        augmenter = keeping(keep)
+        augmenter.fit_transform(pairs)
+        n_kept[keep] = augmenter.n_kept_
+    assert n_kept["certified"] < n_kept["ordered"] < n_kept["all"] == 180
+    default = LatentPairAugmenter(random_state=0)
+    assert default.keep == "all"
+    assert not hasattr(keeping("all").fit(pairs), "reward_"), "no reward is trained for nothing"
+
+
+@pytest.mark.parametrize("keep", ["ordered", "certified"])
+def test_order_is_the_targets(pairs, keep):
+    """Where a target says that column 1 wins, column 1 must stay ahead."""
+    y = np.tile([1.0, 0.0, 0.5], 20)
+    augmenter = keeping(keep)
+    kept = augmenter.fit_transform(pairs, y)
+    everything = keeping("all").fit_transform(pairs, y)
+    margin = augmenter.reward_.decision_function(everything)[60:]
+    sign = np.sign(2 * everything.target[60:] - 1)
+    ordered = (margin * sign > 0) | (sign == 0)
+    if keep == "ordered":
+        assert augmenter.n_kept_ == ordered.sum()
+    assert set(kept.target[60:]) == {0.0, 0.5, 1.0}
+    assert (kept.target[60:] == 0.5).sum() == 60, "a tie has no order to lose"
+    assert augmenter.n_kept_ <= ordered.sum() < 180
+
+
+def test_originals_alone_where_nothing_is_certified(pairs):
+    augmenter = keeping("certified", noise_variance=1e6)
+    with pytest.warns(UserWarning, match='keep=.certified. keeps none of the 180.*"residual"'):
+        augmented = augmenter.fit_transform(pairs)
+    assert augmenter.n_kept_ == 0
+    np.testing.assert_array_equal(np.asarray(augmented), pairs)
+    assert keeping("certified", factor=1).fit_transform(pairs).shape == (60, 2, 12)
+
+
+def test_reward_is_the_users_and_seeded_by_the_augmenter(pairs):
+    augmenter = keeping("ordered")
+    augmenter.fit_transform(pairs)
+    assert augmenter.reward_.hidden_dim == 16
+    assert augmenter.reward_.random_state is not None
+    assert augmenter.reward is REWARD and REWARD.random_state is None
+    default = keeping("ordered").set_params(reward=None)
+    default.fit_transform(pairs)
+    assert default.reward_.hidden_dim == 256
+    own = clone(augmenter).set_params(reward__random_state=7)
+    own.fit_transform(pairs)
+    assert own.reward_.random_state == 7
+
+
+class FirstFeature(BaseEstimator):
+    """Reward of the chosen embedding's first feature; remembers what it was fitted on."""
+
+    def fit(self, X, y=None):
+        self.seen_ = np.asarray(X)
+        return self
+
+    def predict(self, X):
+        return X[..., 0]
+
+
+def test_any_reward_may_be_asked(pairs):
+    augmenter = keeping("ordered").set_params(reward=FirstFeature())
+    kept = augmenter.fit_transform(pairs)
+    np.testing.assert_array_equal(augmenter.reward_.seen_, pairs)
+    assert (np.diff(np.asarray(kept)[60:, :, 0]) < 0).all()
+    with pytest.raises(ValueError, match="attribute `lipschitz`"):
+        augmenter.set_params(keep="certified").fit_transform(pairs)
+
+
+# ------------------------------------------------------------------------- row order
+@pytest.mark.parametrize(
+    ("pairing", "factor"), [("matched", 2), ("matched", 5), ("compositional", 4)]
+)
+@pytest.mark.parametrize("decode", ["reconstruct", "residual"])
+def test_synthesis_follows_the_rows_wherever_they_stand(pairs, pairing, factor, decode):
+    """By a fitted autoencoder each pair has the same children in every order of the pairs.
+
+    At factors that are no squares "compositional" draws which combinations a place gets.
+    """
+    augmenter = LatentPairAugmenter(VAE, factor=factor, pairing=pairing, decode=decode)
+    augmenter.fit(pairs)
+    order = np.random.default_rng(1).permutation(60)
+
+    def children(X):
+        augmented = augmenter._augment(AugmentedPairs(X), np.random.RandomState(3))
+        rows = np.asarray(augmented).reshape(len(augmented), -1)
+        by_parent = [rows[augmented.parent == i] for i in range(60)]
+        return np.stack([each[np.lexsort(each.T)] for each in by_parent])
+
+    np.testing.assert_allclose(children(pairs[order]), children(pairs)[order], atol=1e-5)
 
 
 # -------------------------------------------------------------------------- controls

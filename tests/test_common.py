@@ -17,6 +17,12 @@ ESTIMATORS = [
     EmbeddingScaler(),
     ContrastiveVAE(max_epochs=2),
     LatentPairAugmenter(ContrastiveVAE(max_epochs=2)),
+    LatentPairAugmenter(
+        ContrastiveVAE(max_epochs=2),
+        decode="residual",
+        keep="ordered",
+        reward=BTRewardRegressor(learning_rate=1e-2),
+    ),
     DirectNoiseAugmenter(),
     GaussianAugmenter(),
     RepeatAugmenter(),

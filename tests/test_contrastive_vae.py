@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
@@ -199,6 +200,25 @@ def test_kept_candidates_are_the_likeliest(vae, pairs):
     all_of_four, best_of_four = log_likelihood(1), log_likelihood(4)
     assert best_of_four.mean() > all_of_four.mean()
     assert (np.diff(best_of_four, axis=1) <= 1e-4).all(), "the likeliest come first"
+
+
+@given(st.integers(1, 4), st.integers(1, 5), st.integers(0, 2**31 - 1))
+def test_likelihood_never_falls_under_top_k(n_samples, n_candidates, seed):
+    """The kept are the likeliest of those drawn, for each embedding and each place."""
+    pairs = np.random.default_rng(0).normal(size=(10, 2, 6)).astype(np.float32)
+    vae = ContrastiveVAE(3, 8, max_epochs=1, random_state=0).fit(pairs)
+    mean, std = vae.encode(pairs)
+
+    def log_likelihood(**drawn):
+        z = vae.sample_latents(pairs, noise_variance=1.0, random_state=seed, **drawn)
+        return stats.norm(mean[:, None], std[:, None]).logpdf(z).sum(-1)  # (n, drawn, 2)
+
+    kept = log_likelihood(n_samples=n_samples, n_candidates=n_candidates)
+    # The same seed draws the same noise, here without a choice.
+    drawn = log_likelihood(n_samples=n_samples * n_candidates, n_candidates=1)
+    best = np.sort(drawn, axis=1)[:, ::-1][:, :n_samples]
+    np.testing.assert_allclose(np.sort(kept, axis=1)[:, ::-1], best, rtol=1e-4, atol=1e-4)
+    assert (kept.mean(axis=1) >= drawn.mean(axis=1) - 1e-4).all()
 
 
 def test_sampling_follows_the_rows_wherever_they_stand(vae, pairs):

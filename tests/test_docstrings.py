@@ -1,16 +1,20 @@
-"""Public docstrings are numpydoc's format, tell the true defaults, and their examples run."""
+"""Public docstrings are numpydoc's format, tell the true defaults; examples run, in pages too."""
 
 import doctest
 import importlib
 import inspect
 import pkgutil
 import re
+from pathlib import Path
 
 import numpydoc.docscrape
 import pytest
 from numpydoc.validate import validate
 
 import lens_sklearn
+
+PAGES = sorted((Path(__file__).parents[1] / "docs" / "user_guide").glob("*.md"))
+PAGES = [page for page in PAGES if ">>>" in page.read_text(encoding="utf-8")]
 
 # Left out of numpydoc's checks, each for a reason:
 IGNORED = {
@@ -124,3 +128,12 @@ def test_examples_run(name):
     module = importlib.import_module(name)
     options = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
     assert doctest.testmod(module, optionflags=options).failed == 0
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_examples_of_pages_run(page):
+    blocks = re.findall(r"^```python\n(.*?)^```$", page.read_text(encoding="utf-8"), re.M | re.S)
+    # A block's end is the end of the output that is expected.
+    test = doctest.DocTestParser().get_doctest("\n".join(blocks), {}, page.stem, page.name, 0)
+    options = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+    assert doctest.DocTestRunner(optionflags=options).run(test).failed == 0

@@ -25,6 +25,13 @@ from lens_sklearn.export import load, save
 
 AUGMENTERS = [
     LatentPairAugmenter(ContrastiveVAE(max_epochs=1), factor=2, random_state=0),
+    LatentPairAugmenter(
+        ContrastiveVAE(max_epochs=1),
+        decode="residual",
+        keep="ordered",
+        reward=BTRewardRegressor(max_epochs=1),
+        random_state=0,
+    ),
     DirectNoiseAugmenter(factor=2, random_state=0),
     GaussianAugmenter(factor=2, random_state=0),
     RepeatAugmenter(factor=2),

@@ -18,7 +18,8 @@ FLOORS = [
     {"_device", "_rows", "_demo_data"},
     {"_pairs", "_language_model"},
     {"_best_of_n", "_contrastive_vae", "_embedding_store", "_scaler", "theory"},
-    {"_augmenters", "_embedder", "_reward", "datasets"},
+    {"_embedder", "_reward", "datasets"},
+    {"_augmenters"},
     {"export", "_demo"},
     {"cli"},
 ]

@@ -398,6 +398,61 @@ def test_kl_is_torchs_and_never_negative(p, q):
     assert gaussian_kl(*p, *p) == 0
 
 
+def some_gaussians(n):
+    rng = np.random.default_rng(0)
+    for _ in range(n):
+        yield [(rng.normal(size=3), rng.uniform(0.1, 3, 3)) for _ in range(3)]
+
+
+def check_wasserstein2(distance):
+    for p, q, r in some_gaussians(200):
+        assert distance(*p, *p) == 0
+        assert distance(*p, p[0], q[1]) > 0 and distance(*p, q[0], p[1]) > 0
+        assert distance(*p, *q) == pytest.approx(distance(*q, *p))
+        assert distance(*p, *r) <= distance(*p, *q) + distance(*q, *r) + 1e-9
+        # In one dimension it is the distance between quantile functions.
+        grid = stats.norm.ppf((np.arange(2000) + 0.5) / 2000)
+        gap = p[0][:1] - q[0][:1] + (p[1][:1] - q[1][:1]) * grid
+        first = distance(p[0][:1], p[1][:1], q[0][:1], q[1][:1])
+        assert first == pytest.approx(np.sqrt((gap**2).mean()), rel=1e-2)
+
+
+def check_kl(divergence):
+    for p, q, _ in some_gaussians(200):
+        assert divergence(*p, *p) == pytest.approx(0, abs=1e-12)
+        assert divergence(*p, *q) > 0
+        # Its definition: the mean of the log-ratio over draws of the first.
+        x = p[0] + p[1] * stats.norm.ppf((np.arange(2000)[:, None] + 0.5) / 2000)
+        ratio = stats.norm(*p).logpdf(x) - stats.norm(*q).logpdf(x)
+        expected = ratio.mean(axis=0).sum()
+        assert divergence(*p, *q) == pytest.approx(expected, rel=2e-2, abs=1e-2)
+
+
+DISTANCE_MUTANTS = {
+    "W2 squared": (check_wasserstein2, lambda *a: wasserstein2_gaussian(*a) ** 2),
+    "W2 of the means alone": (check_wasserstein2, lambda m, s, n, t: np.linalg.norm(m - n)),
+    "W2 with variances": (
+        check_wasserstein2,
+        lambda m, s, n, t: wasserstein2_gaussian(m, s**2, n, t**2),
+    ),
+    "KL for W2": (check_wasserstein2, gaussian_kl),
+    "KL without the half": (check_kl, lambda *a: 2 * gaussian_kl(*a)),
+    "KL with its ends exchanged": (check_kl, lambda m, s, n, t: gaussian_kl(n, t, m, s)),
+    "KL without the mean": (check_kl, lambda m, s, n, t: gaussian_kl(n, s, n, t)),
+}
+
+
+def test_distances_are_what_they_are_called():
+    check_wasserstein2(wasserstein2_gaussian)
+    check_kl(gaussian_kl)
+
+
+@pytest.mark.parametrize(("check", "distance"), DISTANCE_MUTANTS.values(), ids=DISTANCE_MUTANTS)
+def test_distance_mutants_are_caught(check, distance):
+    with pytest.raises(AssertionError):
+        check(distance)
+
+
 def test_distances_broadcast_over_pairs():
     mean, std = np.zeros((7, 2, 3)), np.ones((7, 2, 3))
     assert wasserstein2_gaussian(mean[:, 0], std[:, 0], mean[:, 1], std[:, 1]).shape == (7,)

@@ -248,6 +248,36 @@ def test_certificate_shows_itself(toy):
     assert (kept, lost) == (certificate.kept.sum(), (~certificate.kept).sum())
 
 
+RESIDUAL_MUTANTS = {
+    "decoded noise": lambda vae, e, z, noisy: e + vae.decode(noisy),
+    "the paper's mode": lambda vae, e, z, noisy: vae.decode(noisy),
+    "noise twice": lambda vae, e, z, noisy: e + vae.decode(2 * noisy - z) - vae.decode(z),
+}
+
+
+def check_residual_bound(toy, synthesise):
+    """The three lines of the proof: no displacement above L_g times its noise's length."""
+    vae = ContrastiveVAE(4, 16, learning_rate=3e-3, random_state=0).fit(toy.pairs)
+    z = vae.transform(toy.pairs)
+    noise = 0.1 * np.random.default_rng(0).normal(size=z.shape).astype(np.float32)
+    moved = np.linalg.norm(synthesise(vae, toy.pairs, z, z + noise) - toy.pairs, axis=-1)
+    # The slope along this noise is known, so a bound that is off by 2 is seen.
+    slope = np.linalg.norm(vae.decode(z + noise) - vae.decode(z), axis=-1)
+    assert (moved <= slope * (1 + 1e-3) + 1e-5).all()
+    upper = decoder_lipschitz(vae, toy.pairs).upper
+    assert (moved <= upper * np.linalg.norm(noise, axis=-1) * (1 + 1e-4)).all()
+
+
+def test_residual_decoding_moves_by_the_noise_alone(toy):
+    check_residual_bound(toy, lambda vae, e, z, noisy: e + vae.decode(noisy) - vae.decode(z))
+
+
+@pytest.mark.parametrize("synthesise", RESIDUAL_MUTANTS.values(), ids=RESIDUAL_MUTANTS)
+def test_residual_mutants_are_caught(toy, synthesise):
+    with pytest.raises(AssertionError):
+        check_residual_bound(toy, synthesise)
+
+
 def test_lemma3_on_synthetic_embeddings(toy):
     augmented = make_augmenter(factor=2, pairing="matched").fit_transform(toy.pairs)
     rows = np.asarray(augmented)[120:].reshape(-1, 10)

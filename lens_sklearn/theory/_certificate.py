@@ -84,7 +84,7 @@ class SynthesisCertificate:
         ----------
         augmenter : LatentPairAugmenter
             Fitted. With an int as ``random_state`` the synthetic pairs are those of its
-            ``fit_transform``.
+            ``fit_transform``, before its ``keep`` leaves any out.
         pairs : array-like of shape (n, 2, d)
             Original pairs, column 0 chosen.
         reward : BTRewardRegressor, linear model with ``coef_``, or callable
@@ -285,6 +285,7 @@ class SynthesisCertificate:
                 "certified": self.certified,
                 "realised_bound": self.realised_bound,
                 "realised_certified": self.realised_certified,
+                "ordered": self.ordered,
                 "kept": self.kept,
             }
         )
@@ -324,7 +325,8 @@ class SynthesisCertificate:
         ax.plot(ends, ends, color="0.4", linewidth=1, label="parent's margin")
         ax.autoscale(False)  # the bound may lie far below
         loss = 2 * self.reward_lipschitz * self._moved
-        label = f"Theorem 1, both synthetic: margin − {loss:.3g}"
+        hidden = ", below" if ends[1] - loss < ax.get_ylim()[0] else ""
+        label = f"Theorem 1, both synthetic: margin − {loss:.3g}{hidden}"
         ax.plot(ends, ends - loss, color="k", linestyle="--", label=label)
         for draw in (ax.axhline, ax.axvline):
             draw(0, color="0.8", linewidth=1, zorder=0)
@@ -348,6 +350,44 @@ def _measure(augmented, index, reward):
         moved = rows - augmented.originals[augmented.parent[index[chunk]]]
         displacement[chunk] = np.linalg.norm(moved, axis=-1)
     return margin, displacement
+
+
+def keeps_order(augmented, index, reward, *, certified):
+    r"""Tell which synthetic pairs a reward orders as their target says.
+
+    For a pair whose target says that column 0 wins, this is the certificate's ``ordered`` or
+    ``realised_certified``; for one whose target says that column 1 wins, the same with the
+    columns exchanged. A tie has no order to lose.
+
+    Theorem 1's own bound would not do as a filter: it is the same deduction for every pair, so
+    it selects parents and not syntheses. Once the noise is drawn, the distance that a member
+    moved is known, and the bound by this distance holds without a delta.
+
+    Parameters
+    ----------
+    augmented : AugmentedPairs
+        Originals and synthetic pairs.
+    index : ndarray of int, shape (m,)
+        The pairs in question.
+    reward : estimator or callable
+        As :func:`rewards_of` takes it.
+    certified : bool
+        Whether the order must follow from the parent's margin, the reward's Lipschitz constant
+        and the members' displacement.
+
+    Returns
+    -------
+    ndarray of bool, shape (m,)
+        Whether the order is kept.
+    """
+    sign = np.sign(2 * augmented.target[index] - 1)  # 1 where column 0 wins, 0 for a tie
+    margin, displacement = _measure(augmented, index, reward)
+    if not certified:
+        return (sign * margin > 0) | (sign == 0)
+    rewards = rewards_of(reward, augmented.originals)
+    margin = (rewards[:, 0] - rewards[:, 1])[augmented.parent[index]]
+    loss = _lipschitz_constant(reward, augmented.originals) * displacement.sum(axis=1)
+    return (sign * margin > loss) | (sign == 0)
 
 
 def rewards_of(reward, X):
@@ -380,7 +420,7 @@ def _lipschitz_constant(reward, X):
     if hasattr(reward, "net_"):
         return reward_lipschitz(reward, X).upper
     raise ValueError(
-        f"the Lipschitz constant of {reward!r} is not known; give lipschitz=, or a function that "
+        f"the Lipschitz constant of {reward!r} is not known; give lipschitz=, or a reward that "
         "has it as its attribute `lipschitz`."
     )
 
