@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted, check_memory
 
 from ._contrastive_vae import ContrastiveVAE
 from ._device import draw_seed
-from ._pairs import AugmentedPairs, check_embeddings, check_pairs
+from ._pairs import AugmentedPairs, check_embeddings, check_pairs, row_order
 from ._reward import BTRewardRegressor
 from .theory._certificate import keeps_order
 
@@ -118,7 +118,10 @@ class _PairAugmenter(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
             # Members 0 are the originals: (m + 1)² combinations hold every pair but the real.
             n_samples = ceil(sqrt(self.factor)) - 1
             n_combinations = (n_samples + 1) ** 2 - 1
-            drawn = np.argsort(random_state.random_sample((n, n_combinations)), axis=1)
+            drawn = np.empty((n, n_combinations), dtype=int)
+            drawn[row_order(pairs.originals)] = np.argsort(
+                random_state.random_sample(drawn.shape), axis=1
+            )
             chosen, rejected = np.divmod(1 + drawn[:, :n_new], n_samples + 1)
         pool = self._synthesise(pairs.originals, n_samples, random_state)
         parent = np.arange(n)[:, None]
@@ -154,6 +157,9 @@ class LatentPairAugmenter(_PairAugmenter):
 
     The decoded members are kept as codes of the decoder's last layer, so memory grows with the
     original pairs and hardly with `factor`.
+
+    The same pairs in another order get the same children: the autoencoder is trained on them in
+    the order of their bytes, and what is drawn goes to them in that order.
 
     Parameters
     ----------
@@ -264,7 +270,7 @@ class LatentPairAugmenter(_PairAugmenter):
         seed = draw_seed(random_state)
         if vae.random_state is None and self.random_state is not None:
             vae.set_params(random_state=seed)
-        self.vae_ = check_memory(self.memory).cache(_fit_vae)(vae, originals)
+        self.vae_ = check_memory(self.memory).cache(_fit_vae)(vae, originals[row_order(originals)])
 
     def _synthesise(self, originals, n_samples, random_state):
         return self.vae_._sample_rows(
@@ -285,7 +291,14 @@ class LatentPairAugmenter(_PairAugmenter):
         if self.random_state is not None and reward.get_params().get("random_state", 0) is None:
             reward.set_params(random_state=draw_seed(random_state))
         kept = ~augmented.is_synthetic
-        self.reward_ = reward.fit(augmented[np.flatnonzero(kept)])
+        order = row_order(augmented.originals)
+        self.reward_ = reward.fit(
+            AugmentedPairs(
+                augmented.originals[order],
+                target=augmented.target[order],
+                weight=augmented.weight[order],
+            )
+        )
         kept[synthetic] = keeps_order(
             augmented, synthetic, self.reward_, certified=self.keep == "certified"
         )
@@ -346,7 +359,9 @@ class DirectNoiseAugmenter(_PairAugmenter):
         rows = np.repeat(originals[:, None], n_samples, axis=1)  # (n, n_samples, 2, d)
         generator = np.random.default_rng(draw_seed(random_state))
         scale = (sqrt(self.noise_variance) * self.scale_).astype(np.float32)
-        rows += scale * generator.standard_normal(rows.shape, dtype=np.float32)
+        rows[row_order(originals)] += scale * generator.standard_normal(
+            rows.shape, dtype=np.float32
+        )
         return rows.reshape(-1, rows.shape[-1])
 
 
@@ -390,6 +405,8 @@ class GaussianAugmenter(_PairAugmenter):
 
     def _synthesise(self, originals, n_samples, random_state):
         n, _, d = originals.shape
+        order = row_order(originals)
+        originals = originals[order]
         generator = np.random.default_rng(draw_seed(random_state))
         rows = np.empty((n * n_samples, 2, d), dtype=np.float32)
         for chunk in gen_batches(len(rows), 1024):  # the weights are n numbers a row
@@ -399,7 +416,8 @@ class GaussianAugmenter(_PairAugmenter):
                 weights *= self.spread / sqrt(n)
                 drawn[:] = weights @ originals[:, column]
                 drawn += np.outer(1 - weights.sum(axis=1), self.mean_[column])
-        return rows.reshape(-1, d)
+        rows = rows.reshape(n, n_samples, 2, d)
+        return rows[np.argsort(order)].reshape(-1, d)
 
 
 class RepeatAugmenter(_PairAugmenter):

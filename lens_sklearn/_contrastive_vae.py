@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_array, check_is_fitted
 from torch import nn
 
 from ._device import as_tensor, draw_seed, on_device, torch_device, torch_generator
-from ._pairs import LowRankRows, check_embeddings, check_pairs
+from ._pairs import LowRankRows, check_embeddings, check_pairs, row_order
 
 #: Embeddings handled at once outside training: bounds the memory of encode and decode.
 CHUNK = 4096
@@ -446,9 +446,7 @@ class ContrastiveVAE(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
     def _sample_latents(self, pairs, n_samples, noise_variance, n_candidates, random_state):
         mean, log_variance = self._map("encode", pairs)  # (n, 2, latent_dim)
         generator = np.random.default_rng(draw_seed(random_state))
-        order = np.argsort(
-            np.ascontiguousarray(pairs).reshape(len(pairs), -1).view(f"V{pairs[0].nbytes}").ravel()
-        )
+        order = row_order(pairs)
         kept = np.empty((len(pairs), n_samples, *mean.shape[1:]), dtype=np.float32)
         n_drawn = n_samples * n_candidates
         for start in range(0, len(order), CHUNK):

@@ -212,6 +212,25 @@ def default_target(pairs):
     return target
 
 
+def row_order(pairs):
+    """Return an order of pairs that does not depend on where they stand.
+
+    What is drawn at random goes to pairs in this order, so shuffled pairs get the same each.
+
+    Parameters
+    ----------
+    pairs : ndarray, shape (n, 2, d)
+        Pairs, column 0 chosen.
+
+    Returns
+    -------
+    ndarray of int, shape (n,)
+        Indices that sort the pairs by their bytes.
+    """
+    rows = np.ascontiguousarray(pairs).reshape(len(pairs), -1)
+    return np.argsort(rows.view(f"V{pairs[0].nbytes}").ravel(), kind="stable")
+
+
 def check_target(y, n):
     """Check the probabilities that column 0 wins.
 
