@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_array, check_is_fitted
 from torch import nn
 
 from ._device import as_tensor, draw_seed, on_device, torch_device, torch_generator
+from ._low_rank_error import LowRankError
 from ._pairs import LowRankRows, check_embeddings, check_pairs, row_order
 
 #: Embeddings handled at once outside training: bounds the memory of encode and decode.
@@ -59,6 +60,11 @@ class _PairVAE(nn.Module):
     def decode(self, z):  # (2, b, latent_dim) -> (2, b, d)
         return self.project(self.hidden(z))
 
+    def error(self, x, square_norm, z):  # (2, b, d) -> (2, b); decode and subtract, never written
+        return LowRankError.apply(
+            x, square_norm, self.hidden(z), self.project.weight, self.project.bias
+        )
+
 
 def lens_losses(x, reconstructed, mean, log_variance, reconstruction="sum"):
     """Terms of the LENS loss (equations 4 to 6), each a mean over pairs.
@@ -80,6 +86,10 @@ def lens_losses(x, reconstructed, mean, log_variance, reconstruction="sum"):
     """
     error = (x - reconstructed).square()
     error = error.sum(-1) if reconstruction == "sum" else error.mean(-1)  # (2, b)
+    return _loss_terms(error, mean, log_variance)
+
+
+def _loss_terms(error, mean, log_variance):
     kl = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(-1)  # (2, b)
     std = (0.5 * log_variance).exp()
     # The norm's gradient at 0 is defined as 0, where that of a bare square root is infinite.
@@ -289,31 +299,37 @@ class ContrastiveVAE(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
                 group["lr"] = self.learning_rate
         noise = torch_generator(self._random_state, device)
         shuffle = torch_generator(self._random_state)
-        data = as_tensor(pairs).to(device)  # (n, 2, d), no copy on the CPU
+        data = as_tensor(pairs).to(device).flatten(0, 1)  # (2n, d), no copy on the CPU
+        square_norm = torch.linalg.vector_norm(data, dim=1).square()
         with closing(_progress(n_epochs, self.verbose, "ContrastiveVAE")) as bar:
             for _ in range(n_epochs):
-                losses = self._epoch(module, optimizer, data, noise, shuffle)
+                losses = self._epoch(module, optimizer, data, square_norm, noise, shuffle)
                 self.history_.append(losses)
                 bar.set_postfix(loss=f"{losses['loss']:.4g}")
                 bar.update()
         self.module_ = module.cpu()
         self._optimizer_state = _to_cpu(optimizer.state_dict())
 
-    def _epoch(self, module, optimizer, data, noise, shuffle):
+    def _epoch(self, module, optimizer, data, square_norm, noise, shuffle):
         total = torch.zeros(4, device=data.device)
-        for index in torch.randperm(len(data), generator=shuffle).split(self.batch_size):
-            x = data[index.to(data.device)].transpose(0, 1)  # (2, b, d)
+        n, d = len(data) // 2, data.shape[1]
+        scale = 1.0 if self.reconstruction == "sum" else 1 / d
+        batch = data.new_empty(2 * min(n, self.batch_size), d)  # fresh memory costs page faults
+        for index in torch.randperm(n, generator=shuffle).split(self.batch_size):
+            rows = torch.cat([2 * index, 2 * index + 1]).to(data.device)
+            x = torch.index_select(data, 0, rows, out=batch[: len(rows)]).view(2, -1, d)
             mean, log_variance = module.encode(x)
             eta = torch.randn(mean.shape, generator=noise, device=data.device)
             z = mean + (0.5 * log_variance).exp() * eta
-            losses = lens_losses(x, module.decode(z), mean, log_variance, self.reconstruction)
+            error = scale * module.error(x, square_norm[rows].view(2, -1), z)
+            losses = _loss_terms(error, mean, log_variance)
             loss = self._total(losses)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             total += len(index) * torch.stack([loss, *losses.values()]).detach()
         names = ("loss", "reconstruction", "kl", "divergence")
-        return dict(zip(names, (total / len(data)).tolist(), strict=True))
+        return dict(zip(names, (total / n).tolist(), strict=True))
 
     def _total(self, losses):  # equation 6
         return (

@@ -1,6 +1,7 @@
 """Where torch computes and how it draws: devices and explicit generators."""
 
 from copy import deepcopy
+from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -93,16 +94,22 @@ def on_device(module, device):
 
 
 def as_tensor(array):
-    """Return an array as a tensor without copying where torch allows it.
+    """Return an array as a tensor of the same memory.
 
     Parameters
     ----------
     array : ndarray
-        Read-only arrays (a memory map, a broadcast) are copied: torch has no such tensors.
+        Read-only arrays (a memory map, a broadcast) become tensors too, which nobody may write
+        to; torch has no flag for that.
 
     Returns
     -------
     torch.Tensor
         On the CPU.
     """
-    return torch.from_numpy(array if array.flags.writeable else np.array(array))
+    if not array.flags.writeable:
+        interface = array.__array_interface__
+        interface["data"] = (interface["data"][0], False)
+        # The namespace keeps the array alive for as long as the tensor lives.
+        array = np.asarray(SimpleNamespace(__array_interface__=interface, array=array))
+    return torch.from_numpy(array)

@@ -74,7 +74,9 @@ class LLMEmbedder(
         local model is known by its files' contents, so a retrained one starts anew.
     n_jobs : int, default=None
         Batches are spread over this many joblib workers, each with its own copy of the model;
-        None and 1 stay in this process, -1 takes all cores. It pays on CPUs.
+        None and 1 stay in this process, -1 takes all cores. It pays on CPUs. Under
+        ``joblib.parallel_config(backend="dask")`` the workers are a cluster's; this process
+        alone writes the store.
     show_progress : bool, default=None
         Show a progress bar; None shows it on a terminal when many texts are to be embedded.
 

@@ -5,6 +5,7 @@ column 0 chosen, candidates ``(n_prompts, N, d)`` with all-NaN rows as padding.
 """
 
 import numpy as np
+import torch
 from sklearn.utils.validation import (
     check_array,
     check_consistent_length,
@@ -313,6 +314,55 @@ class LowRankRows:
         return out
 
 
+def _take(array, rows):
+    if isinstance(array, np.ndarray):
+        return array[rows]
+    # Five times as fast as indexing on a CPU.
+    return array.index_select(0, torch.from_numpy(rows).to(array.device))
+
+
+class CodedPairs:
+    """A batch of pairs whose synthetic members are still codes.
+
+    A linear layer Q sees a synthetic member as ``codes @ (weight @ Q)``: weight goes through it
+    once a batch, however many members are made from it, and nothing is decoded to d.
+
+    Parameters
+    ----------
+    rows : tensor of float32, shape (h + r, d)
+        The weight that decodes the codes, then the distinct real members.
+    codes : tensor of float32, shape (s, h)
+        The distinct synthetic members.
+    order : tensor of int, shape (b, 2)
+        The members of each pair: numbers below s are synthetic, the others real.
+    """
+
+    def __init__(self, rows, codes, order):
+        self.rows = rows
+        self.codes = codes
+        self.order = order
+
+    def __len__(self):
+        return len(self.order)
+
+    def project(self, matrix):
+        """Multiply the distinct members with a matrix.
+
+        Parameters
+        ----------
+        matrix : tensor, shape (d, k)
+            A linear layer.
+
+        Returns
+        -------
+        tensor, shape (s + r, k)
+            The products; `order` finds those of each pair.
+        """
+        product = self.rows @ matrix  # (h + r, k)
+        h = self.codes.shape[1]
+        return torch.cat([self.codes @ product[:h], product[h:]])
+
+
 class AugmentedPairs:
     """Original pairs and the synthetic ones made from them, with where each came from.
 
@@ -459,10 +509,58 @@ class AugmentedPairs:
         flat = self.originals.reshape(n_real, -1)
         synthetic = np.flatnonzero(members >= n_real)
         if not len(synthetic):
-            return flat[members].reshape(-1, 2, flat.shape[1])
-        out = flat[np.where(members < n_real, members, 0)]  # (2b, d)
+            return _take(flat, members).reshape(-1, 2, flat.shape[1])
+        out = _take(flat, np.where(members < n_real, members, 0))  # (2b, d)
         out[synthetic] = self.pool[members[synthetic] - n_real]
         return out.reshape(-1, 2, flat.shape[1])
+
+    def coded(self, index):
+        """Return some of the pairs without decoding them; only of tensors, without a base.
+
+        Parameters
+        ----------
+        index : ndarray of int, shape (b,)
+            Which pairs.
+
+        Returns
+        -------
+        CodedPairs
+            The batch.
+        """
+        members, order = np.unique(self.members[index], return_inverse=True)
+        n_real = 2 * len(self.originals)
+        first = np.searchsorted(members, n_real)  # originals have the smaller numbers
+        real, synthetic = members[:first], members[first:] - n_real
+        order = (order.reshape(-1, 2) - first) % len(members)  # (b, 2), synthetic ones first
+        flat, weight = self.originals.flatten(0, 1), self.pool.weight
+        rows = flat.new_empty(len(weight) + len(real), flat.shape[1])
+        rows[: len(weight)] = weight
+        real = torch.from_numpy(real).to(flat.device)
+        torch.index_select(flat, 0, real, out=rows[len(weight) :])
+        return CodedPairs(rows, self.pool.codes[synthetic], torch.from_numpy(order).to(flat.device))
+
+    def codes_pay(self, index, width):
+        """Whether a layer costs fewer operations on codes than on decoded rows.
+
+        Parameters
+        ----------
+        index : ndarray of int, shape (b,)
+            A batch of pairs.
+        width : int
+            Outputs of the layer.
+
+        Returns
+        -------
+        bool
+            For m synthetic members and h codes each, forward and backward take 2·m·d·width
+            products on rows and m·h·d to decode them, 2·h·(d + m)·width on codes. With a base
+            every member brings a row of its own, so that codes save nothing there.
+        """
+        if not isinstance(self.pool, LowRankRows) or self.pool.base is not None:
+            return False
+        m = int((self.members[index] >= 2 * len(self.originals)).sum())
+        h, d = self.pool.weight.shape
+        return m * d * (2 * width + h) > 2 * h * (d + m) * width
 
     def __array__(self, dtype=None, copy=None):
         return self.rows(np.arange(len(self))).astype(dtype or self.dtype, copy=False)

@@ -16,7 +16,7 @@ from torch import nn
 
 from ._best_of_n import best_of_n_score
 from ._device import as_tensor, draw_seed, on_device, torch_device, torch_generator
-from ._pairs import AugmentedPairs, check_embeddings, check_pairs, rated_order
+from ._pairs import AugmentedPairs, CodedPairs, check_embeddings, check_pairs, rated_order
 
 #: Embeddings scored at once: bounds the memory of predict.
 CHUNK = 8192
@@ -50,15 +50,18 @@ class RewardMLP(nn.Module):
 
         Parameters
         ----------
-        x : tensor, shape (..., d)
+        x : tensor, shape (..., d), or CodedPairs
             Embeddings.
 
         Returns
         -------
         tensor, shape (...)
-            Rewards.
+            Rewards; those of coded pairs have the shape (b, 2).
         """
-        return self.output(self.hidden(x).relu()).squeeze(-1)
+        if not isinstance(x, CodedPairs):
+            return self.output(self.hidden(x).relu()).squeeze(-1)
+        hidden = x.project(self.hidden.weight.T) + self.hidden.bias
+        return self.output(hidden.relu()).squeeze(-1)[x.order]
 
 
 class BradleyTerryLoss(nn.Module):
@@ -112,7 +115,8 @@ class PairBatches:
     """Iterate over pairs in memory: skorch's ``iterator_train`` without a DataLoader.
 
     A DataLoader fetches row by row, which costs up to three times the training itself at small
-    d; here a batch is one indexing operation, and synthetic members are decoded in it.
+    d; here a batch is one indexing operation. Synthetic members stay codes in it where that
+    takes fewer operations, and are decoded elsewhere.
 
     Parameters
     ----------
@@ -151,9 +155,12 @@ class PairDataset(torch.utils.data.Dataset):
         The pairs.
     device : torch.device
         Where batches are made.
+    width : int, default=1
+        Outputs of the layer that the batches are for; it decides what stays coded.
     """
 
-    def __init__(self, pairs, device):
+    def __init__(self, pairs, device, width=1):
+        self.width = width
         self.pairs = pairs.to(device)
         self.target = as_tensor(pairs.target).to(device)
         self.weight = as_tensor(pairs.weight).to(device)
@@ -162,7 +169,32 @@ class PairDataset(torch.utils.data.Dataset):
         return len(self.pairs)
 
     def __getitem__(self, index):
-        return self.pairs.rows(index), (self.target[index], self.weight[index])
+        coded = self.pairs.codes_pay(index, self.width)
+        x = self.pairs.coded(index) if coded else self.pairs.rows(index)
+        return x, (self.target[index], self.weight[index])
+
+
+class RewardNet(NeuralNet):
+    """skorch's net, which lets coded pairs through to the module."""
+
+    def infer(self, x, **fit_params):
+        """Return the rewards of a batch.
+
+        Parameters
+        ----------
+        x : tensor or CodedPairs
+            The batch, on the net's device.
+        **fit_params : dict
+            As in skorch.
+
+        Returns
+        -------
+        tensor
+            Rewards.
+        """
+        if isinstance(x, CodedPairs):
+            return self.module_(x, **fit_params)
+        return super().infer(x, **fit_params)
 
 
 class EpochBar(Callback):
@@ -369,7 +401,7 @@ class BTRewardRegressor(RegressorMixin, BaseEstimator):
         """Hold out whole parents; validate on their original pairs alone."""
         device = torch_device(self.device)
         if not self.early_stopping:
-            return PairDataset(pairs, device), None
+            return PairDataset(pairs, device, self.hidden_dim), None
         parents = np.unique(pairs.parent[~pairs.is_synthetic])
         n_valid = max(1, int(self.validation_fraction * len(parents)))
         if len(parents) <= n_valid:
@@ -381,7 +413,8 @@ class BTRewardRegressor(RegressorMixin, BaseEstimator):
         held_out = np.isin(pairs.parent, random_state.permutation(parents)[:n_valid])
         train = np.flatnonzero(~held_out)
         valid = np.flatnonzero(held_out & ~pairs.is_synthetic)
-        return PairDataset(pairs[train], device), PairDataset(pairs[valid], device)
+        datasets = (PairDataset(pairs[rows], device, self.hidden_dim) for rows in (train, valid))
+        return tuple(datasets)
 
     def _make_net(self, train, valid, random_state):
         callbacks = list(self.callbacks or [])
@@ -390,7 +423,7 @@ class BTRewardRegressor(RegressorMixin, BaseEstimator):
             callbacks.append(("early_stopping", stop))
         if self.verbose:
             callbacks.append(("epoch_bar", EpochBar()))
-        return NeuralNet(
+        return RewardNet(
             RewardMLP,
             criterion=BradleyTerryLoss,
             optimizer=torch.optim.AdamW,

@@ -13,7 +13,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
 from lens_sklearn import ContrastiveVAE
-from lens_sklearn._contrastive_vae import lens_losses
+from lens_sklearn._contrastive_vae import _PairVAE, lens_losses
 
 SHARING = ("heads", "none", "all")
 
@@ -41,6 +41,32 @@ def test_loss_terms_are_those_of_the_paper():
     torch.testing.assert_close(losses["reconstruction"], ((x - back) ** 2).sum() / 5)
     per_feature = lens_losses(x, back, mean, log_variance, "mean")["reconstruction"]
     torch.testing.assert_close(7 * per_feature, losses["reconstruction"])
+
+
+@pytest.mark.parametrize("sharing", SHARING)
+@given(st.integers(1, 9), st.integers(1, 9), st.integers(0, 2**16), st.floats(-3, 3))
+def test_error_without_reconstruction_is_the_error(sharing, b, d, seed, magnitude):
+    generator = torch.Generator().manual_seed(seed)
+    module = _PairVAE(d, 3, 4, sharing, generator).double()
+    x = 10**magnitude * torch.randn(2, b, d, generator=generator, dtype=torch.float64)
+    z = torch.randn(2, b, 3, generator=generator, dtype=torch.float64, requires_grad=True)
+    weights = torch.randn(2, b, generator=generator, dtype=torch.float64)
+    results = []
+    for error in (module.error(x, x.square().sum(-1), z), (x - module.decode(z)).square().sum(-1)):
+        learnt = [z, *module.expand.parameters(), *module.project.parameters()]
+        results.append([error, *torch.autograd.grad((weights * error).sum(), learnt)])
+    torch.testing.assert_close(*results, rtol=1e-8, atol=1e-8)
+
+
+def test_error_without_reconstruction_is_precise_in_float32():
+    rng = np.random.default_rng(0)
+    module = _PairVAE(512, 3, 16, "heads", torch.Generator().manual_seed(0))
+    x = rng.normal(size=(2, 32, 512)) * np.where(np.arange(512) == 7, 1000.0, 1.0)  # a huge one
+    x = torch.tensor(x, dtype=torch.float32)
+    z = torch.randn(2, 32, 3, generator=torch.Generator().manual_seed(1))
+    exact = (x.double() - module.double().decode(z.double())).square().sum(-1)
+    error = module.float().error(x, x.square().sum(-1), z)
+    torch.testing.assert_close(error.double(), exact, rtol=1e-5, atol=1e-5)
 
 
 @given(st.integers(1, 4), st.floats(-5, 5))

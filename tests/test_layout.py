@@ -15,7 +15,7 @@ HEAVY = ("transformers", "datasets", "matplotlib", "pandas", "lmdb", "narwhals",
 
 # Who may import whom: a module imports only modules of lower floors.
 FLOORS = [
-    {"_device", "_rows", "_demo_data"},
+    {"_device", "_low_rank_error", "_rows", "_demo_data"},
     {"_pairs", "_language_model"},
     {"_best_of_n", "_contrastive_vae", "_embedding_store", "_scaler", "theory"},
     {"_embedder", "_reward", "datasets"},

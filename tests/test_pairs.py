@@ -8,7 +8,8 @@ from hypothesis.extra.numpy import arrays
 from sklearn.base import BaseEstimator
 from sklearn.utils import _safe_indexing
 
-from lens_sklearn import AugmentedPairs
+from lens_sklearn import AugmentedPairs, ContrastiveVAE
+from lens_sklearn._device import as_tensor
 from lens_sklearn._pairs import LowRankRows, check_embeddings, check_pairs
 
 
@@ -56,6 +57,19 @@ def test_another_d_is_refused(pairs):
 
 def test_float32_pairs_are_not_copied(pairs):
     assert np.shares_memory(check_pairs(Anything(), pairs, reset=True).originals, pairs)
+
+
+def test_memory_maps_become_tensors_without_a_copy(pairs, tmp_path):
+    np.save(tmp_path / "pairs.npy", pairs)
+    mapped = np.load(tmp_path / "pairs.npy", mmap_mode="r")
+    tensor = as_tensor(mapped)
+    assert tensor.data_ptr() == mapped.ctypes.data
+    np.testing.assert_array_equal(tensor.numpy(), pairs)
+    of_map, of_array = (
+        ContrastiveVAE(4, 8, max_epochs=1, random_state=0).fit(X).transform(pairs)
+        for X in (mapped, pairs)
+    )
+    np.testing.assert_array_equal(of_map, of_array)
 
 
 def test_equal_columns_are_ties(pairs):

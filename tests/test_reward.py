@@ -11,9 +11,15 @@ from hypothesis import strategies as st
 from sklearn.exceptions import NotFittedError
 from skorch.callbacks import Callback
 
-from lens_sklearn import BTRewardRegressor, GaussianAugmenter, RepeatAugmenter
-from lens_sklearn._pairs import AugmentedPairs
-from lens_sklearn._reward import BradleyTerryLoss, PairBatches, PairDataset
+from lens_sklearn import (
+    BTRewardRegressor,
+    ContrastiveVAE,
+    GaussianAugmenter,
+    LatentPairAugmenter,
+    RepeatAugmenter,
+)
+from lens_sklearn._pairs import AugmentedPairs, CodedPairs
+from lens_sklearn._reward import BradleyTerryLoss, PairBatches, PairDataset, RewardMLP
 
 FAST = dict(hidden_dim=16, learning_rate=1e-2, random_state=0)
 finite = st.floats(-5, 5, width=32)
@@ -59,6 +65,75 @@ def test_batches_hold_every_pair_once(n, batch_size):
     assert len(list(batches)) == len(batches)
     if n > 10:
         assert first.tolist() != second.tolist(), "every epoch has an order of its own"
+
+
+# ------------------------------------------------------------------------------ codes
+def synthesised(pairs, factor=8, **options):
+    vae = ContrastiveVAE(4, 3, max_epochs=2, sharing=options.pop("sharing", "heads"))
+    augmenter = LatentPairAugmenter(vae, factor=factor, random_state=0, **options)
+    return augmenter.fit_transform(pairs)
+
+
+def loss_and_gradients(module, x, target_and_weight):
+    module.zero_grad()
+    loss = BradleyTerryLoss()(module(x), target_and_weight)
+    loss.backward()
+    return [loss.detach(), *(p.grad.clone() for p in module.parameters())]
+
+
+@pytest.mark.parametrize("sharing", ["heads", "none"])
+@pytest.mark.parametrize("pairing", ["compositional", "matched"])
+@given(st.integers(1, 480), st.integers(0, 2**16))
+def test_codes_give_the_rewards_and_gradients_of_decoded_rows(pairing, sharing, b, seed):
+    rng = np.random.default_rng(seed)
+    pairs = rng.normal(size=(60, 2, 12)).astype(np.float32)
+    augmented = synthesised(pairs, pairing=pairing, sharing=sharing).to(torch.device("cpu"))
+    index = rng.integers(0, len(augmented), b)
+    batch = torch.from_numpy(rng.random((2, b), dtype=np.float32)).unbind()
+    module = RewardMLP(12, 16, seed=seed)
+    on_rows = loss_and_gradients(module, augmented.rows(index), batch)
+    on_codes = loss_and_gradients(module, augmented.coded(index), batch)
+    torch.testing.assert_close(on_codes, on_rows, rtol=1e-5, atol=1e-5)
+
+
+def test_fits_on_codes_and_on_materialised_pairs_agree(pairs):
+    augmented = synthesised(pairs)
+    fit = dict(FAST, max_epochs=5, early_stopping=False)
+    on_codes = BTRewardRegressor(**fit).fit(augmented).predict(pairs)
+    on_rows = BTRewardRegressor(**fit).fit(np.asarray(augmented)).predict(pairs)
+    # The last bias has no gradient but rounding, which Adam turns into a shift of all rewards.
+    np.testing.assert_allclose(on_codes - on_codes.mean(), on_rows - on_rows.mean(), atol=1e-4)
+
+
+def test_what_is_cheaper_is_trained_on(pairs):
+    for augmented, width, coded in (
+        (synthesised(pairs), 16, True),
+        (synthesised(pairs, decode="residual"), 16, False),  # a base row for every member
+        (synthesised(pairs, factor=1), 16, False),
+        (GaussianAugmenter(factor=8, random_state=0).fit_transform(pairs), 16, False),
+    ):
+        x, _ = PairDataset(augmented, torch.device("cpu"), width)[np.arange(len(augmented))]
+        assert isinstance(x, CodedPairs) == coded
+        assert len(x) == len(augmented)
+    few = np.arange(61)  # one synthetic pair: its weight would cost more than its two rows
+    assert not synthesised(pairs).codes_pay(few, 16)
+
+
+class Watch(Callback):
+    sizes = []
+
+    def on_batch_end(self, net, batch, training, **kwargs):
+        self.sizes.append(len(batch[0]))
+
+
+def test_callbacks_and_the_fitted_net_see_a_plain_module(pairs):
+    reward = BTRewardRegressor(**FAST, callbacks=[Watch()], early_stopping=False, max_epochs=1)
+    reward.fit(synthesised(pairs))
+    assert sum(Watch.sizes) == 480, "a batch has the length of its pairs, coded or not"
+    net = pickle.loads(pickle.dumps(reward)).net_
+    rewards = net.module_(torch.from_numpy(pairs)).detach().numpy()
+    np.testing.assert_allclose(rewards, reward.predict(pairs), atol=1e-6)
+    np.testing.assert_allclose(net.predict(pairs), reward.predict(pairs), atol=1e-6)
 
 
 # -------------------------------------------------------------------------- learning

@@ -1,26 +1,16 @@
-"""Time of the whole fit after embedding, beside a plain research script, in one run.
+"""The rival: the whole fit as a research script does it, straight down.
 
-    python benchmarks/fit_speed.py [--n-pairs 1000] [--features 4096] [--factor 8] [--repeats 3]
-
-The rival does the same maths as people write it: the autoencoder and the reward in loops over
-``DataLoader(TensorDataset(...), shuffle=True)`` with Adam, on augmented pairs that stand in
-memory. Both run 100 and 20 epochs without early stopping, alternating, on the same cores.
+The same maths in loops over ``DataLoader(TensorDataset(...), shuffle=True)`` with Adam, on
+augmented pairs that stand in memory.
 """
 
-import argparse
-import json
-import os
-import platform
 import time
 from math import ceil, sqrt
 
 import numpy as np
-import sklearn
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
-
-from lens_sklearn import BTRewardRegressor, ContrastiveVAE, LatentPairAugmenter, __version__
 
 
 class PlainVAE(nn.Module):
@@ -89,6 +79,7 @@ def plain_reward(pairs, epochs):
 
 
 def plain(pairs, factor, epochs):
+    """Return the seconds of the autoencoder, of synthesis and of the reward."""
     pairs = torch.from_numpy(pairs)
     times = [time.perf_counter()]
     model = plain_vae(pairs, epochs[0])
@@ -98,51 +89,3 @@ def plain(pairs, factor, epochs):
     plain_reward(augmented, epochs[1])
     times.append(time.perf_counter())
     return np.diff(times)
-
-
-def ours(pairs, factor, epochs):
-    times = [time.perf_counter()]
-    vae = ContrastiveVAE(max_epochs=epochs[0], random_state=0)
-    augmenter = LatentPairAugmenter(vae, factor=factor, random_state=0).fit(pairs)
-    times.append(time.perf_counter())
-    random_state = np.random.RandomState(0)
-    augmented = augmenter._augment(augmenter._checked(pairs, None), random_state)
-    times.append(time.perf_counter())
-    reward = BTRewardRegressor(max_epochs=epochs[1], early_stopping=False, random_state=0)
-    reward.fit(augmented)
-    times.append(time.perf_counter())
-    return np.diff(times)
-
-
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--n-pairs", type=int, default=1000)
-    parser.add_argument("--features", type=int, default=4096)
-    parser.add_argument("--factor", type=int, default=8)
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--epochs", type=int, nargs=2, default=(100, 20))
-    args = parser.parse_args()
-    rng = np.random.default_rng(0)
-    pairs = rng.normal(size=(args.n_pairs, 2, args.features)).astype(np.float32)
-    ours(pairs[:8], args.factor, (1, 1))  # torch imports its optimisers at the first step
-    plain(pairs[:8], args.factor, (1, 1))
-    runs = {"ours": [], "plain": []}
-    for _ in range(args.repeats):
-        for name, function in (("ours", ours), ("plain", plain)):
-            runs[name].append(function(pairs, args.factor, args.epochs))
-    stages = ["autoencoder", "synthesis", "reward", "whole fit"]
-    seconds = {
-        name: np.median([[*times, times.sum()] for times in values], axis=0)
-        for name, values in runs.items()
-    }
-    print(f"N = {args.n_pairs}, d = {args.features}, factor {args.factor}, median of runs")
-    print(f"{'stage':<12} {'plain s':>9} {'ours s':>9} {'ratio':>7}")
-    for stage, theirs, mine in zip(stages, seconds["plain"], seconds["ours"], strict=True):
-        print(f"{stage:<12} {theirs:9.2f} {mine:9.2f} {theirs / mine:6.2f}x")
-    versions = {"lens_sklearn": __version__, "torch": torch.__version__}
-    versions |= {"scikit-learn": sklearn.__version__, "threads": torch.get_num_threads()}
-    print(json.dumps(versions | {"machine": platform.machine(), "cores": os.cpu_count()}))
-
-
-if __name__ == "__main__":
-    main()
