@@ -6,7 +6,7 @@
     python -m benchmarks.report --suite curves -o FOLDER
 
 Differences are paired by split, with 95 % Student intervals over splits. A star marks those
-that hold at the 5 % level after Holm's correction for all comparisons of a table's column.
+that hold at the 5 % level after Holm's correction for all methods and sizes of a dataset.
 """
 
 import argparse
@@ -48,9 +48,11 @@ def report(name, records, folder):
     parts = [f"## {name}", *_findings(name)]
     for dataset in dict.fromkeys(r["dataset"] for r in records):
         chosen = [r for r in records if r["dataset"] == dataset]
-        if name == "curves":
+        if name in ("curves", "quick"):
             parts += multiplier_tables(chosen, dataset)
-        parts += [size_table(chosen, dataset, n) for n in sorted({r["n_pairs"] for r in chosen})]
+        found = comparisons(chosen)
+        for n_pairs in sorted({r["n_pairs"] for r in chosen}):
+            parts.append(size_table(chosen, dataset, n_pairs, found))
     if any("details" in r and "map" not in r["details"] for r in records):
         parts.append(details_table(records))
     for title, draw in FIGURES.get(name, {}).items():
@@ -59,7 +61,49 @@ def report(name, records, folder):
     return "\n\n".join([part for part in parts if part] + [provenance_line(records)])
 
 
-def size_table(records, dataset, n_pairs):
+def comparisons(records):
+    """Compare every method with the original and with the best tuned un-augmented model.
+
+    Parameters
+    ----------
+    records : list of dict
+        Results on one dataset.
+
+    Returns
+    -------
+    dict of (metric, rival's title, N) to (rival, dict of method to str)
+        The paired differences as cells, starred if they hold after Holm's correction for all
+        methods and sizes that are compared by the same metric with the same kind of rival.
+    """
+    cells = {}
+    for metric in METRICS:
+        if not any(metric in r for r in records):
+            continue
+        sizes, values = values_of(records, metric)
+        for title in ("original", "best tuned"):
+            found, rivals = {}, {}
+            for i, n in enumerate(sizes):
+                rival = ORIGINAL if title == "original" else best_baseline(values, BASELINES, i)
+                if rival not in values or np.isnan(values[rival][i]).all():
+                    continue
+                rivals[n] = rival
+                for method in values:
+                    if method != rival and not np.isnan(values[method][i]).all():
+                        found[n, method] = interval(values[method][i] - values[rival][i])
+            adjusted = holm([d.p for d in found.values()])
+            for n, rival in rivals.items():
+                cells[metric, title, n] = (
+                    rival,
+                    {
+                        method: _cell(d) + ("\\*" if p < 0.05 else "")
+                        for (at, method), d, p in zip(found, found.values(), adjusted, strict=True)
+                        if at == n
+                    },
+                )
+    return cells
+
+
+def size_table(records, dataset, n_pairs, compared):
     """Write the table of one dataset at one size.
 
     Parameters
@@ -70,6 +114,8 @@ def size_table(records, dataset, n_pairs):
         Its name.
     n_pairs : int
         N.
+    compared : dict
+        From `comparisons`.
 
     Returns
     -------
@@ -79,36 +125,27 @@ def size_table(records, dataset, n_pairs):
     """
     chosen = [r for r in records if r["n_pairs"] == n_pairs]
     methods = list(dict.fromkeys(r["method"] for r in chosen))
-    metrics = [m for m in METRICS if any(m in r for r in chosen)]
     columns, header, notes = [methods], ["method"], []
-    for metric in metrics:
+    for metric in METRICS:
+        if not any(metric in r for r in chosen):
+            continue
         _, values = values_of(chosen, metric)
         columns.append([f"{np.nanmean(values[m]):.3f}" for m in methods])
         header.append(metric)
-        rivals = {"original": ORIGINAL, "best tuned": best_baseline(values, BASELINES, 0)}
-        for title, rival in rivals.items():
-            if rival in values:
-                columns.append(_differences(values, methods, rival))
+        for title in ("original", "best tuned"):
+            rival, cells = compared.get((metric, title, n_pairs), (None, None))
+            if rival:
+                columns.append([cells.get(m, "") for m in methods])
                 header.append(f"against {title}")
-        if rivals["best tuned"]:
-            notes.append(f"best tuned by {metric}: {rivals['best tuned']}")
+            if rival and title == "best tuned":
+                notes.append(f"best tuned by {metric}: {rival}")
+        if metric == "gold":
+            notes += [f"{k} {np.mean([r[k] for r in chosen]):.2f}" for k in ("random", "oracle")]
     seconds = {m: [r["seconds"] for r in chosen if r["method"] == m] for m in methods}
     columns.append([f"{np.mean(seconds[m]):.1f}" for m in methods])
-    seeds = {r["seed"] for r in chosen}
-    title = f"### {dataset}, N = {n_pairs}, {len(seeds)} splits"
-    if "gold" in metrics:
-        notes += [f"{k} pick {np.mean([r[k] for r in chosen]):.2f}" for k in ("random", "oracle")]
+    title = f"### {dataset}, N = {n_pairs}, {len({r['seed'] for r in chosen})} splits"
     table = markdown_table([*header, "seconds"], [list(row) for row in zip(*columns, strict=True)])
     return "\n\n".join([title, table, *(["; ".join(notes) + "."] if notes else [])])
-
-
-def _differences(values, methods, rival):
-    found = [interval(values[m][0] - values[rival][0]) for m in methods]
-    adjusted = holm([np.nan if m == rival else d.p for m, d in zip(methods, found, strict=True)])
-    return [
-        "" if m == rival else _cell(d) + ("\\*" if p < 0.05 else "")
-        for m, d, p in zip(methods, found, adjusted, strict=True)
-    ]
 
 
 def _cell(difference):

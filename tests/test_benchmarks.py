@@ -7,11 +7,12 @@ from collections import Counter
 import matplotlib
 import numpy as np
 import pytest
+import torch
 
 from benchmarks import report, run
 from benchmarks.curves import chained_means, holm, interval, multiplier, values_of
 from benchmarks.datasets import CandidateData, PairData, alpaca_results, hub, toy
-from benchmarks.methods import BASELINES, METHODS
+from benchmarks.methods import BASELINES, METHODS, tuned_mlp
 from benchmarks.objective import MIN_GAP, evaluate
 from benchmarks.suites import CURVE_METHODS, SUITES, Cell, quick
 from lens_sklearn import best_of_n_score
@@ -28,6 +29,12 @@ def world():
 def human():
     pairs = np.random.default_rng(0).normal(size=(80, 2, 6)).astype(np.float32)
     return PairData(pairs, groups=np.arange(80) // 2, n_test=10)
+
+
+@pytest.fixture(autouse=True)
+def short_search(monkeypatch):
+    monkeypatch.setattr(tuned_mlp, "MAX_STEPS", 12)
+    monkeypatch.setattr(tuned_mlp, "WEIGHT_DECAYS", (0.0, 150.0))
 
 
 # ------------------------------------------------------------------------------ splits
@@ -178,6 +185,16 @@ def test_shared_work_is_charged_to_each(world):
     assert split.once("key", slow) == 1 and split.borrowed == 0
     assert split.once("key", slow) == 1 and split.borrowed > 0
     assert len(calls) == 1
+
+
+def test_the_search_is_blind_to_the_scale_of_rewards():
+    margin = torch.tensor([3.0, 1.0, -0.5, 2.0, 0.7])
+    loss = tuned_mlp.scaled_loss(margin)
+    assert tuned_mlp.scaled_loss(1e-3 * margin) == pytest.approx(loss)
+    plain = float(torch.nn.functional.softplus(-margin).mean())
+    assert loss <= plain
+    assert tuned_mlp.scaled_loss(-margin) == pytest.approx(np.log(2), abs=0.01)  # s near 0
+    assert tuned_mlp.scaled_loss(0 * margin) == pytest.approx(np.log(2))
 
 
 # --------------------------------------------------------------------------- the runner
