@@ -1,5 +1,6 @@
 """The benchmark: fair splits, honest bookkeeping, and statistics with known answers."""
 
+import gzip
 import json
 import os
 from collections import Counter
@@ -11,7 +12,7 @@ import torch
 
 from benchmarks import report, run
 from benchmarks.curves import chained_means, holm, interval, multiplier, values_of
-from benchmarks.datasets import CandidateData, PairData, alpaca_results, hub, toy
+from benchmarks.datasets import CandidateData, PairData, alpaca_results, alpaca_text, hub, toy
 from benchmarks.methods import BASELINES, METHODS, tuned_mlp
 from benchmarks.objective import MIN_GAP, evaluate
 from benchmarks.suites import CURVE_METHODS, SUITES, Cell, quick
@@ -434,6 +435,19 @@ def test_the_results_folder_as_a_dataset(alpaca_folder, monkeypatch):
     monkeypatch.setattr(alpaca_results, "CandidateData", lambda e, g, n_test: (e, g, n_test))
     embeddings, gold, _ = alpaca_results.load(alpaca_folder, None)
     assert embeddings.shape == (2, 4, 2) and gold.shape == (2, 4)
+
+
+def test_texts_are_embedded_once(tmp_path):
+    rows = [
+        {"prompt": f"q{i}", "responses": [f"answer {i} {j}" for j in range(3)], "gold": [0, 1, 2]}
+        for i in range(2)
+    ]
+    with gzip.open(tmp_path / "alpaca_eval_dev.jsonl.gz", "wt") as file:
+        file.writelines(json.dumps(row) + "\n" for row in rows)
+    data = alpaca_text.load(tmp_path, tmp_path / "store")
+    assert data.candidates.shape == (2, 3, 7 * 384) and data.gold.tolist() == [[0, 1, 2]] * 2
+    again = alpaca_text.load(tmp_path, tmp_path / "store")
+    np.testing.assert_array_equal(again.candidates, data.candidates)
 
 
 def test_dialogues_are_split_before_the_last_answer():
