@@ -102,6 +102,8 @@ def settings(records, folder):
         One file.
     """
     symbols = [s for s in "γσβ" if any(f", {s}" in r["method"] for r in records)]
+    name = "figure4" if "β" in symbols else "figure2"
+    symbols += ["N"] if name == "figure2" else []
     panels = sorted({(r["dataset"], r["n_pairs"]) for r in records if _symbol(r) in symbols})
     metrics = [m for m in METRICS if any(m in r for r in records)]
     figure, axes = _subplots(
@@ -109,15 +111,17 @@ def settings(records, folder):
     )
     for row, metric in zip(axes, metrics, strict=True):
         for axis, symbol in zip(row, symbols, strict=True):
+            if symbol == "N":
+                _pairs_panel(axis, records, metric)
+                continue
             for j, (dataset, n) in enumerate(panels):
                 chosen = [r for r in records if (r["dataset"], r["n_pairs"]) == (dataset, n)]
                 _setting(axis, values_of(chosen, metric)[1], symbol, f"{dataset}, N = {n}", j)
             axis.axhline(0, color="black", linewidth=1)
             axis.set_ylabel(f"{LABELS[metric]},\nagainst original")
     for axis, symbol in zip(axes[-1], symbols, strict=True):
-        axis.set_xlabel({"γ": "γ", "σ": "noise variance σ²", "β": "β"}[symbol])
+        axis.set_xlabel({"γ": "γ", "σ": "noise variance σ²", "β": "β", "N": "pairs N"}[symbol])
     axes[0, 0].legend(fontsize=8)
-    name = "figure4" if "β" in symbols else "figure2"
     return [_save(figure, folder / f"{name}.png")]
 
 
@@ -146,6 +150,26 @@ def _setting(axis, values, symbol, label, j):
         label=label,
     )
     axis.set_xticks(np.arange(len(at)), [f"{x:g}" for x in at])
+
+
+def _pairs_panel(axis, records, metric):
+    """Draw LENS 4x against the original over N."""
+    for j, dataset in enumerate(dict.fromkeys(r["dataset"] for r in records)):
+        sizes, values = values_of([r for r in records if r["dataset"] == dataset], metric)
+        found = [interval(row) for row in values["LENS 4x"] - values[ORIGINAL]]
+        axis.errorbar(
+            sizes * 1.04**j,
+            [d.mean for d in found],
+            [d.half_width for d in found],
+            marker="o",
+            markersize=4,
+            capsize=2,
+            label=dataset,
+        )
+    _log_sizes(axis, np.unique([r["n_pairs"] for r in records]))
+    axis.axhline(0, color="black", linewidth=1)
+    axis.set_ylabel(f"{LABELS[metric]},\nagainst original")
+    axis.legend(fontsize=8)
 
 
 def latents(records, folder):

@@ -53,7 +53,7 @@ def report(name, records, folder):
         found = comparisons(chosen)
         for n_pairs in sorted({r["n_pairs"] for r in chosen}):
             parts.append(size_table(chosen, dataset, n_pairs, found))
-    if any("details" in r and "map" not in r["details"] for r in records):
+    if any("details" in r for r in records):
         parts.append(details_table(records))
     for title, draw in FIGURES.get(name, {}).items():
         for path in draw(records, folder):
