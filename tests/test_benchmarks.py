@@ -3,7 +3,10 @@
 import gzip
 import json
 import os
+import subprocess
+import sys
 from collections import Counter
+from pathlib import Path
 
 import matplotlib
 import numpy as np
@@ -204,7 +207,6 @@ CELLS = [Cell("toy", n, 2, ("original", "tuned linear")) for n in (20, 30)]
 
 @pytest.fixture
 def results(tmp_path, monkeypatch, world):
-    monkeypatch.setattr(run, "RESULTS", tmp_path)
     monkeypatch.setitem(run.DATASETS, "toy", lambda data, store: world)
     run.load.cache_clear()
     yield tmp_path
@@ -223,24 +225,24 @@ def test_a_killed_run_goes_on_and_repeats_nothing(results, monkeypatch):
 
     monkeypatch.setitem(run.METHODS, "tuned linear", counted)
     with pytest.raises(KeyboardInterrupt):
-        run.run_suite("suite", CELLS, None, 1)
+        run.run_suite("suite", CELLS, None, 1, results)
     path = results / "suite.jsonl"
     assert len(path.read_text().splitlines()) == 5
     with path.open("a") as file:
         file.write('{"dataset": "toy", "n_pa')  # cut off in the middle of a line
     before = run.read_records(path)
-    records = run.run_suite("suite", CELLS, None, 1)
+    records = run.run_suite("suite", CELLS, None, 1, results)
     assert records[:5] == before and len(records) == 8
     keys = Counter((r["n_pairs"], r["seed"], r["method"]) for r in records)
     assert set(keys.values()) == {1} and len(keys) == 8
     assert len(ran) == 5
     text = path.read_text()
-    run.run_suite("suite", CELLS, None, 1)
+    run.run_suite("suite", CELLS, None, 1, results)
     assert path.read_text() == text
 
 
 def test_records_carry_their_provenance(results):
-    (record, *_) = run.run_suite("suite", CELLS[:1], None, 1)
+    (record, *_) = run.run_suite("suite", CELLS[:1], None, 1, results)
     expected = {"dataset", "n_pairs", "seed", "method", "seconds", "accuracy", "gold", "commit"}
     assert expected | {"lens_sklearn", "torch", "scikit-learn", "numpy", "machine"} <= set(record)
 
@@ -251,12 +253,12 @@ def test_jobs_do_not_change_results(results):
             (r["n_pairs"], r["seed"], r["method"], r["accuracy"], r["gold"]) for r in records
         )
 
-    one = numbers(run.run_suite("one", CELLS, None, 1))
+    one = numbers(run.run_suite("one", CELLS, None, 1, results))
     assert len(one) == 8
     run.load.cache_clear()
     # Threads, so that the small world of this test is seen.
     with run_threads():
-        two = numbers(run.run_suite("two", CELLS, None, 2))
+        two = numbers(run.run_suite("two", CELLS, None, 2, results))
     assert one == two
 
 
@@ -264,6 +266,17 @@ def run_threads():
     from joblib import parallel_config
 
     return parallel_config(backend="threading")
+
+
+def test_the_command_runs_in_processes_and_without_data(tmp_path):
+    options = "--dataset toy --n-pairs 50 --splits 2 --n-jobs 2 --methods original"
+    command = [sys.executable, "-m", "benchmarks.run", *options.split(), "--results", tmp_path]
+    root = Path(run.__file__).parents[1]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "2/2 splits" in done.stderr
+    records = run.read_records(tmp_path / "curves.jsonl")
+    assert sorted((r["n_pairs"], r["seed"]) for r in records) == [(50, 0), (50, 1)]
 
 
 def test_missing_groups_methods_by_split():
@@ -280,7 +293,7 @@ def test_a_failure_says_where(results, monkeypatch):
 
     monkeypatch.setitem(run.METHODS, "original", broken)
     with pytest.raises(ValueError, match="no") as caught:
-        run.run_suite("suite", CELLS, None, 1)
+        run.run_suite("suite", CELLS, None, 1, results)
     assert caught.value.__notes__ == ["in 'original' on split 0 of toy at N = 20"]
 
 
