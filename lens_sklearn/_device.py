@@ -98,11 +98,13 @@ def as_tensor(array):
     Parameters
     ----------
     array : ndarray
-        Read-only arrays (a memory map, a broadcast) are copied: torch has no such tensors.
+        Read-only arrays (a memory map, a broadcast) and reversed views are copied: torch has
+        no such tensors.
 
     Returns
     -------
     torch.Tensor
         On the CPU.
     """
-    return torch.from_numpy(array if array.flags.writeable else np.array(array))
+    shareable = array.flags.writeable and min(array.strides, default=0) >= 0
+    return torch.from_numpy(array if shareable else np.array(array, order="C"))

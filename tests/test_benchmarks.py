@@ -169,6 +169,16 @@ def test_methods_return_a_score_that_their_seed_repeats(method, world):
     np.testing.assert_array_equal(first, again)
 
 
+def test_what_ablations_keep_beside_their_results(world):
+    split = world.split(40, 0).scaled()
+    METHODS["LENS latents, γ=10"](split, 0)
+    assert np.shape(split.details["map"]) == (80, 2)
+    assert 0 <= split.details["head"] <= 1
+    METHODS["LENS 8x, timed"](split, 0)
+    assert split.details["n_pairs"] == 320 and split.details["seconds_reward"] >= 0
+    assert np.isfinite(METHODS["LENS 4x, synthetic only"](split, 0)(split.test)).all()
+
+
 def test_methods_do_not_read_the_test_set(world):
     split = world.split(40, 0).scaled()
     blind = world.split(40, 0).scaled()
