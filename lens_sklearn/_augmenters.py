@@ -270,7 +270,7 @@ class LatentPairAugmenter(_PairAugmenter):
         seed = draw_seed(random_state)
         if vae.random_state is None and self.random_state is not None:
             vae.set_params(random_state=seed)
-        self.vae_ = check_memory(self.memory).cache(_fit_vae)(vae, originals[row_order(originals)])
+        self.vae_ = check_memory(self.memory).cache(_fit_vae)(vae, originals)
 
     def _synthesise(self, originals, n_samples, random_state):
         return self.vae_._sample_rows(

@@ -301,21 +301,22 @@ class ContrastiveVAE(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
         shuffle = torch_generator(self._random_state)
         data = as_tensor(pairs).to(device).flatten(0, 1)  # (2n, d), no copy on the CPU
         square_norm = torch.linalg.vector_norm(data, dim=1).square()
+        order = torch.from_numpy(row_order(pairs))
         with closing(_progress(n_epochs, self.verbose, "ContrastiveVAE")) as bar:
             for _ in range(n_epochs):
-                losses = self._epoch(module, optimizer, data, square_norm, noise, shuffle)
+                losses = self._epoch(module, optimizer, data, square_norm, order, noise, shuffle)
                 self.history_.append(losses)
                 bar.set_postfix(loss=f"{losses['loss']:.4g}")
                 bar.update()
         self.module_ = module.cpu()
         self._optimizer_state = _to_cpu(optimizer.state_dict())
 
-    def _epoch(self, module, optimizer, data, square_norm, noise, shuffle):
+    def _epoch(self, module, optimizer, data, square_norm, order, noise, shuffle):
         total = torch.zeros(4, device=data.device)
         n, d = len(data) // 2, data.shape[1]
         scale = 1.0 if self.reconstruction == "sum" else 1 / d
         batch = data.new_empty(2 * min(n, self.batch_size), d)  # fresh memory costs page faults
-        for index in torch.randperm(n, generator=shuffle).split(self.batch_size):
+        for index in order[torch.randperm(n, generator=shuffle)].split(self.batch_size):
             rows = torch.cat([2 * index, 2 * index + 1]).to(data.device)
             x = torch.index_select(data, 0, rows, out=batch[: len(rows)]).view(2, -1, d)
             mean, log_variance = module.encode(x)

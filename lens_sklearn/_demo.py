@@ -94,16 +94,16 @@ def run_split(split, random_state):
         data = pairs if augmenter is None else augmenter.fit_transform(pairs)
         reward = BTRewardRegressor(random_state=random_state).fit(data)
         rewards[name] = reward.predict(candidates)
-        results[name] = {"n_pairs": len(data), **_measured(rewards[name], split.gold)}
+        results[name] = {"n_pairs": len(data), **measure(rewards[name], split.gold)}
         fitted[name] = (scaler, augmenter, reward)
     weights = tuned_linear(pairs, split.groups)
     rewards["tuned linear"] = candidates @ weights
     results["tuned linear"] = {
         "n_pairs": len(pairs),
-        **_measured(rewards["tuned linear"], split.gold),
+        **measure(rewards["tuned linear"], split.gold),
     }
     results["random"] = {"n_pairs": 0, "gold": split.gold.mean(), "accuracy": 0.5}
-    results["oracle"] = {"n_pairs": 0, **_measured(split.gold, split.gold)}
+    results["oracle"] = {"n_pairs": 0, **measure(split.gold, split.gold)}
     return results, rewards, fitted
 
 
@@ -136,7 +136,23 @@ def tuned_linear(pairs, groups):
     return (search.best_estimator_.coef_[0] @ vt).astype(np.float32)
 
 
-def _measured(rewards, gold):
+def measure(rewards, gold):
+    """Judge rewards of candidates by their gold.
+
+    Parameters
+    ----------
+    rewards : ndarray, shape (n_prompts, N)
+        Predicted rewards.
+    gold : ndarray, shape (n_prompts, N)
+        Gold rewards.
+
+    Returns
+    -------
+    dict of str to float
+        ``gold``, the mean gold reward of the pick, and ``accuracy``, the share of ordered
+        pairs among all pairs of a prompt's candidates whose gold differs by more than
+        ``MIN_MARGIN``, ties counting half.
+    """
     margin = rewards[:, :, None] - rewards[:, None, :]
     better = gold[:, :, None] - gold[:, None, :] > MIN_MARGIN
     wins = np.sign(margin[better]) / 2 + 0.5  # ties count half

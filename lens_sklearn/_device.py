@@ -100,13 +100,15 @@ def as_tensor(array):
     ----------
     array : ndarray
         Read-only arrays (a memory map, a broadcast) become tensors too, which nobody may write
-        to; torch has no flag for that.
+        to; torch has no flag for that. A reversed view is copied.
 
     Returns
     -------
     torch.Tensor
         On the CPU.
     """
+    if min(array.strides, default=0) < 0:  # torch has no such tensors
+        array = np.array(array, order="C")
     if not array.flags.writeable:
         interface = array.__array_interface__
         interface["data"] = (interface["data"][0], False)

@@ -96,6 +96,12 @@ def test_kl_weight_pulls_the_posteriors_to_the_prior(pairs):
 
 
 # --------------------------------------------------------------------------- network
+def test_reversed_views_are_read(vae, pairs):
+    np.testing.assert_array_equal(
+        vae.transform(pairs[:, ::-1]), vae.transform(np.array(pairs[:, ::-1], order="C"))
+    )
+
+
 def test_number_of_parameters_follows_sharing(pairs):
     d, h, latent = 12, 8, 4
     trunk, head = d * h + h, h * 2 * latent + 2 * latent

@@ -1,0 +1,261 @@
+"""Statistics over splits: paired intervals, Holm's correction, and the data multiplier.
+
+Splits with the same seed are the same for all methods and share their test set and first pairs
+over N, so everything here is paired by seed. Splits of one dataset share prompts; intervals
+that treat them as independent are somewhat too narrow.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy import stats
+
+
+def values_of(records, metric):
+    """Arrange results by method, size and seed.
+
+    Parameters
+    ----------
+    records : list of dict
+        Results on one dataset.
+    metric : str
+        Which number.
+
+    Returns
+    -------
+    sizes : ndarray of int, shape (n_sizes,)
+        N in ascending order.
+    values : dict of str to ndarray, shape (n_sizes, n_seeds)
+        By method; NaN where there is no result.
+    """
+    records = [r for r in records if metric in r]
+    sizes = np.unique([r["n_pairs"] for r in records])
+    seeds = np.unique([r["seed"] for r in records])
+    methods = dict.fromkeys(r["method"] for r in records)
+    values = {m: np.full((len(sizes), len(seeds)), np.nan) for m in methods}
+    for r in records:
+        at = np.searchsorted(sizes, r["n_pairs"]), np.searchsorted(seeds, r["seed"])
+        values[r["method"]][at] = r[metric]
+    return sizes, values
+
+
+class Difference(NamedTuple):
+    """A mean with its Student interval.
+
+    Attributes
+    ----------
+    mean, half_width : float
+        Over n splits; the half-width is NaN for one split.
+    p : float
+        Of a mean of 0, two-sided.
+    n : int
+        Splits.
+    """
+
+    mean: float
+    half_width: float
+    p: float
+    n: int
+
+
+def interval(values, confidence=0.95):
+    """Average over splits with a Student interval.
+
+    Parameters
+    ----------
+    values : ndarray, shape (n_seeds,)
+        Values or paired differences; NaN is left out.
+    confidence : float, default=0.95
+        Coverage.
+
+    Returns
+    -------
+    Difference
+        The mean, its interval and the p-value of 0.
+    """
+    values = values[~np.isnan(values)]
+    n = len(values)
+    if n < 2:
+        return Difference(float(values.mean()) if n else np.nan, np.nan, np.nan, n)
+    error = stats.sem(values)
+    half_width = stats.t.ppf((1 + confidence) / 2, n - 1) * error
+    if error == 0:  # all splits agree to the bit
+        return Difference(float(values[0]), 0.0, float(values[0] == 0), n)
+    p = 2 * stats.t.sf(abs(values.mean()) / error, n - 1)
+    return Difference(float(values.mean()), float(half_width), float(p), n)
+
+
+def holm(p_values):
+    """Adjust p-values for the number of comparisons by Holm's step-down method.
+
+    Parameters
+    ----------
+    p_values : array-like of shape (m,)
+        P-values; NaN is no comparison.
+
+    Returns
+    -------
+    ndarray, shape (m,)
+        Adjusted ones: below α where the difference is significant at the family's level α.
+    """
+    p = np.asarray(p_values, dtype=float)
+    adjusted = np.full(len(p), np.nan)
+    known = np.flatnonzero(~np.isnan(p))
+    order = known[np.argsort(p[known])]
+    steps = p[order] * np.arange(len(order), 0, -1)
+    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1)
+    return adjusted
+
+
+def best_baseline(values, baselines, size):
+    """Return the name of the best un-augmented model at a size, by its mean.
+
+    Parameters
+    ----------
+    values : dict of str to ndarray, shape (n_sizes, n_seeds)
+        From `values_of`.
+    baselines : list of str
+        Candidates; those without results are left out.
+    size : int
+        Index of the size.
+
+    Returns
+    -------
+    str or None
+        The best, None if none has results.
+    """
+    there = [m for m in baselines if m in values and not np.isnan(values[m][size]).all()]
+    return max(there, key=lambda m: np.nanmean(values[m][size]), default=None)
+
+
+def chained_means(values, weights):
+    """Average curves over splits where larger sizes have fewer of them.
+
+    The mean at the next size is the mean at the last one plus the mean *increment* over the
+    splits that have both, so an easy split that is missing at large N does not bend the curve.
+    With the same splits everywhere these are the plain means.
+
+    Parameters
+    ----------
+    values : ndarray, shape (n_sizes, n_seeds)
+        Results, NaN where there is none.
+    weights : ndarray, shape (b, n_seeds)
+        Weight of each split; a row a resample.
+
+    Returns
+    -------
+    ndarray, shape (b, n_sizes)
+        Curves; NaN at sizes without results.
+    """
+    curves = np.full((len(weights), len(values)), np.nan)
+    last = None
+    for i, row in enumerate(values):
+        there = ~np.isnan(row)
+        if not there.any():
+            continue
+        both = there if last is None else there & ~np.isnan(values[last])
+        gain = row[both] if last is None else row[both] - values[last, both]
+        with np.errstate(invalid="ignore"):  # a resample may miss all of them
+            mean = weights[:, both] @ gain / weights[:, both].sum(axis=1)
+        curves[:, i] = mean if last is None else curves[:, last] + mean
+        last = i
+    return curves
+
+
+class Multiplier(NamedTuple):
+    """How many times the pairs the un-augmented model needs for the same result.
+
+    Attributes
+    ----------
+    value, lower, upper : float
+        N' / N and its bootstrap interval.
+    below, above : bool
+        Whether the value lies beyond the smallest or the largest size that was run, so that
+        `value` is only a bound.
+    lower_below, upper_above : bool
+        The same of the interval's ends.
+    """
+
+    value: float
+    lower: float
+    upper: float
+    below: bool
+    above: bool
+    lower_below: bool
+    upper_above: bool
+
+
+def multiplier(
+    sizes, values, method, size, baselines, *, n_bootstrap=2000, confidence=0.95, seed=0
+):
+    """Read the data multiplier of a method off the learning curve of the best baseline.
+
+    At each size the best baseline by mean counts. N' is the smallest size, interpolated
+    linearly in log N, where that curve reaches the method's mean at N.
+
+    Parameters
+    ----------
+    sizes : ndarray of int, shape (n_sizes,)
+        N in ascending order.
+    values : dict of str to ndarray, shape (n_sizes, n_seeds)
+        From `values_of`; larger is better.
+    method : str
+        Whose multiplier.
+    size : int
+        Index of its N.
+    baselines : list of str
+        The un-augmented models.
+    n_bootstrap : int, default=2000
+        Resamples of the splits, of which method and baselines see the same.
+    confidence : float, default=0.95
+        Of the percentile interval.
+    seed : int, default=0
+        Of the bootstrap.
+
+    Returns
+    -------
+    Multiplier
+        The value, its interval, and whether they are bounds.
+    """
+    n_seeds = values[method].shape[1]
+    rng = np.random.default_rng(seed)
+    drawn = rng.multinomial(n_seeds, np.full(n_seeds, 1 / n_seeds), size=n_bootstrap)
+    weights = np.concatenate([np.ones((1, n_seeds)), drawn])
+    target = chained_means(values[method], weights)[:, size]
+    base = [chained_means(values[m], weights) for m in baselines if m in values]
+    curve = np.fmax.reduce(base)  # (1 + n_bootstrap, n_sizes)
+    there = ~np.isnan(curve[0])
+    log_n = np.log(sizes[there])
+    reached = np.array(
+        [_reaches(log_n, row, v) for row, v in zip(curve[:, there], target, strict=True)]
+    )
+    reached = reached[~np.isnan(reached[:, 0])]
+    ratio = np.exp(reached[:, 0]) / sizes[size]
+    tails = [(1 - confidence) / 2, (1 + confidence) / 2]
+    lower, upper = np.quantile(ratio[1:], tails) if len(ratio) > 1 else (np.nan, np.nan)
+    smallest, largest = sizes[there][[0, -1]] / sizes[size]
+    return Multiplier(
+        float(ratio[0]),
+        float(lower),
+        float(upper),
+        below=bool(reached[0, 1] < 0),
+        above=bool(reached[0, 1] > 0),
+        lower_below=bool(np.isclose(lower, smallest) and (reached[1:, 1] < 0).any()),
+        upper_above=bool(np.isclose(upper, largest) and (reached[1:, 1] > 0).any()),
+    )
+
+
+def _reaches(log_n, curve, value):
+    """Return log N' and -1, 0 or 1: whether it lies below, within or above the sizes."""
+    if np.isnan(value) or np.isnan(curve).any():
+        return np.nan, 0
+    best = np.maximum.accumulate(curve)  # a dip of the curve needs no more pairs than before
+    if value < best[0]:
+        return log_n[0], -1
+    if value > best[-1]:
+        return log_n[-1], 1
+    i = int(np.searchsorted(best, value))  # the first size that reaches it
+    if best[i] == value or i == 0:
+        return log_n[i], 0
+    share = (value - best[i - 1]) / (best[i] - best[i - 1])
+    return log_n[i - 1] + share * (log_n[i] - log_n[i - 1]), 0

@@ -1,0 +1,232 @@
+"""Figures of the report, one function a suite; each returns the files that it wrote."""
+
+import re
+
+import numpy as np
+
+from .curves import best_baseline, interval, values_of
+from .methods import BASELINES, ORIGINAL
+from .objective import METRICS
+
+LABELS = {"accuracy": "pair accuracy", "gold": "gold reward of the pick"}
+# Okabe and Ito's colours, which colour-blind readers can tell apart; controls are thin.
+STYLES = {
+    ORIGINAL: dict(color="#999999", linestyle=":"),
+    "tuned linear": dict(color="#000000", linestyle="--"),
+    "tuned MLP": dict(color="#000000", linestyle="-."),
+    "ensemble": dict(color="#000000", linestyle="-", linewidth=2),
+    "Gaussian 4x": dict(color="#56B4E9"),
+    "LENS 4x": dict(color="#E69F00"),
+    "LENS 8x": dict(color="#D55E00"),
+    "ours": dict(color="#009E73", linewidth=2.5),
+}
+
+
+def learning_curves(records, folder):
+    """Draw the learning curves of each dataset, and the differences to the best tuned model.
+
+    Parameters
+    ----------
+    records : list of dict
+        Results of the suite ``curves``.
+    folder : Path
+        Where to.
+
+    Returns
+    -------
+    list of Path
+        A file a dataset.
+    """
+    paths = []
+    for dataset in dict.fromkeys(r["dataset"] for r in records):
+        chosen = [r for r in records if r["dataset"] == dataset]
+        metrics = [m for m in METRICS if any(m in r for r in chosen)]
+        figure, axes = _subplots(2, len(metrics), figsize=(5 * len(metrics), 7), sharex=True)
+        for (top, bottom), metric in zip(axes.T, metrics, strict=True):
+            sizes, values = values_of(chosen, metric)
+            _curves(top, sizes, values)
+            top.set_ylabel(LABELS[metric])
+            _curve_differences(bottom, sizes, values)
+            bottom.set_ylabel("against the best tuned,\nun-augmented model")
+            bottom.set_xlabel("pairs N")
+        axes[0, 0].legend(fontsize=8)
+        figure.suptitle(dataset)
+        paths.append(_save(figure, folder / f"curves_{dataset}.png"))
+    return paths
+
+
+def _curves(axis, sizes, values):
+    for method, style in STYLES.items():
+        if method in values:
+            means = np.array([interval(row).mean for row in values[method]])
+            there = ~np.isnan(means)
+            axis.plot(sizes[there], means[there], marker="o", markersize=3, label=method, **style)
+    _log_sizes(axis, sizes)
+
+
+def _curve_differences(axis, sizes, values):
+    best = [best_baseline(values, BASELINES, i) for i in range(len(sizes))]
+    axis.axhline(0, color="black", linewidth=1)
+    shown = [m for m in STYLES if m in values and m not in BASELINES]
+    for j, method in enumerate(shown):
+        found = [
+            interval(values[method][i] - values[b][i]) if b else interval(np.array([]))
+            for i, b in enumerate(best)
+        ]
+        style = {"color": STYLES[method]["color"], "linestyle": STYLES[method].get("linestyle")}
+        axis.errorbar(
+            sizes * 1.03 ** (j - len(shown) / 2),  # side by side
+            [d.mean for d in found],
+            [d.half_width for d in found],
+            marker="o",
+            markersize=3,
+            capsize=2,
+            label=method,
+            **style,
+        )
+
+
+def settings(records, folder):
+    """Draw the differences to the original over each setting that a suite varies.
+
+    Parameters
+    ----------
+    records : list of dict
+        Results of the suites ``figure2`` or ``figure4``.
+    folder : Path
+        Where to.
+
+    Returns
+    -------
+    list of Path
+        One file.
+    """
+    symbols = [s for s in "γσβ" if any(f", {s}" in r["method"] for r in records)]
+    name = "figure4" if "β" in symbols else "figure2"
+    symbols += ["N"] if name == "figure2" else []
+    panels = sorted({(r["dataset"], r["n_pairs"]) for r in records if _symbol(r) in symbols})
+    metrics = [m for m in METRICS if any(m in r for r in records)]
+    figure, axes = _subplots(
+        len(metrics), len(symbols), figsize=(4.5 * len(symbols), 3.2 * len(metrics)), sharex="col"
+    )
+    for row, metric in zip(axes, metrics, strict=True):
+        for axis, symbol in zip(row, symbols, strict=True):
+            if symbol == "N":
+                _pairs_panel(axis, records, metric)
+                continue
+            for j, (dataset, n) in enumerate(panels):
+                chosen = [r for r in records if (r["dataset"], r["n_pairs"]) == (dataset, n)]
+                _setting(axis, values_of(chosen, metric)[1], symbol, f"{dataset}, N = {n}", j)
+            axis.axhline(0, color="black", linewidth=1)
+            axis.set_ylabel(f"{LABELS[metric]},\nagainst original")
+    for axis, symbol in zip(axes[-1], symbols, strict=True):
+        axis.set_xlabel({"γ": "γ", "σ": "noise variance σ²", "β": "β", "N": "pairs N"}[symbol])
+    axes[0, 0].legend(fontsize=8)
+    return [_save(figure, folder / f"{name}.png")]
+
+
+def _symbol(record):
+    found = re.search(r", ([γσβ])²?=", record["method"])
+    return found.group(1) if found else None
+
+
+def _setting(axis, values, symbol, label, j):
+    default = {"γ": 0.1, "σ": 0.01, "β": 1.0}[symbol]
+    points = {default: "LENS 4x"}
+    for method in values:
+        found = re.search(rf", {symbol}²?=(.*)", method)
+        if found:
+            points[float(found.group(1))] = method
+    at = sorted(points)
+    found = [interval(values[points[x]][0] - values[ORIGINAL][0]) for x in at]
+    place = np.arange(len(at)) + 0.08 * (j - 1.5)
+    axis.errorbar(
+        place,
+        [d.mean for d in found],
+        [d.half_width for d in found],
+        marker="o",
+        markersize=4,
+        capsize=2,
+        label=label,
+    )
+    axis.set_xticks(np.arange(len(at)), [f"{x:g}" for x in at])
+
+
+def _pairs_panel(axis, records, metric):
+    """Draw LENS 4x against the original over N."""
+    for j, dataset in enumerate(dict.fromkeys(r["dataset"] for r in records)):
+        sizes, values = values_of([r for r in records if r["dataset"] == dataset], metric)
+        found = [interval(row) for row in values["LENS 4x"] - values[ORIGINAL]]
+        axis.errorbar(
+            sizes * 1.04**j,
+            [d.mean for d in found],
+            [d.half_width for d in found],
+            marker="o",
+            markersize=4,
+            capsize=2,
+            label=dataset,
+        )
+    _log_sizes(axis, np.unique([r["n_pairs"] for r in records]))
+    axis.axhline(0, color="black", linewidth=1)
+    axis.set_ylabel(f"{LABELS[metric]},\nagainst original")
+    axis.legend(fontsize=8)
+
+
+def latents(records, folder):
+    """Draw the maps of the latents, chosen and rejected.
+
+    Parameters
+    ----------
+    records : list of dict
+        Results of the suite ``figure3``.
+    folder : Path
+        Where to.
+
+    Returns
+    -------
+    list of Path
+        One file.
+    """
+    maps = [r for r in records if "map" in r.get("details", {})]
+    figure, axes = _subplots(1, len(maps), figsize=(3 * len(maps), 3.4))
+    for axis, record in zip(axes[0], maps, strict=True):
+        points = np.array(record["details"]["map"])
+        for side, color in ((0, "#0072B2"), (1, "#D55E00")):
+            axis.scatter(*points[side::2].T, s=4, color=color, label=("chosen", "rejected")[side])
+        details = record["details"]
+        axis.set_title(record["method"].removeprefix("LENS latents, "))
+        axis.set_xlabel(f"sides {details['sides']:.2f}, head {details['head']:.2f}")
+        axis.set_xticks([])
+        axis.set_yticks([])
+    axes[0, 0].legend(fontsize=8)
+    return [_save(figure, folder / "figure3.png")]
+
+
+def _subplots(n_rows, n_columns, **options):
+    from matplotlib import pyplot
+
+    return pyplot.subplots(n_rows, n_columns, squeeze=False, layout="constrained", **options)
+
+
+def _log_sizes(axis, sizes):
+    axis.set_xscale("log")
+    axis.set_xticks(sizes, [str(n) for n in sizes], rotation=45)
+    axis.minorticks_off()
+
+
+def _save(figure, path):
+    from matplotlib import pyplot
+
+    figure.savefig(path, dpi=120)
+    pyplot.close(figure)
+    return path
+
+
+#: Suite -> title -> function.
+FIGURES = {
+    "curves": {"Learning curves": learning_curves},
+    "quick": {"Learning curves": learning_curves},
+    "figure2": {"Figure 2": settings},
+    "figure3": {"Figure 3": latents},
+    "figure4": {"Figure 4": settings},
+}

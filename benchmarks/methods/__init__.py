@@ -1,0 +1,42 @@
+"""What is compared, by name. A method is ``fit(split, seed) -> score``, (..., d) -> (...).
+
+The split that a method gets is standardised. A method reads ``pairs``, ``groups`` and
+``unlabeled``; the test set is not its business.
+"""
+
+from functools import partial
+
+from . import (
+    ablations,
+    direct_noise,
+    ensemble,
+    gaussian,
+    lens,
+    original,
+    ours,
+    repeat,
+    steps,
+    tuned_linear,
+    tuned_mlp,
+)
+
+__all__ = ["BASELINES", "METHODS", "ORIGINAL"]
+
+#: The paper's un-augmented model: what differences are taken to.
+ORIGINAL = "original"
+
+#: The un-augmented models that augmentation has to beat; the best of them is the yardstick.
+BASELINES = ("tuned linear", "tuned MLP", "ensemble")
+
+FACTORS = (2, 4, 8)
+
+METHODS = (
+    {ORIGINAL: original.fit, "steps 4x": steps.fit}
+    | {f"repeat {k}x": partial(repeat.fit, factor=k) for k in FACTORS}
+    | {"tuned linear": tuned_linear.fit, "tuned MLP": tuned_mlp.fit, "ensemble": ensemble.fit}
+    | {f"direct noise {k}x": partial(direct_noise.fit, factor=k) for k in FACTORS}
+    | {f"Gaussian {k}x": partial(gaussian.fit, factor=k) for k in FACTORS}
+    | {f"LENS {k}x": lens.Lens(factor=k) for k in FACTORS}
+    | {"ours": ours.fit}
+    | ablations.METHODS
+)

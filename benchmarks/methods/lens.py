@@ -1,0 +1,46 @@
+"""LENS as published; the autoencoder is fitted once a split for all factors and noises."""
+
+from lens_sklearn import BTRewardRegressor, ContrastiveVAE, LatentPairAugmenter
+
+
+class Lens:
+    """Latent synthesis, then the paper's reward.
+
+    Parameters
+    ----------
+    vae : dict, default=None
+        Parameters of the autoencoder that are not the paper's.
+    **augmenter
+        Parameters of the augmenter.
+    """
+
+    def __init__(self, vae=None, **augmenter):
+        self.vae = vae or {}
+        self.augmenter = augmenter
+
+    def augmented(self, split, seed):
+        """Fit the augmenter and return it with the augmented pairs."""
+        augmenter = LatentPairAugmenter(
+            ContrastiveVAE(**self.vae),
+            memory=_OncePerSplit(split),
+            random_state=seed,
+            **self.augmenter,
+        )
+        return augmenter, augmenter.fit_transform(split.pairs)
+
+    def __call__(self, split, seed):
+        _, pairs = self.augmented(split, seed)
+        return BTRewardRegressor(random_state=seed).fit(pairs).predict
+
+
+class _OncePerSplit:
+    """What the augmenter takes as its memory: one in the split, so that it ends with it."""
+
+    def __init__(self, split):
+        self.split = split
+
+    def cache(self, function):
+        def cached(vae, originals):
+            return self.split.once(repr(vae), lambda: function(vae, originals))
+
+        return cached

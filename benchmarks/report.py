@@ -1,0 +1,292 @@
+"""Tables in Markdown and figures from the results of ``benchmarks.run``.
+
+::
+
+    python -m benchmarks.report                      # every suite that has results
+    python -m benchmarks.report --suite curves -o FOLDER
+
+Differences are paired by split, with 95 % Student intervals over splits. A star marks those
+that hold at the 5 % level after Holm's correction for all methods and sizes of a dataset.
+"""
+
+import argparse
+import sys
+import tomllib
+from pathlib import Path
+
+import numpy as np
+
+from lens_sklearn._demo import markdown_table
+
+from .curves import best_baseline, holm, interval, multiplier, values_of
+from .figures import FIGURES
+from .methods import BASELINES, ORIGINAL
+from .objective import METRICS
+from .run import RESULTS, read_records
+from .suites import SUITES
+
+FINDINGS = Path(__file__).parent / "findings.toml"
+
+
+def report(name, records, folder):
+    """Write the tables of a suite and draw its figures.
+
+    Parameters
+    ----------
+    name : str
+        The suite.
+    records : list of dict
+        Its results.
+    folder : Path
+        Where figures go.
+
+    Returns
+    -------
+    str
+        Markdown.
+    """
+    parts = [f"## {name}", *_findings(name)]
+    for dataset in dict.fromkeys(r["dataset"] for r in records):
+        chosen = [r for r in records if r["dataset"] == dataset]
+        if name in ("curves", "quick"):
+            parts += multiplier_tables(chosen, dataset)
+        found = comparisons(chosen)
+        for n_pairs in sorted({r["n_pairs"] for r in chosen}):
+            parts.append(size_table(chosen, dataset, n_pairs, found))
+    if any("details" in r for r in records):
+        parts.append(details_table(records))
+    for title, draw in FIGURES.get(name, {}).items():
+        for path in draw(records, folder):
+            parts.append(f"![{title}]({path.name})")
+    return "\n\n".join([part for part in parts if part] + [provenance_line(records)])
+
+
+def comparisons(records):
+    """Compare every method with the original and with the best tuned un-augmented model.
+
+    Parameters
+    ----------
+    records : list of dict
+        Results on one dataset.
+
+    Returns
+    -------
+    dict of (metric, rival's title, N) to (rival, dict of method to str)
+        The paired differences as cells, starred if they hold after Holm's correction for all
+        methods and sizes that are compared by the same metric with the same kind of rival.
+    """
+    cells = {}
+    for metric in METRICS:
+        if not any(metric in r for r in records):
+            continue
+        sizes, values = values_of(records, metric)
+        for title in ("original", "best tuned"):
+            found, rivals = {}, {}
+            for i, n in enumerate(sizes):
+                rival = ORIGINAL if title == "original" else best_baseline(values, BASELINES, i)
+                if rival not in values or np.isnan(values[rival][i]).all():
+                    continue
+                rivals[n] = rival
+                for method in values:
+                    if method != rival and not np.isnan(values[method][i]).all():
+                        found[n, method] = interval(values[method][i] - values[rival][i])
+            adjusted = holm([d.p for d in found.values()])
+            for n, rival in rivals.items():
+                cells[metric, title, n] = (
+                    rival,
+                    {
+                        method: _cell(d) + ("\\*" if p < 0.05 else "")
+                        for (at, method), d, p in zip(found, found.values(), adjusted, strict=True)
+                        if at == n
+                    },
+                )
+    return cells
+
+
+def size_table(records, dataset, n_pairs, compared):
+    """Write the table of one dataset at one size.
+
+    Parameters
+    ----------
+    records : list of dict
+        Results on the dataset.
+    dataset : str
+        Its name.
+    n_pairs : int
+        N.
+    compared : dict
+        From `comparisons`.
+
+    Returns
+    -------
+    str
+        Means, differences to the original and, where it was run, to the best tuned
+        un-augmented model.
+    """
+    chosen = [r for r in records if r["n_pairs"] == n_pairs]
+    methods = list(dict.fromkeys(r["method"] for r in chosen))
+    columns, header, notes = [methods], ["method"], []
+    for metric in METRICS:
+        if not any(metric in r for r in chosen):
+            continue
+        _, values = values_of(chosen, metric)
+        columns.append([f"{np.nanmean(values[m]):.3f}" for m in methods])
+        header.append(metric)
+        for title in ("original", "best tuned"):
+            rival, cells = compared.get((metric, title, n_pairs), (None, None))
+            if rival:
+                columns.append([cells.get(m, "") for m in methods])
+                header.append(f"against {title}")
+            if rival and title == "best tuned":
+                notes.append(f"best tuned by {metric}: {rival}")
+        if metric == "gold":
+            notes += [f"{k} {np.mean([r[k] for r in chosen]):.2f}" for k in ("random", "oracle")]
+    seconds = {m: [r["seconds"] for r in chosen if r["method"] == m] for m in methods}
+    columns.append([f"{np.mean(seconds[m]):.1f}" for m in methods])
+    title = f"### {dataset}, N = {n_pairs}, {len({r['seed'] for r in chosen})} splits"
+    table = markdown_table([*header, "seconds"], [list(row) for row in zip(*columns, strict=True)])
+    return "\n\n".join([title, table, *(["; ".join(notes) + "."] if notes else [])])
+
+
+def _cell(difference):
+    if np.isnan(difference.half_width):
+        return f"{difference.mean:+.3f}"
+    return f"{difference.mean:+.3f} ± {difference.half_width:.3f}"
+
+
+def multiplier_tables(records, dataset):
+    """Write the data multiplier of every method at every size, a table a metric.
+
+    Parameters
+    ----------
+    records : list of dict
+        Results on the dataset.
+    dataset : str
+        Its name.
+
+    Returns
+    -------
+    list of str
+        Tables; none without a tuned un-augmented model at two sizes.
+    """
+    tables = []
+    for metric in METRICS:
+        if not any(metric in r for r in records):
+            continue
+        sizes, values = values_of(records, metric)
+        base = [m for m in BASELINES if m in values]
+        if not base or len(sizes) < 2:
+            continue
+        rows = [
+            [method]
+            + [
+                ""
+                if np.isnan(values[method][i]).all()
+                else _multiplier_cell(multiplier(sizes, values, method, i, base))
+                for i in range(len(sizes))
+            ]
+            for method in values
+        ]
+        title = f"### {dataset}: data multiplier by {metric}"
+        tables += [title, markdown_table(["method", *(f"N = {n}" for n in sizes)], rows)]
+    return tables
+
+
+def _multiplier_cell(found):
+    def end(value, below, above):
+        return ("≤ " if below else "≥ " if above else "") + f"{value:.2f}"
+
+    value = end(found.value, found.below, found.above)
+    lower = end(found.lower, found.lower_below, False)
+    return f"{value} [{lower}, {end(found.upper, False, found.upper_above)}]"
+
+
+def details_table(records):
+    """Average what methods kept beside their results.
+
+    Parameters
+    ----------
+    records : list of dict
+        Results.
+
+    Returns
+    -------
+    str
+        A row a dataset, size and method.
+    """
+    rows, keys = {}, {}
+    for r in records:
+        numbers = {k: v for k, v in r.get("details", {}).items() if np.isscalar(v)}
+        if numbers:
+            rows.setdefault((r["dataset"], r["n_pairs"], r["method"]), []).append(numbers)
+            keys |= dict.fromkeys(numbers)
+    cells = [
+        [f"{method}, {dataset}, N = {n}"]
+        + [_number(np.mean([f[k] for f in found if k in f] or [np.nan])) for k in keys]
+        for (dataset, n, method), found in rows.items()
+    ]
+    return "\n\n".join(["### Details, means over splits", markdown_table(["method", *keys], cells)])
+
+
+def _number(value):
+    return "" if np.isnan(value) else f"{value:.0f}" if value >= 1000 else f"{value:.4g}"
+
+
+def provenance_line(records):
+    """Say where the numbers come from.
+
+    Parameters
+    ----------
+    records : list of dict
+        Results.
+
+    Returns
+    -------
+    str
+        Versions, commits, machines and time.
+    """
+    keys = ("lens_sklearn", "commit", "python", "numpy", "scikit-learn", "torch", "machine")
+    parts = [f"{k} {' / '.join(sorted({r[k] for r in records if k in r}))}" for k in keys]
+    hours = sum(r["seconds"] for r in records) / 3600
+    return (
+        f"{len(records)} results, {hours:.2f} core hours; splits are seeds 0 to "
+        f"{max(r['seed'] for r in records)}; " + ", ".join(parts) + "."
+    )
+
+
+def _findings(name):
+    found = tomllib.loads(FINDINGS.read_text(encoding="utf-8")).get(name, {})
+    lines = [f"*{title}:* {found[key]}" for key, title in _TITLES.items() if found.get(key)]
+    return ["  \n".join(lines)] if lines else []
+
+
+_TITLES = {"paper": "The paper", "seen": "Here", "sentence": "In a sentence"}
+
+
+def main(argv=None):
+    """Read the command line, write ``report.md`` and print it."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--suite", nargs="+", choices=[*SUITES, "quick"], default=None)
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder with *.jsonl")
+    parser.add_argument("-o", "--output", type=Path, default=None, help="default: --results")
+    args = parser.parse_args(argv)
+    folder = args.output or args.results
+    folder.mkdir(parents=True, exist_ok=True)
+    wanted = args.suite or [s for s in SUITES if (args.results / f"{s}.jsonl").exists()]
+    if not wanted:
+        parser.error(f"{args.results} has no results; run benchmarks.run first")
+    texts = []
+    for name in wanted:
+        records = read_records(args.results / f"{name}.jsonl")
+        if not records:
+            parser.error(f"{args.results} has no results of {name}; run benchmarks.run first")
+        texts.append(report(name, records, folder))
+    text = (
+        "\n\n".join(["# Results of the benchmark", __doc__.split("::")[0].strip(), *texts]) + "\n"
+    )
+    (folder / "report.md").write_text(text, encoding="utf-8")
+    sys.stdout.write(text)
+
+
+if __name__ == "__main__":
+    main()

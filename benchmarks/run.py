@@ -1,0 +1,310 @@
+"""Run suites of the benchmark; what is there already is not run again.
+
+::
+
+    python -m benchmarks.run --suite curves --data FOLDER --n-jobs 2
+    python -m benchmarks.run --suite table5 figure4 --data FOLDER
+    python -m benchmarks.run --quick --data FOLDER --n-jobs 2
+
+FOLDER holds the .npz and .jsonl.gz files; ``LENS_SKLEARN_DATA`` names it as well, and the
+dataset ``toy`` needs none. Each result is a line of ``results/SUITE.jsonl`` with its seed, the
+versions, the commit and the machine, written as soon as its method is done: a run that was
+killed goes on where it stopped. ``python -m benchmarks.report`` makes the tables and figures.
+"""
+
+import argparse
+import importlib.util
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from functools import lru_cache
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+import sklearn
+import torch
+from joblib import Parallel, delayed
+from threadpoolctl import threadpool_limits
+
+from lens_sklearn import BTRewardRegressor, __version__
+
+from .datasets import DATASETS
+from .methods import METHODS
+from .objective import evaluate
+from .suites import SUITES, quick
+
+RESULTS = Path(__file__).parent / "results"
+STORE = RESULTS / ".store"
+
+
+def read_records(path):
+    """Read results; a last line that a killed run has cut off is dropped from the file.
+
+    Parameters
+    ----------
+    path : Path
+        A .jsonl file, which need not be there.
+
+    Returns
+    -------
+    list of dict
+        The records.
+    """
+    if not path.exists():
+        return []
+    text = path.read_text(encoding="utf-8")
+    whole = text[: text.rfind("\n") + 1]
+    if whole != text:
+        path.write_text(whole, encoding="utf-8")
+    return [json.loads(line) for line in whole.splitlines()]
+
+
+def missing(cells, records):
+    """Return what is still to be run.
+
+    Parameters
+    ----------
+    cells : list of Cell
+        The settings.
+    records : list of dict
+        What is there.
+
+    Returns
+    -------
+    list of tuple
+        Dataset, N, seed and the methods that this split lacks.
+    """
+    done = {(r["dataset"], r["n_pairs"], r["seed"], r["method"]) for r in records}
+    wanted = {
+        (cell.dataset, cell.n_pairs, seed, method): None
+        for cell in cells
+        for seed in range(cell.n_splits)
+        for method in cell.methods
+    }
+    left = [key for key in wanted if key not in done]
+    return [
+        (*key, [k[3] for k in group])
+        for key, group in groupby(sorted(left, key=_order(left)), key=lambda k: k[:3])
+    ]
+
+
+def _order(keys):
+    """Sort by split and leave datasets and methods in the order of their first appearance."""
+    rank = {name: i for i, name in enumerate(dict.fromkeys(k for key in keys for k in key[::3]))}
+    return lambda key: (rank[key[0]], *key[1:3], rank[key[3]])
+
+
+@lru_cache(maxsize=1)
+def load(dataset, data):
+    """Load a dataset once a process; `data` is the folder or None."""
+    # Imports and first calls take seconds that are no method's.
+    BTRewardRegressor(max_epochs=1).fit(np.zeros((4, 2, 3), dtype=np.float32))
+    return DATASETS[dataset](data, STORE)
+
+
+def run_split(dataset, data, n_pairs, seed, methods, path, provenance):
+    """Run methods on one split and append a line for each as it is done.
+
+    Parameters
+    ----------
+    dataset : str
+        A key of ``DATASETS``.
+    data : Path or None
+        Folder with its files.
+    n_pairs, seed : int
+        N and the split.
+    methods : list of str
+        Keys of ``METHODS``.
+    path : Path
+        The results' file.
+    provenance : dict
+        What every record carries.
+    """
+    torch.set_num_threads(1)
+    with threadpool_limits(1):
+        split = load(dataset, data).split(n_pairs, seed).scaled()
+        for method in methods:
+            record = {"dataset": dataset, "n_pairs": n_pairs, "seed": seed, "method": method}
+            try:
+                record |= run_method(METHODS[method], split, seed)
+            except Exception as error:
+                error.add_note(f"in {method!r} on split {seed} of {dataset} at N = {n_pairs}")
+                raise
+            with path.open("a", encoding="utf-8") as file:  # one write a line: jobs share it
+                file.write(json.dumps(record | provenance, ensure_ascii=False) + "\n")
+
+
+def run_method(fit, split, seed):
+    """Fit and judge one method.
+
+    Parameters
+    ----------
+    fit : callable
+        The method.
+    split : Split
+        Standardised.
+    seed : int
+        Of the method.
+
+    Returns
+    -------
+    dict
+        ``seconds`` of the fit as if no other method had run before, the metrics and, if the
+        method keeps any, ``details``.
+    """
+    split.details, split.borrowed = {}, 0.0
+    start = time.perf_counter()
+    score = fit(split, seed)
+    record = {"seconds": round(time.perf_counter() - start + split.borrowed, 3)}
+    record |= evaluate(score, split)
+    return record | ({"details": split.details} if split.details else {})
+
+
+def provenance():
+    """Return versions, commit and machine.
+
+    Returns
+    -------
+    dict of str to str
+        For every record.
+    """
+    return {
+        "commit": _commit(),
+        "lens_sklearn": __version__,
+        "scikit-learn": sklearn.__version__,
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, "
+        "one thread a job, CPU",
+    }
+
+
+def _commit():
+    if shutil.which("git") is None:
+        return "unknown"
+
+    def git(*arguments):
+        done = subprocess.run(
+            ["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True
+        )
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    sha = git("rev-parse", "--short=12", "HEAD")
+    if sha is None:
+        return "unknown"
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", "*.py", "../lens_sklearn")
+    return sha + ("+changes" if changed else "")
+
+
+def run_suite(name, cells, data, n_jobs, folder=RESULTS):
+    """Run what a suite lacks.
+
+    Parameters
+    ----------
+    name : str
+        Names the results' file.
+    cells : list of Cell
+        The settings.
+    data : Path or None
+        Folder with the datasets' files.
+    n_jobs : int
+        Splits at once.
+    folder : Path, default=RESULTS
+        Where the results' file is.
+
+    Returns
+    -------
+    list of dict
+        All records of the file.
+    """
+    path = folder / f"{name}.jsonl"
+    folder.mkdir(parents=True, exist_ok=True)
+    todo = missing(cells, read_records(path))
+    print(f"{name}: {len(todo)} splits to run, results in {path}", file=sys.stderr, flush=True)
+    common = provenance()
+    jobs = (
+        delayed(run_split)(dataset, data, n_pairs, seed, methods, path, common)
+        for dataset, n_pairs, seed, methods in todo
+    )
+    start = time.perf_counter()
+    done = Parallel(n_jobs, return_as="generator_unordered")(jobs)
+    for i, _ in enumerate(done, 1):
+        minutes = (time.perf_counter() - start) / 60
+        print(f"{name}: {i}/{len(todo)} splits, {minutes:.1f} min", file=sys.stderr, flush=True)
+    return read_records(path)
+
+
+def restricted(cells, dataset=None, n_pairs=None, splits=None, methods=None):
+    """Keep the part of a suite that the command line asks for.
+
+    Parameters
+    ----------
+    cells : list of Cell
+        The suite.
+    dataset, n_pairs, methods : list, default=None
+        Keep these; None keeps all. Datasets that the suite lacks are run in its first place.
+    splits : int, default=None
+        At most so many.
+
+    Returns
+    -------
+    list of Cell
+        What is left.
+    """
+    if dataset:
+        known = {cell.dataset for cell in cells}
+        first = [cell for cell in cells if cell.dataset == cells[0].dataset]
+        cells = [cell for cell in cells if cell.dataset in dataset]
+        cells += [c._replace(dataset=d) for d in dataset if d not in known for c in first]
+    if n_pairs:
+        cells = [cell for cell in cells if cell.n_pairs in n_pairs]
+    if methods:
+        cells = [c._replace(methods=tuple(m for m in c.methods if m in methods)) for c in cells]
+    if splits:
+        cells = [c._replace(n_splits=min(splits, c.n_splits)) for c in cells]
+    return cells
+
+
+def run_text_half(quickly):
+    """Run the textual half of Table 1 where this checkout has it."""
+    if importlib.util.find_spec("benchmarks.table1") is None:
+        print("table1: no module benchmarks.table1; the latent half alone", file=sys.stderr)
+        return
+    importlib.import_module("benchmarks.table1").table1(size="quick" if quickly else "full")
+
+
+def main(argv=None):
+    """Read the command line and run."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--suite", nargs="+", choices=list(SUITES), default=["curves"])
+    parser.add_argument("--quick", action="store_true", help="five minutes on two cores")
+    parser.add_argument("--data", default=os.environ.get("LENS_SKLEARN_DATA"), type=Path)
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the results")
+    parser.add_argument("--n-jobs", type=int, default=1, help="splits at once")
+    parser.add_argument("--dataset", nargs="+", choices=list(DATASETS), help="these alone")
+    parser.add_argument("--n-pairs", nargs="+", type=int, help="these sizes alone")
+    parser.add_argument("--splits", type=int, help="at most so many splits")
+    parser.add_argument("--methods", nargs="+", choices=list(METHODS), help="these alone")
+    args = parser.parse_args(argv)
+    needs_files = args.dataset is None or any(
+        d != "toy" and not d.startswith("hub_") for d in args.dataset
+    )
+    if needs_files and (args.data is None or not args.data.is_dir()):
+        parser.error(f"--data: {args.data} is no folder; give the one with the .npz files")
+    suites = {"quick": quick} if args.quick else {name: SUITES[name] for name in args.suite}
+    for name, cells in suites.items():
+        cells = restricted(cells(), args.dataset, args.n_pairs, args.splits, args.methods)
+        run_suite(name, cells, args.data, args.n_jobs, args.results)
+        if name == "table1":
+            run_text_half(args.quick)
+
+
+if __name__ == "__main__":
+    # Under its own name: functions of __main__ cannot be sent to other processes.
+    importlib.import_module("benchmarks.run").main()

@@ -1,0 +1,121 @@
+"""What is run on what: the learning curves and the paper's tables and figures.
+
+Number of splits and settings are chosen by the methods' measured cost (``results/README.md``)
+so that the curves take less than three hours on two cores.
+"""
+
+from typing import NamedTuple
+
+from .methods import BASELINES, METHODS, ORIGINAL
+from .methods.ablations import BETAS, GAMMAS, NOISE_VARIANCES
+
+SIZES = (50, 100, 200, 300, 500, 1000, 2000, 5000)
+HH_SIZES = (50, 100, 200, 300, 500, 850)  # 856 training pairs are there
+CURVE_METHODS = (
+    ORIGINAL,
+    "steps 4x",
+    "repeat 4x",
+    *BASELINES,
+    "direct noise 4x",
+    "Gaussian 4x",
+    "LENS 2x",
+    "LENS 4x",
+    "LENS 8x",
+    "ours",
+)
+
+
+class Cell(NamedTuple):
+    """One setting: methods on splits 0 to n_splits - 1 of a dataset at N pairs."""
+
+    dataset: str
+    n_pairs: int
+    n_splits: int
+    methods: tuple
+
+
+def n_splits(n_pairs):
+    """Return the splits that a claim needs: 20 up to N = 500, 8 beyond."""
+    return 20 if n_pairs <= 500 else 8
+
+
+def curves():
+    """Every method at every size on all three embedding sets."""
+    sizes = {"alpaca_384": SIZES, "alpaca_3840": SIZES, "hh_3840": HH_SIZES}
+    return [
+        Cell(name, n, n_splits(n), CURVE_METHODS) for name, all_n in sizes.items() for n in all_n
+    ]
+
+
+def quick():
+    """Every method at two sizes, in about five minutes on two cores."""
+    return [Cell("alpaca_384", n, 4, CURVE_METHODS) for n in (100, 200)] + [
+        Cell("alpaca_3840", 100, 2, CURVE_METHODS)
+    ]
+
+
+def table1():
+    """The latent half of Table 1: every augmentation at 2x, 4x and 8x."""
+    kinds = ("repeat", "direct noise", "Gaussian", "LENS")
+    methods = (ORIGINAL, *(f"{kind} {k}x" for kind in kinds for k in (2, 4, 8)))
+    return _paper(methods)
+
+
+def table2():
+    """Time and parameters at 8x."""
+    return [Cell("alpaca_3840", 1000, 3, (ORIGINAL, "LENS 8x, timed"))]
+
+
+def table5():
+    """What chosen and rejected share."""
+    shared = ("LENS 4x", "LENS 4x, sharing=none", "LENS 4x, sharing=all")
+    return _paper((ORIGINAL, *shared))
+
+
+def figure2():
+    """The divergence's weight, the noise and the number of pairs."""
+    one_changed = [f"LENS 4x, γ={g:g}" for g in GAMMAS]
+    one_changed += [f"LENS 4x, σ²={v:g}" for v in NOISE_VARIANCES]
+    methods = (ORIGINAL, "LENS 4x", *(m for m in one_changed if m in METHODS))
+    few = (ORIGINAL, "steps 4x", "LENS 4x")
+    return _paper(methods) + [
+        Cell(name, n, splits, few)
+        for name, n, splits in (
+            ("alpaca_384", 100, 10),
+            ("alpaca_384", 500, 5),
+            ("alpaca_384", 1000, 5),
+            ("alpaca_384", 2000, 3),
+            ("alpaca_3840", 100, 5),
+            ("alpaca_3840", 500, 3),
+        )
+    ]
+
+
+def figure3():
+    """Maps of the latents."""
+    return [Cell("alpaca_3840", 1000, 1, tuple(f"LENS latents, γ={g:g}" for g in GAMMAS))]
+
+
+def figure4():
+    """The KL term's weight; original pairs, synthetic pairs or both."""
+    betas = tuple(f"LENS 4x, β={b:g}" for b in BETAS if b != 1)
+    return _paper((ORIGINAL, "steps 4x", "LENS 4x", "LENS 4x, synthetic only", *betas))
+
+
+def _paper(methods):
+    return [
+        Cell("alpaca_384", 200, 10, methods),
+        Cell("alpaca_3840", 200, 5, methods),
+        Cell("alpaca_3840", 1000, 3, methods),
+    ]
+
+
+SUITES = {
+    "curves": curves,
+    "table1": table1,
+    "table2": table2,
+    "table5": table5,
+    "figure2": figure2,
+    "figure3": figure3,
+    "figure4": figure4,
+}

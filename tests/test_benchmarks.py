@@ -1,0 +1,525 @@
+"""The benchmark: fair splits, honest bookkeeping, and statistics with known answers."""
+
+import gzip
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pytest
+import torch
+
+from benchmarks import report, run
+from benchmarks.curves import chained_means, holm, interval, multiplier, values_of
+from benchmarks.datasets import CandidateData, PairData, alpaca_results, alpaca_text, hub, toy
+from benchmarks.methods import BASELINES, METHODS, tuned_mlp
+from benchmarks.objective import MIN_GAP, evaluate
+from benchmarks.suites import CURVE_METHODS, SUITES, Cell, quick
+from lens_sklearn import best_of_n_score
+
+matplotlib.use("Agg")
+
+
+@pytest.fixture(scope="module")
+def world():
+    return toy.load(n_prompts=60, n_features=8)
+
+
+@pytest.fixture(scope="module")
+def human():
+    pairs = np.random.default_rng(0).normal(size=(80, 2, 6)).astype(np.float32)
+    return PairData(pairs, groups=np.arange(80) // 2, n_test=10)
+
+
+@pytest.fixture(autouse=True)
+def short_search(monkeypatch):
+    monkeypatch.setattr(tuned_mlp, "MAX_STEPS", 12)
+    monkeypatch.setattr(tuned_mlp, "WEIGHT_DECAYS", (0.0, 150.0))
+
+
+# ------------------------------------------------------------------------------ splits
+def test_test_prompts_are_not_trained_on(world, human):
+    for seed in range(5):
+        split = world.split(100, seed)
+        tested = {row.tobytes() for row in split.test.reshape(-1, 8)}
+        assert not tested & {row.tobytes() for row in split.pairs.reshape(-1, 8)}
+        assert not tested & {row.tobytes() for row in split.unlabeled.reshape(-1, 8)}
+        assert len(split.test) == 12 and len(split.unlabeled) == 48
+        split = human.split(30, seed)
+        prompt = {row.tobytes(): i // 2 for i, row in enumerate(human.pairs)}
+        tested = {prompt[row.tobytes()] for row in split.test}
+        assert len(tested) == 10 and not tested & set(split.groups)
+
+
+def test_a_split_is_the_same_for_every_method(world, human):
+    for data in (world, human):
+        one, two, other = data.split(40, 3), data.split(40, 3), data.split(40, 4)
+        for name in ("pairs", "groups", "unlabeled", "test"):
+            np.testing.assert_array_equal(getattr(one, name), getattr(two, name))
+        assert not np.array_equal(one.pairs, other.pairs)
+
+
+def test_fewer_pairs_are_a_prefix_of_more(world, human):
+    for data, sizes in ((world, (1, 50, 3000, 5000)), (human, (1, 20, 60))):
+        splits = [data.split(n, 0) for n in sizes]
+        for split, n in zip(splits, sizes, strict=True):
+            assert len(split.pairs) == len(split.groups) == n
+            np.testing.assert_array_equal(split.pairs, splits[-1].pairs[:n])
+            np.testing.assert_array_equal(split.groups, splits[-1].groups[:n])
+            np.testing.assert_array_equal(split.test, splits[-1].test)
+            np.testing.assert_array_equal(split.unlabeled, splits[-1].unlabeled)
+
+
+def test_pairs_are_ordered_by_gold_and_far_enough_apart(world):
+    gold = {
+        row.tobytes(): g
+        for row, g in zip(world.candidates.reshape(-1, 8), world.gold.ravel(), strict=True)
+    }
+    split = world.split(200, 0)
+    gaps = [gold[chosen.tobytes()] - gold[rejected.tobytes()] for chosen, rejected in split.pairs]
+    assert min(gaps) > MIN_GAP
+
+
+def test_padded_candidates_are_never_paired(world):
+    candidates, gold = world.candidates.copy(), world.gold.copy()
+    candidates[:, 5:], gold[:, 5:] = np.nan, np.nan
+    split = CandidateData(candidates, gold, n_test=12).split(100, 0)
+    assert np.isfinite(split.pairs).all()
+
+
+def test_unlabeled_responses_carry_no_label(human):
+    split = human.split(60, 0)
+    chosen = {row.tobytes() for row in human.pairs[:, 0]}
+    first = np.mean([row.tobytes() in chosen for row in split.unlabeled[:, 0]])
+    assert 0.25 < first < 0.75
+    assert len(split.unlabeled) == 60
+
+
+def test_what_cannot_be_split_is_said(world, human):
+    with pytest.raises(ValueError, match="100 training pairs asked for; split 0 has 60"):
+        human.split(100, 0)
+    with pytest.raises(ValueError, match="60 test prompts of 60 leave none"):
+        CandidateData(world.candidates, world.gold, n_test=60).split(1, 0)
+    with pytest.raises(ValueError, match="no two candidates of a prompt differ"):
+        CandidateData(world.candidates, 0 * world.gold, n_test=6).split(1, 0)
+
+
+def test_standardising_looks_at_the_training_pairs_alone(world):
+    split = world.split(50, 0)
+    scaled = split.scaled()
+    np.testing.assert_allclose(scaled.pairs.reshape(-1, 8).mean(axis=0), 0, atol=1e-5)
+    np.testing.assert_allclose(scaled.pairs.reshape(-1, 8).std(axis=0), 1, atol=1e-4)
+    mean, std = (getattr(split.pairs.reshape(-1, 8), f)(axis=0) for f in ("mean", "std"))
+    np.testing.assert_allclose(scaled.test, (split.test - mean) / std, rtol=1e-3, atol=1e-3)
+    assert scaled.unlabeled.shape == split.unlabeled.shape
+
+
+# ----------------------------------------------------------------------------- metrics
+def test_metrics_equal_brute_force(world, human):
+    rng = np.random.default_rng(0)
+    split = world.split(5, 0)
+    weight = rng.normal(size=8)
+    rewards = (split.test @ weight).round(0)  # with ties
+    right = pairs = 0
+    for r, g in zip(rewards, split.gold, strict=True):
+        for i in range(16):
+            for j in range(16):
+                if g[i] - g[j] > 0.1:
+                    pairs += 1
+                    right += 1.0 if r[i] > r[j] else 0.5 if r[i] == r[j] else 0.0
+    found = evaluate(lambda X: (X @ weight).round(0), split)
+    assert found["accuracy"] == pytest.approx(right / pairs)
+    assert found["gold"] == pytest.approx(best_of_n_score(rewards, split.gold))
+    assert found["random"] < found["oracle"] == pytest.approx(split.gold.max(axis=1).mean())
+    assert evaluate(lambda X: X[..., 0] * 0, split)["gold"] == pytest.approx(found["random"])
+
+    split = human.split(5, 0)
+    rewards = split.test[..., 0].round(0)
+    wins = [1.0 if a > b else 0.5 if a == b else 0.0 for a, b in rewards]
+    assert evaluate(lambda X: X[..., 0].round(0), split) == {
+        "accuracy": pytest.approx(np.mean(wins))
+    }
+
+
+def test_a_score_of_the_wrong_shape_is_refused(world):
+    with pytest.raises(ValueError, match=r"maps \(12, 16, 8\) to \(12, 16\); got \(12,\)"):
+        evaluate(lambda X: X[:, 0, 0], world.split(5, 0))
+
+
+# ----------------------------------------------------------------------------- methods
+def test_every_method_of_a_suite_is_there():
+    cells = [cell for suite in [*SUITES.values(), quick] for cell in suite()]
+    assert {m for cell in cells for m in cell.methods} <= set(METHODS)
+    for cell in SUITES["curves"]():
+        assert cell.n_splits >= (20 if cell.n_pairs <= 500 else 8)
+    for cell in cells:
+        assert len(set(cell.methods)) == len(cell.methods)
+
+
+@pytest.mark.parametrize("method", CURVE_METHODS)
+def test_methods_return_a_score_that_their_seed_repeats(method, world):
+    split = world.split(40, 0).scaled()
+    first = METHODS[method](split, 1)(split.test)
+    assert first.shape == split.gold.shape and np.isfinite(first).all()
+    again = METHODS[method](world.split(40, 0).scaled(), 1)(split.test)
+    np.testing.assert_array_equal(first, again)
+
+
+def test_what_ablations_keep_beside_their_results(world):
+    split = world.split(40, 0).scaled()
+    METHODS["LENS latents, γ=10"](split, 0)
+    assert np.shape(split.details["map"]) == (80, 2)
+    assert 0 <= split.details["head"] <= 1
+    METHODS["LENS 8x, timed"](split, 0)
+    assert split.details["n_pairs"] == 320 and split.details["seconds_reward"] >= 0
+    assert np.isfinite(METHODS["LENS 4x, synthetic only"](split, 0)(split.test)).all()
+
+
+def test_methods_do_not_read_the_test_set(world):
+    split = world.split(40, 0).scaled()
+    blind = world.split(40, 0).scaled()
+    blind.test, blind.gold = None, None
+    for method in ("tuned MLP", "tuned linear", "LENS 4x", "ours"):
+        score = METHODS[method](blind, 0)
+        np.testing.assert_array_equal(score(split.test), METHODS[method](split, 0)(split.test))
+
+
+def test_shared_work_is_charged_to_each(world):
+    split = world.split(40, 0).scaled()
+    calls = []
+
+    def slow():
+        calls.append(1)
+        return len(calls)
+
+    assert split.once("key", slow) == 1 and split.borrowed == 0
+    assert split.once("key", slow) == 1 and split.borrowed > 0
+    assert len(calls) == 1
+
+
+def test_the_search_is_blind_to_the_scale_of_rewards():
+    margin = torch.tensor([3.0, 1.0, -0.5, 2.0, 0.7])
+    loss = tuned_mlp.scaled_loss(margin)
+    assert tuned_mlp.scaled_loss(1e-3 * margin) == pytest.approx(loss)
+    plain = float(torch.nn.functional.softplus(-margin).mean())
+    assert loss <= plain
+    assert tuned_mlp.scaled_loss(-margin) == pytest.approx(np.log(2), abs=0.01)  # s near 0
+    assert tuned_mlp.scaled_loss(0 * margin) == pytest.approx(np.log(2))
+
+
+# --------------------------------------------------------------------------- the runner
+CELLS = [Cell("toy", n, 2, ("original", "tuned linear")) for n in (20, 30)]
+
+
+@pytest.fixture
+def results(tmp_path, monkeypatch, world):
+    monkeypatch.setitem(run.DATASETS, "toy", lambda data, store: world)
+    run.load.cache_clear()
+    yield tmp_path
+    run.load.cache_clear()
+
+
+def test_a_killed_run_goes_on_and_repeats_nothing(results, monkeypatch):
+    ran = []
+    fit = METHODS["tuned linear"]
+
+    def counted(split, seed):
+        ran.append(seed)
+        if len(ran) == 3:
+            raise KeyboardInterrupt
+        return fit(split, seed)
+
+    monkeypatch.setitem(run.METHODS, "tuned linear", counted)
+    with pytest.raises(KeyboardInterrupt):
+        run.run_suite("suite", CELLS, None, 1, results)
+    path = results / "suite.jsonl"
+    assert len(path.read_text().splitlines()) == 5
+    with path.open("a") as file:
+        file.write('{"dataset": "toy", "n_pa')  # cut off in the middle of a line
+    before = run.read_records(path)
+    records = run.run_suite("suite", CELLS, None, 1, results)
+    assert records[:5] == before and len(records) == 8
+    keys = Counter((r["n_pairs"], r["seed"], r["method"]) for r in records)
+    assert set(keys.values()) == {1} and len(keys) == 8
+    assert len(ran) == 5
+    text = path.read_text()
+    run.run_suite("suite", CELLS, None, 1, results)
+    assert path.read_text() == text
+
+
+def test_records_carry_their_provenance(results):
+    (record, *_) = run.run_suite("suite", CELLS[:1], None, 1, results)
+    expected = {"dataset", "n_pairs", "seed", "method", "seconds", "accuracy", "gold", "commit"}
+    assert expected | {"lens_sklearn", "torch", "scikit-learn", "numpy", "machine"} <= set(record)
+
+
+def test_jobs_do_not_change_results(results):
+    def numbers(records):
+        return sorted(
+            (r["n_pairs"], r["seed"], r["method"], r["accuracy"], r["gold"]) for r in records
+        )
+
+    one = numbers(run.run_suite("one", CELLS, None, 1, results))
+    assert len(one) == 8
+    run.load.cache_clear()
+    # Threads, so that the small world of this test is seen.
+    with run_threads():
+        two = numbers(run.run_suite("two", CELLS, None, 2, results))
+    assert one == two
+
+
+def run_threads():
+    from joblib import parallel_config
+
+    return parallel_config(backend="threading")
+
+
+def test_the_command_runs_in_processes_and_without_data(tmp_path):
+    options = "--dataset toy --n-pairs 50 --splits 2 --n-jobs 2 --methods original"
+    command = [sys.executable, "-m", "benchmarks.run", *options.split(), "--results", tmp_path]
+    root = Path(run.__file__).parents[1]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "2/2 splits" in done.stderr
+    records = run.read_records(tmp_path / "curves.jsonl")
+    assert sorted((r["n_pairs"], r["seed"]) for r in records) == [(50, 0), (50, 1)]
+
+
+def test_missing_groups_methods_by_split():
+    records = [{"dataset": "toy", "n_pairs": 20, "seed": 1, "method": "original"}]
+    assert run.missing(CELLS[:1], records) == [
+        ("toy", 20, 0, ["original", "tuned linear"]),
+        ("toy", 20, 1, ["tuned linear"]),
+    ]
+
+
+def test_a_failure_says_where(results, monkeypatch):
+    def broken(split, seed):
+        raise ValueError("no")
+
+    monkeypatch.setitem(run.METHODS, "original", broken)
+    with pytest.raises(ValueError, match="no") as caught:
+        run.run_suite("suite", CELLS, None, 1, results)
+    assert caught.value.__notes__ == ["in 'original' on split 0 of toy at N = 20"]
+
+
+def test_restricting_a_suite():
+    cells = run.restricted(SUITES["curves"](), ["toy"], [50, 100], 3, ["original", "ours"])
+    assert cells == [Cell("toy", n, 3, ("original", "ours")) for n in (50, 100)]
+
+
+def test_without_data_the_error_says_what_to_give(capsys, monkeypatch):
+    monkeypatch.delenv("LENS_SKLEARN_DATA", raising=False)
+    with pytest.raises(SystemExit):
+        run.main(["--suite", "curves"])
+    assert "--data" in capsys.readouterr().err
+
+
+# -------------------------------------------------------------------------- statistics
+def synthetic_records(n_seeds=20, noise=0.0):
+    """Accuracy grows by 0.02 with every doubling; method "good" is worth 3 times the pairs."""
+    rng = np.random.default_rng(0)
+    records = []
+    for seed in range(n_seeds):
+        split = rng.normal(scale=noise)
+        for n in (50, 100, 200, 400, 800):
+            for method, factor in {"tuned linear": 1, "good": 3, "bad": 0.5}.items():
+                value = 0.6 + 0.02 * np.log2(n * factor / 50) + split
+                records.append({"n_pairs": n, "seed": seed, "method": method, "accuracy": value})
+    return records
+
+
+def test_multiplier_of_a_known_curve():
+    sizes, values = values_of(synthetic_records(noise=0.05), "accuracy")
+    for size in (0, 1):
+        found = multiplier(sizes, values, "good", size, BASELINES)
+        assert found[:3] == pytest.approx((3, 3, 3))
+        assert not (found.below or found.above or found.lower_below or found.upper_above)
+    for size in (1, 2, 3, 4):
+        assert multiplier(sizes, values, "bad", size, BASELINES).value == pytest.approx(0.5)
+        assert multiplier(sizes, values, "tuned linear", size, BASELINES).value == pytest.approx(1)
+
+
+def test_multiplier_beyond_the_sizes_is_a_bound():
+    sizes, values = values_of(synthetic_records(), "accuracy")
+    found = multiplier(sizes, values, "good", 4, BASELINES)
+    assert found.above and found.upper_above and found.value == pytest.approx(1)
+    found = multiplier(sizes, values, "bad", 0, BASELINES)
+    assert found.below and found.lower_below and found.value == pytest.approx(1)
+
+
+def test_multiplier_interval_covers_noise():
+    records = synthetic_records()
+    rng = np.random.default_rng(1)
+    for record in records:
+        record["accuracy"] += rng.normal(scale=0.01)
+    sizes, values = values_of(records, "accuracy")
+    found = multiplier(sizes, values, "good", 1, BASELINES)
+    assert found.lower < 3 < found.upper < 6
+
+
+def test_chained_means_ignore_which_splits_are_missing():
+    rng = np.random.default_rng(0)
+    values = np.arange(4.0)[:, None] + rng.normal(size=6)  # splits differ by a constant
+    whole = chained_means(values, np.ones((1, 6)))
+    np.testing.assert_allclose(whole[0], values.mean(axis=1))
+    values[2:, 3:] = np.nan
+    np.testing.assert_allclose(chained_means(values, np.ones((1, 6))), whole)
+
+
+def test_intervals_and_holm():
+    found = interval(np.array([1.0, 2.0, 3.0, np.nan]))
+    assert found.mean == 2 and found.n == 3
+    assert found.half_width == pytest.approx(4.302653 / np.sqrt(3), rel=1e-5)
+    assert np.isnan(interval(np.array([1.0])).half_width)
+    assert interval(np.zeros(3)).p == 1 and interval(np.ones(3)).p == 0
+    np.testing.assert_allclose(holm([0.01, 0.04, np.nan, 0.03]), [0.03, 0.06, np.nan, 0.06])
+
+
+def test_the_report_has_tables_and_figures(tmp_path, capsys):
+    rows = synthetic_records(n_seeds=4, noise=0.01)
+    for row in rows:
+        row |= {"dataset": "toy", "seconds": 1.0, "gold": row["accuracy"] * 2, "random": 0.0}
+        row |= {"oracle": 2.0, "commit": "abc"}
+        row["method"] = {"good": "ours", "bad": "original"}.get(row["method"], row["method"])
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    (tmp_path / "curves.jsonl").write_text(text)
+    report.main(["--results", str(tmp_path)])
+    out = capsys.readouterr().out
+    assert "3.00 [3.00, 3.00]" in out and "≥ 1.00" in out and "commit abc" in out
+    assert "best tuned by accuracy: tuned linear" in out
+    assert (tmp_path / "curves_toy.png").stat().st_size > 10_000
+    assert (tmp_path / "report.md").read_text() == out
+
+
+# ----------------------------------------------------------------- datasets from others
+@pytest.fixture
+def alpaca_folder(tmp_path):
+    for m in range(4):
+        folder = tmp_path / "results" / f"model-{m}" / alpaca_results.ANNOTATOR
+        folder.mkdir(parents=True)
+        items = [
+            {
+                "instruction": f"question {q}",
+                "output_1": "the reference",
+                "generator_1": "gpt4_1106_preview",
+                "output_2": f"answer of model {m} to question {q}",
+                "generator_2": f"model-{m}",
+                "preference": None if (q, m) == (1, 0) else 1 + m / 3,
+            }
+            for q in range(3)
+        ]
+        (folder / "annotations.json").write_text(json.dumps(items))
+    return tmp_path
+
+
+def test_reading_a_results_folder(alpaca_folder):
+    rows = alpaca_results.read_results(alpaca_folder / "results", n_candidates=3)
+    assert [row["prompt"] for row in rows] == [f"question {q}" for q in range(3)]
+    for row in rows:
+        assert len(set(row["models"])) == 3
+        for model, response, gold in zip(row["models"], row["responses"], row["gold"], strict=True):
+            m = int(model[-1])
+            assert f"model {m} to" in response
+            assert gold == pytest.approx([-6.9068, np.log(1 / 2), np.log(2), 6.9068][m])
+    assert "model-0" not in rows[1]["models"]  # the judge gave no verdict
+    rows = alpaca_results.read_results(alpaca_folder / "results", n_candidates=4)
+    assert [row["prompt"] for row in rows] == ["question 0", "question 2"]
+
+
+def test_a_results_folder_that_is_none_is_refused(alpaca_folder, tmp_path):
+    with pytest.raises(ValueError, match="no file MODEL/weighted"):
+        alpaca_results.read_results(tmp_path / "elsewhere")
+    with pytest.raises(ValueError, match="no prompt has 16 judged answers"):
+        alpaca_results.read_results(alpaca_folder / "results")
+    file = next((alpaca_folder / "results").glob("*/*/annotations.json"))
+    items = json.loads(file.read_text())
+    items[1]["preference"] = 2.5
+    file.write_text(json.dumps(items))
+    with pytest.raises(ValueError, match=r"annotations.json: item 1: preference 2.5 is not in"):
+        alpaca_results.read_results(alpaca_folder / "results", n_candidates=3)
+
+
+def fake_embed(rows, store):
+    columns = ("chosen", "rejected") if "chosen" in rows[0] else None
+    texts = [[row[c] for c in columns] if columns else row["responses"] for row in rows]
+    return np.array([[[len(t), t.count("a")] for t in row] for row in texts], dtype=np.float32)
+
+
+def test_the_results_folder_as_a_dataset(alpaca_folder, monkeypatch):
+    monkeypatch.setattr(alpaca_results, "embed", fake_embed)
+    monkeypatch.setattr(
+        alpaca_results.read_results, "__defaults__", (4, alpaca_results.ANNOTATOR, 0)
+    )
+    monkeypatch.setattr(alpaca_results, "CandidateData", lambda e, g, n_test: (e, g, n_test))
+    embeddings, gold, _ = alpaca_results.load(alpaca_folder, None)
+    assert embeddings.shape == (2, 4, 2) and gold.shape == (2, 4)
+
+
+def test_texts_are_embedded_once(tmp_path):
+    rows = [
+        {"prompt": f"q{i}", "responses": [f"answer {i} {j}" for j in range(3)], "gold": [0, 1, 2]}
+        for i in range(2)
+    ]
+    with gzip.open(tmp_path / "alpaca_eval_dev.jsonl.gz", "wt") as file:
+        file.writelines(json.dumps(row) + "\n" for row in rows)
+    data = alpaca_text.load(tmp_path, tmp_path / "store")
+    assert data.candidates.shape == (2, 3, 7 * 384) and data.gold.tolist() == [[0, 1, 2]] * 2
+    again = alpaca_text.load(tmp_path, tmp_path / "store")
+    np.testing.assert_array_equal(again.candidates, data.candidates)
+
+
+def test_dialogues_are_split_before_the_last_answer():
+    start = "\n\nHuman: Hi\n\nAssistant: Hello\n\nHuman: A joke?\n\nAssistant:"
+    row = hub.hh_row({"chosen": start + " No.", "rejected": start + " Yes!"})
+    assert row == {
+        "prompt": start.removesuffix("\n\nAssistant:"),
+        "chosen": "No.",
+        "rejected": "Yes!",
+    }
+    assert len(hub.hh_row({"chosen": start + " a", "rejected": start + " b"}, 10)["prompt"]) == 10
+    assert hub.hh_row({"chosen": start + " No.", "rejected": start + " No. "}) is None
+    assert hub.hh_row({"chosen": start + " No.", "rejected": "\n\nHuman: Hi" + start}) is None
+    longer = start + " a\n\nHuman: b\n\nAssistant: c"
+    assert hub.hh_row({"chosen": start + " No.", "rejected": longer}) is None
+    assert hub.hh_row({"chosen": "no turn", "rejected": "no turn either"}) is None
+
+
+@pytest.mark.parametrize("name", ["load_hh", "load_tldr"])
+def test_hub_rows_become_pairs(name, monkeypatch):
+    datasets = pytest.importorskip("datasets")
+    start = "\n\nHuman: Hi {}\n\nAssistant:"
+    rows = [
+        {
+            "prompt": f"post {i % 20}",
+            "chosen": start.format(i % 20) + f" good {i}",
+            "rejected": start.format(i % 20) + f" bad {i}",
+        }
+        for i in range(30)
+    ]
+
+    def load_dataset(path, split, streaming, **options):
+        assert streaming and "trust_remote_code" not in options
+        return datasets.Dataset.from_list(rows).to_iterable_dataset()
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    monkeypatch.setattr(hub, "embed", fake_embed)
+    data = getattr(hub, name)(n_rows=25)
+    assert data.pairs.shape == (25, 2, 2)
+    assert len(np.unique(data.groups)) <= 20
+
+
+@pytest.mark.hub
+@pytest.mark.skipif(
+    "LENS_SKLEARN_HUB" not in os.environ, reason="set LENS_SKLEARN_HUB=1 where there is a network"
+)
+def test_the_hub_itself():
+    for rows in (
+        hub._hub_rows("Anthropic/hh-rlhf", "test", 5, data_dir="harmless-base"),
+        hub._hub_rows("trl-lib/tldr-preference", "validation", 5),
+    ):
+        assert len(rows) == 5 and {"chosen", "rejected"} <= set(rows[0])
