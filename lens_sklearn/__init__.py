@@ -14,15 +14,12 @@ Rows of text go through estimators that chain in a scikit-learn Pipeline::
 ``datasets`` has toy and demo data, ``theory`` the paper's theorems.
 """
 
-from ._augmenters import (
-    DirectNoiseAugmenter,
-    GaussianAugmenter,
-    LatentPairAugmenter,
-    RepeatAugmenter,
-)
+from ._augmenters import DirectNoiseAugmenter, GaussianAugmenter, RepeatAugmenter
 from ._best_of_n import BestOfNDisplay, BestOfNScorer, best_of_n_curve, best_of_n_score
 from ._contrastive_vae import ContrastiveVAE
 from ._embedder import LLMEmbedder
+from ._gaussian_process import GaussianProcessReward
+from ._latent_augmenter import LatentPairAugmenter
 from ._pairs import AugmentedPairs
 from ._reward import BTRewardRegressor
 from ._rows import load_candidates, load_preferences, prompt_groups
@@ -39,6 +36,7 @@ __all__ = [
     "DirectNoiseAugmenter",
     "EmbeddingScaler",
     "GaussianAugmenter",
+    "GaussianProcessReward",
     "LLMEmbedder",
     "LatentPairAugmenter",
     "RepeatAugmenter",

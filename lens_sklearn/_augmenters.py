@@ -1,23 +1,19 @@
-"""Augmenters: synthesis in latent space and the controls that it has to beat."""
+"""What augmenters share, and the controls that synthesis in latent space has to beat."""
 
-import warnings
 from math import ceil, sqrt
 from numbers import Integral, Real
 
 import numpy as np
-from sklearn.base import BaseEstimator, TransformerMixin, _fit_context, clone
+from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
 from sklearn.utils import check_random_state, gen_batches
-from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted, check_memory
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted
 
-from ._contrastive_vae import ContrastiveVAE
 from ._device import draw_seed
 from ._pairs import AugmentedPairs, check_embeddings, check_pairs, row_order
-from ._reward import BTRewardRegressor
-from .theory._certificate import keeps_order
 
 
-class _PairAugmenter(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
+class PairAugmenter(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
     """What all augmenters share: checks, pairing, and a `transform` that changes nothing."""
 
     _parameter_constraints = {
@@ -65,13 +61,12 @@ class _PairAugmenter(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
         Returns
         -------
         AugmentedPairs of shape (factor * n, 2, d)
-            The n originals first, then the synthetic pairs; fewer where a filter leaves some out.
+            The n originals first, then the synthetic pairs.
         """
         pairs = self._checked(X, y)
         random_state = check_random_state(self.random_state)
         self._fit(pairs.originals, random_state)
-        augmented = pairs if self.factor == 1 else self._augment(pairs, random_state)
-        return self._filter(augmented, random_state)
+        return pairs if self.factor == 1 else self._augment(pairs, self.factor, random_state)
 
     def transform(self, X):
         """Return the input as it is.
@@ -105,18 +100,14 @@ class _PairAugmenter(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
         """Return 2·n·n_samples synthetic rows in the order (pair, sample, column)."""
         raise NotImplementedError
 
-    def _filter(self, augmented, random_state):
-        """Return the pairs that are kept, the originals among them."""
-        return augmented
-
-    def _augment(self, pairs, random_state):
-        n, n_new = len(pairs), self.factor - 1
+    def _augment(self, pairs, factor, random_state):
+        n, n_new = len(pairs), factor - 1
         if self.pairing == "matched":
             n_samples = n_new
             chosen = rejected = np.broadcast_to(np.arange(1, n_new + 1), (n, n_new))
         else:
             # Members 0 are the originals: (m + 1)² combinations hold every pair but the real.
-            n_samples = ceil(sqrt(self.factor)) - 1
+            n_samples = ceil(sqrt(factor)) - 1
             n_combinations = (n_samples + 1) ** 2 - 1
             drawn = np.empty((n, n_combinations), dtype=int)
             drawn[row_order(pairs.originals)] = np.argsort(
@@ -136,7 +127,7 @@ class _PairAugmenter(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
             pairs.originals,
             pool,
             members,
-            np.tile(np.arange(n), self.factor),
+            np.tile(np.arange(n), factor),
             target=pairs.target,
             weight=pairs.weight,
         )
@@ -149,175 +140,7 @@ class _PairAugmenter(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
         return tags
 
 
-class LatentPairAugmenter(_PairAugmenter):
-    """Synthesise preference pairs in the latent space of a contrastive autoencoder (LENS).
-
-    Each embedding's latent is perturbed with Gaussian noise and decoded (equation 7); real and
-    synthetic members of the same original pair are combined with each other (equation 8).
-
-    The decoded members are kept as codes of the decoder's last layer, so memory grows with the
-    original pairs and hardly with `factor`.
-
-    The same pairs in another order get the same children: the autoencoder is trained on them in
-    the order of their bytes, and what is drawn goes to them in that order.
-
-    Parameters
-    ----------
-    vae : ContrastiveVAE, default=None
-        The autoencoder to fit; None is ``ContrastiveVAE()``. Give one to reach its parameters
-        in a grid search (``augment__vae__gamma``).
-    factor : int, default=4
-        Pairs returned for each original pair, the original included.
-    noise_variance : float, default=0.01
-        Variance of the noise in latent space.
-    n_candidates : int, default=4
-        Noisy latents drawn for each one kept by likelihood.
-    pairing : {"compositional", "matched"}, default="compositional"
-        "compositional" combines real and synthetic members, as few syntheses as give `factor`
-        pairs; "matched" pairs the j-th chosen variant with the j-th rejected one alone.
-    decode : {"reconstruct", "residual"}, default="reconstruct"
-        "reconstruct" is the paper's g(z + η); "residual" is e + g(z + η) − g(z), which keeps
-        what the bottleneck loses.
-    keep : {"all", "ordered", "certified"}, default="all"
-        Which synthetic pairs to return beside the originals. "ordered" keeps those that a
-        reward of the originals orders as their target says; "certified" only those whose
-        order follows from the parent's margin, the reward's Lipschitz constant and the
-        distance that the members moved
-        (:attr:`~lens_sklearn.theory.SynthesisCertificate.realised_bound`): few under residual
-        decoding of strong noise, and as a rule none under "reconstruct". The noise that is
-        drawn is the same with all three.
-    reward : BTRewardRegressor, default=None
-        The reward that `keep` asks; it is cloned and fitted on the original pairs, targets and
-        all. None is ``BTRewardRegressor()``. Another estimator needs ``fit`` on pairs, rewards
-        by ``predict`` or ``coef_``, and for "certified" its Lipschitz constant as attribute
-        ``lipschitz``. It is not used with ``keep="all"``.
-    memory : str, joblib.Memory or None, default=None
-        Where fitted autoencoders are cached: a change of `noise_variance` or `factor` alone
-        then fits none anew. With ``random_state=None`` caching freezes the draw.
-    random_state : int, RandomState instance or None, default=None
-        Draws noise and pairing, and seeds an autoencoder and a reward that have no seed of
-        their own.
-
-    Attributes
-    ----------
-    vae_ : ContrastiveVAE
-        The fitted autoencoder.
-    reward_ : BTRewardRegressor
-        The fitted reward, after `fit_transform` with a `keep` other than "all".
-    n_kept_ : int
-        Synthetic pairs that the last `fit_transform` returned, of ``(factor - 1) * n``.
-    n_features_in_ : int
-        d.
-
-    See Also
-    --------
-    RepeatAugmenter : The same number of optimiser steps without new data.
-    DirectNoiseAugmenter : Noise in embedding space.
-    GaussianAugmenter : Samples of a Gaussian fitted to the embeddings.
-
-    References
-    ----------
-    LENS, sections 3.2 and 3.3, equations 7 and 8.
-
-    Examples
-    --------
-    >>> from lens_sklearn import ContrastiveVAE, LatentPairAugmenter
-    >>> from lens_sklearn.datasets import make_preference_pairs
-    >>> pairs = make_preference_pairs(n_pairs=64, n_features=8, random_state=0).pairs
-    >>> vae = ContrastiveVAE(max_epochs=2)
-    >>> LatentPairAugmenter(vae, factor=4, random_state=0).fit_transform(pairs)
-    AugmentedPairs(shape=(256, 2, 8), n_originals=64, n_synthetic=192)
-    """
-
-    _parameter_constraints = _PairAugmenter._parameter_constraints | {
-        "vae": [HasMethods(["fit", "sample_pairs"]), None],
-        "noise_variance": [Interval(Real, 0, None, closed="left")],
-        "n_candidates": [Interval(Integral, 1, None, closed="left")],
-        "decode": [StrOptions({"reconstruct", "residual"})],
-        "keep": [StrOptions({"all", "ordered", "certified"})],
-        "reward": [HasMethods(["fit"]), None],
-        "memory": [None, str, HasMethods(["cache"])],
-    }
-
-    def __init__(
-        self,
-        vae=None,
-        *,
-        factor=4,
-        noise_variance=0.01,
-        n_candidates=4,
-        pairing="compositional",
-        decode="reconstruct",
-        keep="all",
-        reward=None,
-        memory=None,
-        random_state=None,
-    ):
-        self.vae = vae
-        self.factor = factor
-        self.noise_variance = noise_variance
-        self.n_candidates = n_candidates
-        self.pairing = pairing
-        self.decode = decode
-        self.keep = keep
-        self.reward = reward
-        self.memory = memory
-        self.random_state = random_state
-
-    def _fit(self, originals, random_state):
-        vae = ContrastiveVAE() if self.vae is None else clone(self.vae)
-        # Drawn even where it is not used: the noise is then the same with either kind of seed.
-        seed = draw_seed(random_state)
-        if vae.random_state is None and self.random_state is not None:
-            vae.set_params(random_state=seed)
-        self.vae_ = check_memory(self.memory).cache(_fit_vae)(vae, originals)
-
-    def _synthesise(self, originals, n_samples, random_state):
-        return self.vae_._sample_rows(
-            originals,
-            n_samples,
-            self.noise_variance,
-            self.n_candidates,
-            random_state,
-            residual=self.decode == "residual",
-        )
-
-    def _filter(self, augmented, random_state):
-        synthetic = np.flatnonzero(augmented.is_synthetic)
-        self.n_kept_ = len(synthetic)
-        if self.keep == "all" or not len(synthetic):
-            return augmented
-        reward = BTRewardRegressor() if self.reward is None else clone(self.reward)
-        if self.random_state is not None and reward.get_params().get("random_state", 0) is None:
-            reward.set_params(random_state=draw_seed(random_state))
-        kept = ~augmented.is_synthetic
-        order = row_order(augmented.originals)
-        self.reward_ = reward.fit(
-            AugmentedPairs(
-                augmented.originals[order],
-                target=augmented.target[order],
-                weight=augmented.weight[order],
-            )
-        )
-        kept[synthetic] = keeps_order(
-            augmented, synthetic, self.reward_, certified=self.keep == "certified"
-        )
-        self.n_kept_ = int(kept[synthetic].sum())
-        if not self.n_kept_:
-            warnings.warn(
-                f"keep={self.keep!r} keeps none of the {len(synthetic)} synthetic pairs: the "
-                'result is the originals alone. decode="residual" or a smaller noise_variance '
-                "moves pairs less.",
-                stacklevel=4,
-            )
-        return augmented[np.flatnonzero(kept)]
-
-
-def _fit_vae(vae, originals):
-    return vae.fit(originals)
-
-
-class DirectNoiseAugmenter(_PairAugmenter):
+class DirectNoiseAugmenter(PairAugmenter):
     """Control: Gaussian noise added to the embeddings themselves.
 
     Parameters
@@ -340,7 +163,7 @@ class DirectNoiseAugmenter(_PairAugmenter):
         d.
     """
 
-    _parameter_constraints = _PairAugmenter._parameter_constraints | {
+    _parameter_constraints = PairAugmenter._parameter_constraints | {
         "noise_variance": [Interval(Real, 0, None, closed="left")],
     }
 
@@ -365,7 +188,7 @@ class DirectNoiseAugmenter(_PairAugmenter):
         return rows.reshape(-1, rows.shape[-1])
 
 
-class GaussianAugmenter(_PairAugmenter):
+class GaussianAugmenter(PairAugmenter):
     """Control: samples of two Gaussians, fitted to the chosen and the rejected embeddings.
 
     The sample ``mean + Xᵀw / sqrt(n)`` with centred embeddings X and standard normal w has
@@ -390,7 +213,7 @@ class GaussianAugmenter(_PairAugmenter):
         d.
     """
 
-    _parameter_constraints = _PairAugmenter._parameter_constraints | {
+    _parameter_constraints = PairAugmenter._parameter_constraints | {
         "spread": [Interval(Real, 0, None, closed="left")],
     }
 
@@ -420,7 +243,7 @@ class GaussianAugmenter(_PairAugmenter):
         return rows[np.argsort(order)].reshape(-1, d)
 
 
-class RepeatAugmenter(_PairAugmenter):
+class RepeatAugmenter(PairAugmenter):
     """Control: the original pairs `factor` times, so the same optimiser steps and no new data.
 
     k-fold augmentation at fixed epochs is also k-fold the steps; a gain that this control has
@@ -437,14 +260,14 @@ class RepeatAugmenter(_PairAugmenter):
         d.
     """
 
-    _parameter_constraints = {"factor": _PairAugmenter._parameter_constraints["factor"]}
+    _parameter_constraints = {"factor": PairAugmenter._parameter_constraints["factor"]}
     random_state = None
 
     def __init__(self, *, factor=4):
         self.factor = factor
 
-    def _augment(self, pairs, random_state):
-        members = np.tile(pairs.members, (self.factor, 1))
+    def _augment(self, pairs, factor, random_state):
+        members = np.tile(pairs.members, (factor, 1))
         return AugmentedPairs(
             pairs.originals, members=members, target=pairs.target, weight=pairs.weight
         )

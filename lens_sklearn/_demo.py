@@ -7,14 +7,10 @@ from scipy.stats import t as student
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, GroupKFold
 
-from ._augmenters import (
-    DirectNoiseAugmenter,
-    GaussianAugmenter,
-    LatentPairAugmenter,
-    RepeatAugmenter,
-)
+from ._augmenters import DirectNoiseAugmenter, GaussianAugmenter, RepeatAugmenter
 from ._best_of_n import best_of_n_score
 from ._contrastive_vae import ContrastiveVAE
+from ._latent_augmenter import LatentPairAugmenter
 from ._reward import BTRewardRegressor
 from ._scaler import EmbeddingScaler
 

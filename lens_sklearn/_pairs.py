@@ -375,8 +375,9 @@ class AugmentedPairs:
     ----------
     originals : ndarray of float32, shape (n, 2, d)
         The real pairs, column 0 chosen.
-    pool : ndarray of shape (m, d) or LowRankRows, optional
-        Synthetic members.
+    pool : ndarray of shape (m, d), LowRankRows or the like, optional
+        Synthetic members; other than an array it gives rows by an array of indices and moves
+        to a device by ``to``.
     members : ndarray of int, shape (n_pairs, 2), optional
         The two members of each pair: numbers below 2n are originals (``2 * i + column``), the
         others count through the pool. Default: the originals alone.
@@ -485,10 +486,10 @@ class AugmentedPairs:
         """
         new = self[:]
         new.originals = as_tensor(self.originals).to(device)
-        if isinstance(self.pool, LowRankRows):
-            new.pool = self.pool.to(device)
-        elif self.pool is not None:
+        if isinstance(self.pool, np.ndarray):
             new.pool = as_tensor(self.pool).to(device)
+        elif self.pool is not None:
+            new.pool = self.pool.to(device)
         return new
 
     def rows(self, index):

@@ -221,7 +221,89 @@ def _losses(history):
     return [key for key in ("train_loss", "valid_loss") if key in history[0]]
 
 
-class BTRewardRegressor(RegressorMixin, BaseEstimator):
+class PairwiseReward(RegressorMixin, BaseEstimator):
+    """What reward models share: weights, and scores of the rewards that `predict` returns."""
+
+    def _weighted(self, pairs, X, y, sample_weight):
+        if sample_weight is None:
+            weight = pairs.weight
+        elif not isinstance(X, AugmentedPairs) and np.asarray(X).ndim == 2:
+            weight = _check_sample_weight(sample_weight, X, ensure_non_negative=True)
+            weight = weight[np.stack(rated_order(y))].prod(axis=0)
+        else:
+            n = len(pairs) if len(sample_weight) == len(pairs) else len(pairs.originals)
+            weight = _check_sample_weight(sample_weight, np.empty((n, 1)), ensure_non_negative=True)
+            weight = pairs.weight * (weight if n == len(pairs) else weight[pairs.parent])
+        if not weight.sum() > 0:
+            raise ValueError("the weights of all pairs are zero; at least one must be positive.")
+        pairs = pairs[np.flatnonzero(weight)]
+        weight = weight[weight > 0]
+        pairs.weight = (weight / weight.mean()).astype(np.float32)
+        return pairs
+
+    def decision_function(self, X):
+        """Return how much more reward column 0 gets than column 1.
+
+        Parameters
+        ----------
+        X : AugmentedPairs or array-like of shape (n, 2, d), or of shape (n, d)
+            Pairs. Embeddings that are not in a pair are held against a reward of 0.
+
+        Returns
+        -------
+        ndarray of float32, shape (n,)
+            ``r0 - r1``, the log-odds that column 0 wins.
+        """
+        rewards = self.predict(X)
+        if rewards.ndim == 1:
+            return rewards
+        if rewards.ndim != 2 or rewards.shape[1] != 2:
+            raise ValueError(
+                f"expected pairs of shape (n, 2, d); got rewards of shape {rewards.shape}."
+            )
+        return rewards[:, 0] - rewards[:, 1]
+
+    def score(self, X, y=None, sample_weight=None):
+        """Return the mean gold reward of the Best-of-N pick, or pair accuracy without gold.
+
+        Both are larger for a better model. The first is what a reward model is for.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, N, d), (n, 2, d), or (n, d) with ratings y
+            Candidates with gold rewards, or pairs.
+        y : array-like of shape (n, N) or (n,), optional
+            Gold rewards of the candidates: the score is the mean gold reward of the candidate
+            with the largest predicted reward. For pairs, the probability that column 0 wins
+            (default 1); for embeddings of shape (n, d), ratings that pair them. The score is
+            then the share of pairs ordered rightly, ties counting half.
+        sample_weight : array-like of shape (n,), optional
+            Weight of each prompt or pair.
+
+        Returns
+        -------
+        float
+            Mean gold reward, or accuracy.
+        """
+        check_is_fitted(self)
+        if y is not None and np.ndim(y) == 2:
+            return best_of_n_score(self.predict(X), y, sample_weight=sample_weight)
+        pairs = check_pairs(self, X, y, reset=False)
+        if sample_weight is not None and len(sample_weight) != len(pairs):
+            sample_weight = np.asarray(sample_weight)[np.stack(rated_order(y))].prod(axis=0)
+        wins = np.sign(self.decision_function(pairs)) / 2 + 0.5  # 1, ½ for a tie, 0
+        agreement = pairs.target * wins + (1 - pairs.target) * (1 - wins)
+        return float(np.average(agreement, weights=sample_weight))
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        tags.target_tags.required = False
+        tags.regressor_tags.poor_score = True
+        return tags
+
+
+class BTRewardRegressor(PairwiseReward):
     r"""Bradley–Terry reward model on embeddings of preference pairs.
 
     A two-layer perceptron r is trained so that :math:`\sigma(r(e^+) - r(e^-))` is the
@@ -380,23 +462,6 @@ class BTRewardRegressor(RegressorMixin, BaseEstimator):
         self.net_ = net
         return self
 
-    def _weighted(self, pairs, X, y, sample_weight):
-        if sample_weight is None:
-            weight = pairs.weight
-        elif not isinstance(X, AugmentedPairs) and np.asarray(X).ndim == 2:
-            weight = _check_sample_weight(sample_weight, X, ensure_non_negative=True)
-            weight = weight[np.stack(rated_order(y))].prod(axis=0)
-        else:
-            n = len(pairs) if len(sample_weight) == len(pairs) else len(pairs.originals)
-            weight = _check_sample_weight(sample_weight, np.empty((n, 1)), ensure_non_negative=True)
-            weight = pairs.weight * (weight if n == len(pairs) else weight[pairs.parent])
-        if not weight.sum() > 0:
-            raise ValueError("the weights of all pairs are zero; at least one must be positive.")
-        pairs = pairs[np.flatnonzero(weight)]
-        weight = weight[weight > 0]
-        pairs.weight = (weight / weight.mean()).astype(np.float32)
-        return pairs
-
     def _split(self, pairs, random_state):
         """Hold out whole parents; validate on their original pairs alone."""
         device = torch_device(self.device)
@@ -473,64 +538,3 @@ class BTRewardRegressor(RegressorMixin, BaseEstimator):
                 chunk = as_tensor(rows[start : start + CHUNK]).to(device)
                 rewards[start : start + CHUNK] = module(chunk).cpu().numpy()
         return rewards.reshape(X.shape[:-1])
-
-    def decision_function(self, X):
-        """Return how much more reward column 0 gets than column 1.
-
-        Parameters
-        ----------
-        X : AugmentedPairs or array-like of shape (n, 2, d), or of shape (n, d)
-            Pairs. Embeddings that are not in a pair are held against a reward of 0.
-
-        Returns
-        -------
-        ndarray of float32, shape (n,)
-            ``r0 - r1``, the log-odds that column 0 wins.
-        """
-        rewards = self.predict(X)
-        if rewards.ndim == 1:
-            return rewards
-        if rewards.ndim != 2 or rewards.shape[1] != 2:
-            raise ValueError(
-                f"expected pairs of shape (n, 2, d); got rewards of shape {rewards.shape}."
-            )
-        return rewards[:, 0] - rewards[:, 1]
-
-    def score(self, X, y=None, sample_weight=None):
-        """Return the mean gold reward of the Best-of-N pick, or pair accuracy without gold.
-
-        Both are larger for a better model. The first is what a reward model is for.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, N, d), (n, 2, d), or (n, d) with ratings y
-            Candidates with gold rewards, or pairs.
-        y : array-like of shape (n, N) or (n,), optional
-            Gold rewards of the candidates: the score is the mean gold reward of the candidate
-            with the largest predicted reward. For pairs, the probability that column 0 wins
-            (default 1); for embeddings of shape (n, d), ratings that pair them. The score is
-            then the share of pairs ordered rightly, ties counting half.
-        sample_weight : array-like of shape (n,), optional
-            Weight of each prompt or pair.
-
-        Returns
-        -------
-        float
-            Mean gold reward, or accuracy.
-        """
-        check_is_fitted(self)
-        if y is not None and np.ndim(y) == 2:
-            return best_of_n_score(self.predict(X), y, sample_weight=sample_weight)
-        pairs = check_pairs(self, X, y, reset=False)
-        if sample_weight is not None and len(sample_weight) != len(pairs):
-            sample_weight = np.asarray(sample_weight)[np.stack(rated_order(y))].prod(axis=0)
-        wins = np.sign(self.decision_function(pairs)) / 2 + 0.5  # 1, ½ for a tie, 0
-        agreement = pairs.target * wins + (1 - pairs.target) * (1 - wins)
-        return float(np.average(agreement, weights=sample_weight))
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.three_d_array = True
-        tags.target_tags.required = False
-        tags.regressor_tags.poor_score = True
-        return tags

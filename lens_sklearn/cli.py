@@ -400,14 +400,10 @@ def run_demo(arguments):
 def _pipeline(arguments):
     from sklearn.pipeline import Pipeline
 
-    from ._augmenters import (
-        DirectNoiseAugmenter,
-        GaussianAugmenter,
-        LatentPairAugmenter,
-        RepeatAugmenter,
-    )
+    from ._augmenters import DirectNoiseAugmenter, GaussianAugmenter, RepeatAugmenter
     from ._contrastive_vae import ContrastiveVAE
     from ._embedder import LLMEmbedder
+    from ._latent_augmenter import LatentPairAugmenter
     from ._reward import BTRewardRegressor
     from ._scaler import EmbeddingScaler
 

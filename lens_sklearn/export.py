@@ -18,14 +18,10 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import check_is_fitted
 
-from ._augmenters import (
-    DirectNoiseAugmenter,
-    GaussianAugmenter,
-    LatentPairAugmenter,
-    RepeatAugmenter,
-)
+from ._augmenters import DirectNoiseAugmenter, GaussianAugmenter, RepeatAugmenter
 from ._contrastive_vae import ContrastiveVAE
 from ._embedder import LLMEmbedder
+from ._latent_augmenter import LatentPairAugmenter
 from ._reward import BradleyTerryLoss, BTRewardRegressor, RewardMLP
 from ._scaler import EmbeddingScaler
 

@@ -19,7 +19,8 @@ FLOORS = [
     {"_pairs", "_language_model"},
     {"_best_of_n", "_contrastive_vae", "_embedding_store", "_scaler", "theory"},
     {"_embedder", "_reward", "datasets"},
-    {"_augmenters"},
+    {"_augmenters", "_gaussian_process"},
+    {"_latent_augmenter"},
     {"export", "_demo"},
     {"cli"},
 ]

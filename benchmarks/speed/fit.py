@@ -18,7 +18,7 @@ def ours(pairs, factor, epochs, pairing="compositional"):
     augmenter = LatentPairAugmenter(vae, factor=factor, pairing=pairing, random_state=0).fit(pairs)
     times.append(time.perf_counter())
     random_state = np.random.RandomState(0)
-    augmented = augmenter._augment(augmenter._checked(pairs, None), random_state)
+    augmented = augmenter._augment(augmenter._checked(pairs, None), augmenter.factor, random_state)
     times.append(time.perf_counter())
     reward(augmented, epochs[1])
     times.append(time.perf_counter())

@@ -44,7 +44,9 @@ def measure(args):
     times = [time.perf_counter()]
     augmenter = LatentPairAugmenter(vae, factor=8, random_state=0).fit(pairs)
     times.append(time.perf_counter())
-    augmented = augmenter._augment(augmenter._checked(pairs, None), np.random.RandomState(0))
+    augmented = augmenter._augment(
+        augmenter._checked(pairs, None), augmenter.factor, np.random.RandomState(0)
+    )
     times.append(time.perf_counter())
     np.asarray(augmented)
     times.append(time.perf_counter())

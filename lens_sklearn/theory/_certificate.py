@@ -126,13 +126,18 @@ class SynthesisCertificate:
                 "LatentPairAugmenter."
             )
         check_is_fitted(augmenter)
-        if augmenter.factor == 1:
+        if augmenter.decode == "transfer":
+            raise ValueError(
+                'decode="transfer" moves members by whole differences, not by noise '
+                "in a latent space; the theorem says nothing of them."
+            )
+        if augmenter.factor_ == 1:
             raise ValueError("factor=1 makes no synthetic pairs; there is nothing to certify.")
         random_state = check_random_state(augmenter.random_state)
         draw_seed(random_state)  # the autoencoder's, which fit_transform draws first
         originals = AugmentedPairs(np.asarray(pairs, dtype=np.float32))
         return cls.from_augmented(
-            augmenter._augment(originals, random_state),
+            augmenter._augment(originals, augmenter.factor_, random_state),
             augmenter.vae_,
             reward,
             delta,

@@ -1,0 +1,188 @@
+"""A Bradley–Terry reward with a Gaussian-process prior: exact where pairs are few."""
+
+from numbers import Integral, Real
+
+import numpy as np
+from scipy.linalg import solve
+from scipy.special import expit
+from sklearn.base import _fit_context
+from sklearn.utils import check_random_state, gen_batches
+from sklearn.utils._param_validation import Interval
+from sklearn.utils.validation import check_is_fitted
+
+from ._pairs import AugmentedPairs, check_embeddings, check_pairs, row_order
+from ._reward import PairwiseReward
+
+CHUNK = 4096  # embeddings scored at once: bounds the memory of predict
+MAX_ITERATIONS = 50
+TOLERANCE = 1e-6
+
+
+class GaussianProcessReward(PairwiseReward):
+    r"""Bradley–Terry reward whose prior is a Gaussian process over embeddings.
+
+    The reward is :math:`r \sim GP(0, k)` and a pair is won with probability
+    :math:`\sigma(r(e^+) - r(e^-))`; `fit` finds the most probable r. The kernel is the sum, in
+    equal parts, of a linear model, an infinitely wide ReLU network (its neural tangent kernel)
+    and a local one (Gaussian of the width of the data), on standardised embeddings:
+
+    .. math:: k = \tfrac{v}{3} \sum_j k_j / c_j, \qquad
+        c_j = \operatorname{mean}_i \operatorname{Var}_{k_j}[r(e_i^+) - r(e_i^-)]
+
+    so the prior variance of a training pair's log-odds is v. At a few hundred pairs a fixed
+    v = 1 does better than any strength of regularisation found by cross-validation, which has
+    too few pairs to tell strengths apart.
+
+    Parameters
+    ----------
+    prior_variance : float, default=1.0
+        The prior variance v of a pair's log-odds.
+    max_pairs : int, default=2000
+        With more pairs than this, as many are drawn at random: time grows with their cube.
+    random_state : int, RandomState instance or None, default=None
+        Draws them; with fewer pairs nothing is random.
+
+    Attributes
+    ----------
+    members_ : ndarray of float64, shape (2 * n_used, d)
+        Standardised embeddings of the pairs that were used.
+    dual_coef_ : ndarray of float64, shape (2 * n_used, 3)
+        Their weights in the reward, a column a kernel.
+    n_iter_ : int
+        Newton steps taken.
+    n_features_in_ : int
+        d.
+
+    See Also
+    --------
+    BTRewardRegressor : A network, whose memory does not grow with the pairs.
+    LatentPairAugmenter : Takes the targets of synthetic pairs from such a reward.
+
+    References
+    ----------
+    W. Chu and Z. Ghahramani, "Preference learning with Gaussian processes", ICML 2005;
+    A. Jacot, F. Gabriel and C. Hongler, "Neural tangent kernel", NeurIPS 2018.
+
+    Examples
+    --------
+    >>> from lens_sklearn import GaussianProcessReward
+    >>> from lens_sklearn.datasets import make_preference_pairs
+    >>> toy = make_preference_pairs(n_pairs=100, n_features=8, random_state=0)
+    >>> reward = GaussianProcessReward().fit(toy.pairs)
+    >>> bool(reward.score(toy.candidates, toy.gold) > toy.gold.mean())
+    True
+    """
+
+    _parameter_constraints = {
+        "prior_variance": [Interval(Real, 0, None, closed="neither")],
+        "max_pairs": [Interval(Integral, 1, None, closed="left")],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(self, prior_variance=1.0, *, max_pairs=2000, random_state=None):
+        self.prior_variance = prior_variance
+        self.max_pairs = max_pairs
+        self.random_state = random_state
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None, sample_weight=None):
+        """Learn the reward from pairs.
+
+        Parameters
+        ----------
+        X : AugmentedPairs, array-like of shape (n, 2, d), or of shape (n, d) with ratings y
+            Pairs, column 0 chosen. Rated embeddings are paired by the order of their ratings.
+        y : array-like of shape (n,), optional
+            Probability that column 0 wins (default 1; 0.5 for a pair of equal embeddings).
+        sample_weight : array-like of shape (n,), optional
+            Weight of each pair.
+
+        Returns
+        -------
+        GaussianProcessReward
+            Itself, fitted.
+
+        Raises
+        ------
+        ValueError
+            On malformed pairs, targets outside [0, 1], or weights that are all zero.
+        """
+        pairs = self._weighted(check_pairs(self, X, y, reset=True), X, y, sample_weight)
+        if len(pairs) > self.max_pairs:
+            random_state = check_random_state(self.random_state)
+            drawn = random_state.permutation(len(pairs))[: self.max_pairs]
+            pairs = pairs[row_order(pairs.rows(np.arange(len(pairs))))[drawn]]
+        members = pairs.rows(np.arange(len(pairs))).astype(np.float64)
+        members = members.reshape(-1, members.shape[-1])  # (2n, d)
+        self.mean_, self.scale_ = members.mean(axis=0), members.std(axis=0)
+        self.scale_[self.scale_ <= 1e-6 * abs(self.mean_)] = np.inf  # constant features say nothing
+        members = (members - self.mean_) / self.scale_
+        size = np.sqrt(np.einsum("ij,ij->", members, members) / len(members))
+        self.scale_ *= size or 1.0
+        self.members_ = members / (size or 1.0)
+        parts = np.stack([_of_pairs(k) for k in _kernels(self.members_, self.members_)])
+        spread = np.trace(parts, axis1=1, axis2=2) / len(pairs)  # c_j
+        share = self.prior_variance / (len(parts) * np.where(spread > 0, spread, 1.0))
+        kernel = np.einsum("j,jnm->nm", share, parts)
+        dual = self._most_probable(kernel, pairs.target.astype(float), pairs.weight.astype(float))
+        self.dual_coef_ = np.outer(np.stack([dual, -dual], axis=1).ravel(), share)
+        return self
+
+    def _most_probable(self, kernel, target, weight):
+        """Newton's method in the dual: log-odds are ``kernel @ dual``."""
+        dual = np.zeros(len(kernel))
+        for self.n_iter_ in range(1, MAX_ITERATIONS + 1):
+            odds = kernel @ dual
+            win = expit(odds)
+            curvature = np.maximum(weight * win * (1 - win), 1e-6 * weight)
+            goal = odds + weight * (target - win) / curvature
+            new = solve(kernel + np.diag(1 / curvature), goal, assume_a="pos")
+            step = abs(new - dual).max()
+            dual = new
+            if step <= TOLERANCE * abs(dual).max():
+                break
+        return dual
+
+    def predict(self, X):
+        """Return the rewards of embeddings.
+
+        Parameters
+        ----------
+        X : array-like of shape (..., d)
+            Embeddings: candidates (n_prompts, N, d), pairs (n, 2, d) or any other. All-NaN
+            candidates are padding.
+
+        Returns
+        -------
+        ndarray of float64, shape (...)
+            Rewards, NaN for padding.
+        """
+        check_is_fitted(self)
+        if isinstance(X, AugmentedPairs):
+            X = np.asarray(X)
+        X = check_embeddings(self, X, reset=False, allow_padding=True)
+        rows = X.reshape(-1, X.shape[-1])
+        rewards = np.empty(len(rows))
+        for chunk in gen_batches(len(rows), CHUNK):
+            kernels = _kernels((rows[chunk] - self.mean_) / self.scale_, self.members_)
+            rewards[chunk] = sum(k @ a for k, a in zip(kernels, self.dual_coef_.T, strict=True))
+        return rewards.reshape(X.shape[:-1])
+
+
+def _kernels(A, B):
+    """Yield the linear, the tangent and the local kernel of rows A (m, d) and B (n, d)."""
+    product = A @ B.T  # all three are functions of it
+    square_a = np.einsum("ij,ij->i", A, A)[:, None]
+    square_b = np.einsum("ij,ij->i", B, B)[None]
+    yield product
+    norms = np.sqrt(square_a * square_b)
+    cosine = np.divide(product, norms, out=np.zeros_like(product), where=norms > 0)
+    angle = np.arccos(np.clip(cosine, -1, 1))
+    yield (norms * np.sin(angle) + 2 * (np.pi - angle) * product) / np.pi
+    yield np.exp(-0.5 * np.maximum(square_a + square_b - 2 * product, 0))
+
+
+def _of_pairs(kernel):
+    """Covariance of the pairs' differences (n, n) from that of their members (2n, 2n)."""
+    differences = kernel[0::2] - kernel[1::2]
+    return differences[:, 0::2] - differences[:, 1::2]

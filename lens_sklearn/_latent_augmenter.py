@@ -1,0 +1,448 @@
+"""Synthesis of preference pairs in the latent space of an autoencoder, and by a reward's word."""
+
+import warnings
+from math import sqrt
+from numbers import Integral, Real
+
+import numpy as np
+from scipy.special import expit
+from sklearn.base import _fit_context, clone
+from sklearn.model_selection import GroupKFold
+from sklearn.utils import check_random_state, gen_batches
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils.validation import check_memory
+
+from ._augmenters import PairAugmenter
+from ._contrastive_vae import ContrastiveVAE
+from ._device import as_tensor, draw_seed
+from ._gaussian_process import GaussianProcessReward
+from ._pairs import AugmentedPairs, check_embeddings, row_order
+from ._reward import BTRewardRegressor
+from .theory._certificate import keeps_order, rewards_of
+
+CHUNK = 1024  # pairs rewarded at once: bounds the memory at large d
+AUTO_PAIRS = 4800  # of factor="auto": at 20 epochs enough steps to follow a reward's targets
+AUTO_FOLDS, AUTO_SMALLEST = 3, 20
+
+
+class LatentPairAugmenter(PairAugmenter):
+    """Synthesise preference pairs in the latent space of a contrastive autoencoder (LENS).
+
+    Each embedding's latent is perturbed with Gaussian noise and decoded (equation 7); real and
+    synthetic members of the same original pair are combined with each other (equation 8).
+
+    The decoded members are kept as codes of the decoder's last layer, so memory grows with the
+    original pairs and hardly with `factor`.
+
+    The same pairs in another order get the same children: the autoencoder is trained on them in
+    the order of their bytes, and what is drawn goes to them in that order.
+
+    Parameters
+    ----------
+    vae : ContrastiveVAE, default=None
+        The autoencoder to fit; None is ``ContrastiveVAE()``. Give one to reach its parameters
+        in a grid search (``augment__vae__gamma``).
+    factor : int or "auto", default=4
+        Pairs returned for each original pair, the original included. "auto" tries 1 and the
+        factor that makes 4,800 pairs (between 2 and 32) in three folds by `groups`, a
+        ``BTRewardRegressor()`` each, and takes 1 where the other's accuracy on held-out
+        original pairs is lower by more than its standard error.
+    noise_variance : float, default=0.01
+        Variance of the noise in latent space.
+    n_candidates : int, default=4
+        Noisy latents drawn for each one kept by likelihood.
+    pairing : {"compositional", "matched"}, default="compositional"
+        "compositional" combines real and synthetic members, as few syntheses as give `factor`
+        pairs; "matched" pairs the j-th chosen variant with the j-th rejected one alone.
+    decode : {"reconstruct", "residual", "transfer"}, default="reconstruct"
+        "reconstruct" is the paper's g(z + η); "residual" is e + g(z + η) − g(z), which keeps
+        what the bottleneck loses. "transfer" needs no autoencoder: the second member of a pair
+        is its first, an original e, plus or minus the difference e'⁺ − e'⁻ of another pair:
+        what told two responses apart elsewhere is tried on this one. Which of the two is better
+        is for ``targets="reward"`` to say.
+    targets : {"parents", "reward"}, default="parents"
+        The probability that column 0 of a synthetic pair wins. "parents" hands down that of the
+        original; "reward" is σ(`sharpness` · (r₀ − r₁)) under `reward`.
+    sharpness : float, default=1.0
+        Factor on the log-odds of ``targets="reward"``: above 1 it undoes the caution of a reward
+        that has seen few pairs, so that less training is needed to follow it.
+    keep : {"all", "ordered", "certified"}, default="all"
+        Which synthetic pairs to return beside the originals. "ordered" keeps those that a
+        reward of the originals orders as their target says; "certified" only those whose
+        order follows from the parent's margin, the reward's Lipschitz constant and the
+        distance that the members moved
+        (:attr:`~lens_sklearn.theory.SynthesisCertificate.realised_bound`): few under residual
+        decoding of strong noise, and as a rule none under "reconstruct". The noise that is
+        drawn is the same with all three.
+    reward : BTRewardRegressor or GaussianProcessReward, default=None
+        The reward that `keep` and `targets` ask; it is cloned and fitted on the original pairs,
+        targets and all. None is ``BTRewardRegressor()``. Another estimator needs ``fit`` on
+        pairs, rewards by ``predict`` or ``coef_``, and for "certified" its Lipschitz constant as
+        attribute ``lipschitz``. It is not used with ``keep="all"`` and ``targets="parents"``.
+    memory : str, joblib.Memory or None, default=None
+        Where fitted autoencoders are cached: a change of `noise_variance` or `factor` alone
+        then fits none anew. With ``random_state=None`` caching freezes the draw.
+    random_state : int, RandomState instance or None, default=None
+        Draws noise and pairing, and seeds an autoencoder and a reward that have no seed of
+        their own.
+
+    Attributes
+    ----------
+    vae_ : ContrastiveVAE
+        The fitted autoencoder, except under ``decode="transfer"``.
+    reward_ : estimator
+        The fitted reward, after a `fit_transform` that asked it.
+    factor_ : int
+        The factor in force.
+    factor_scores_ : dict of int to float
+        Under ``factor="auto"`` the held-out accuracy of each factor tried.
+    n_kept_ : int
+        Synthetic pairs that the last `fit_transform` returned, of ``(factor - 1) * n``.
+    n_features_in_ : int
+        d.
+
+    See Also
+    --------
+    RepeatAugmenter : The same number of optimiser steps without new data.
+    DirectNoiseAugmenter : Noise in embedding space.
+    GaussianAugmenter : Samples of a Gaussian fitted to the embeddings.
+
+    References
+    ----------
+    LENS, sections 3.2 and 3.3, equations 7 and 8.
+
+    Examples
+    --------
+    >>> from lens_sklearn import ContrastiveVAE, LatentPairAugmenter
+    >>> from lens_sklearn.datasets import make_preference_pairs
+    >>> pairs = make_preference_pairs(n_pairs=64, n_features=8, random_state=0).pairs
+    >>> vae = ContrastiveVAE(max_epochs=2)
+    >>> LatentPairAugmenter(vae, factor=4, random_state=0).fit_transform(pairs)
+    AugmentedPairs(shape=(256, 2, 8), n_originals=64, n_synthetic=192)
+    """
+
+    _parameter_constraints = PairAugmenter._parameter_constraints | {
+        "vae": [HasMethods(["fit", "sample_pairs"]), None],
+        "noise_variance": [Interval(Real, 0, None, closed="left")],
+        "n_candidates": [Interval(Integral, 1, None, closed="left")],
+        "factor": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "decode": [StrOptions({"reconstruct", "residual", "transfer"})],
+        "targets": [StrOptions({"parents", "reward"})],
+        "sharpness": [Interval(Real, 0, None, closed="neither")],
+        "keep": [StrOptions({"all", "ordered", "certified"})],
+        "reward": [HasMethods(["fit"]), None],
+        "memory": [None, str, HasMethods(["cache"])],
+    }
+
+    def __init__(
+        self,
+        vae=None,
+        *,
+        factor=4,
+        noise_variance=0.01,
+        n_candidates=4,
+        pairing="compositional",
+        decode="reconstruct",
+        targets="parents",
+        sharpness=1.0,
+        keep="all",
+        reward=None,
+        memory=None,
+        random_state=None,
+    ):
+        self.vae = vae
+        self.factor = factor
+        self.noise_variance = noise_variance
+        self.n_candidates = n_candidates
+        self.pairing = pairing
+        self.decode = decode
+        self.targets = targets
+        self.sharpness = sharpness
+        self.keep = keep
+        self.reward = reward
+        self.memory = memory
+        self.random_state = random_state
+
+    @classmethod
+    def recommended(cls, **overrides):
+        """Return the augmenter that did best on real preference data.
+
+        Synthetic pairs apply one pair's difference to another's response (or are pairs of
+        unlabelled responses, where `fit_transform` is given any), a
+        :class:`GaussianProcessReward` of the originals says how likely either member is to win,
+        and cross-validation decides whether to augment at all. The paper's settings are the
+        constructor's defaults instead.
+
+        Parameters
+        ----------
+        **overrides : dict
+            Parameters that replace the preset's.
+
+        Returns
+        -------
+        LatentPairAugmenter
+            Not fitted.
+
+        Examples
+        --------
+        >>> from lens_sklearn import LatentPairAugmenter
+        >>> LatentPairAugmenter.recommended(factor=8, random_state=0)
+        LatentPairAugmenter(decode='transfer', factor=8, random_state=0,
+                            reward=GaussianProcessReward(), sharpness=3.0,
+                            targets='reward')
+        """
+        preset = {
+            "factor": "auto",
+            "decode": "transfer",
+            "targets": "reward",
+            "sharpness": 3.0,
+            "reward": GaussianProcessReward(),
+        }
+        return cls(**preset | overrides)
+
+    @_fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X, y=None, *, unlabeled=None, groups=None):
+        """Learn what synthesis needs.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, 2, d), or of shape (n, d) with ratings y
+            Pairs, column 0 chosen.
+        y : array-like of shape (n,), optional
+            For pairs the probability that column 0 wins; embeddings of shape (n, d) are
+            paired by its order.
+        unlabeled : array-like of shape (m, N, d), optional
+            As in `fit_transform`.
+        groups : array-like of shape (n,), optional
+            As in `fit_transform`.
+
+        Returns
+        -------
+        LatentPairAugmenter
+            Fitted.
+        """
+        self._prepare(X, y, unlabeled, groups)
+        return self
+
+    @_fit_context(prefer_skip_nested_validation=False)
+    def fit_transform(self, X, y=None, *, unlabeled=None, groups=None):
+        """Fit and return the augmented pairs.
+
+        .. note::
+            This is not ``fit(X).transform(X)``: `transform` returns its input as it is, so
+            that a Pipeline augments what it trains on and nothing that it predicts or scores.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, 2, d), or of shape (n, d) with ratings y
+            Pairs, column 0 chosen.
+        y : array-like of shape (n,), optional
+            For pairs the probability that column 0 wins (default 1). Embeddings of shape
+            (n, d) are paired by its order.
+        unlabeled : array-like of shape (m, N, d), optional
+            Responses without labels, N to a prompt, all-NaN ones being padding. The synthetic
+            pairs are then two of a prompt's each, with targets from the reward. A Pipeline
+            hands them on with metadata routing and ``transform_input=["unlabeled"]``.
+        groups : array-like of shape (n,), optional
+            Prompts of the pairs, kept whole in the folds of ``factor="auto"``. Default: each
+            pair has its own.
+
+        Returns
+        -------
+        AugmentedPairs of shape (factor_ * n, 2, d)
+            The n originals first, then the synthetic pairs; fewer where `keep` leaves some out.
+
+        Raises
+        ------
+        ValueError
+            If unlabelled responses come with ``targets="parents"``, have another shape or d, or
+            no prompt has two of them.
+        """
+        pairs, unlabeled, random_state = self._prepare(X, y, unlabeled, groups)
+        augmented = pairs
+        if self.factor_ > 1 and unlabeled is not None:
+            augmented = self._pair_unlabeled(pairs, unlabeled, random_state)
+        elif self.factor_ > 1:
+            augmented = self._augment(pairs, self.factor_, random_state)
+        return self._asked(augmented, random_state)
+
+    def _prepare(self, X, y, unlabeled, groups):
+        pairs = self._checked(X, y)
+        if unlabeled is not None:
+            unlabeled = self._checked_unlabeled(unlabeled)
+        random_state = check_random_state(self.random_state)
+        self.factor_ = self.factor
+        if self.factor == "auto":
+            self.factor_ = self._chosen_factor(pairs, unlabeled, groups, random_state)
+        self._fit(pairs.originals, random_state)
+        return pairs, unlabeled, random_state
+
+    def _checked_unlabeled(self, unlabeled):
+        if self.targets == "parents":
+            raise ValueError(
+                "unlabelled responses have no parents to take a target from; set "
+                'targets="reward" (LatentPairAugmenter.recommended does).'
+            )
+        unlabeled = check_embeddings(self, unlabeled, reset=False, allow_padding=True, min_ndim=3)
+        if unlabeled.ndim != 3:
+            raise ValueError(
+                f"unlabeled must have the shape (m, N, d), N responses to each of m prompts; got "
+                f"{unlabeled.shape}."
+            )
+        return unlabeled
+
+    def _chosen_factor(self, pairs, unlabeled, groups, random_state):
+        n, seed = len(pairs), draw_seed(random_state)
+        factors = (1, int(np.clip(-(-AUTO_PAIRS // n), 2, 32)))
+        groups = np.arange(n) if groups is None else np.asarray(groups)
+        n_folds = min(AUTO_FOLDS, len(np.unique(groups)))
+        self.factor_scores_ = {}
+        if n < AUTO_SMALLEST or n_folds < 2:  # too few to tell anything apart: do no harm
+            return 1
+        right = {factor: np.empty(n) for factor in factors}
+        for train, test in GroupKFold(n_folds).split(np.empty(n), groups=groups):
+            held_out = pairs[test]
+            for factor in factors:
+                augmenter = clone(self).set_params(factor=factor, random_state=seed)
+                augmented = augmenter.fit_transform(
+                    pairs.originals[train], pairs.target[train], unlabeled=unlabeled
+                )
+                reward = BTRewardRegressor(random_state=seed).fit(augmented)
+                wins = np.sign(reward.decision_function(held_out)) / 2 + 0.5
+                right[factor][test] = 1 - abs(held_out.target - wins)
+        self.factor_scores_ = {factor: float(right[factor].mean()) for factor in factors}
+        gain = right[factors[1]] - right[1]
+        return 1 if gain.mean() < -gain.std(ddof=1) / sqrt(n) else factors[1]
+
+    def _fit(self, originals, random_state):
+        # Drawn even where it is not used: the noise is then the same with either kind of seed.
+        seed = draw_seed(random_state)
+        if self.decode == "transfer":
+            return
+        vae = ContrastiveVAE() if self.vae is None else clone(self.vae)
+        if vae.random_state is None and self.random_state is not None:
+            vae.set_params(random_state=seed)
+        self.vae_ = check_memory(self.memory).cache(_fit_vae)(vae, originals)
+
+    def _augment(self, pairs, factor, random_state):
+        if self.decode != "transfer":
+            return super()._augment(pairs, factor, random_state)
+        n, n_new = len(pairs), factor - 1
+        order, generator = row_order(pairs.originals), _generator(random_state)
+        column = np.empty((n, n_new), dtype=int)
+        other, sign = np.empty_like(column), np.empty((n, n_new), dtype=np.float32)
+        column[order] = generator.integers(2, size=(n, n_new))
+        other[order] = order[generator.integers(n, size=(n, n_new))]
+        sign[order] = generator.choice([-1, 1], size=(n, n_new))
+        first = (2 * np.arange(n)[:, None] + column).T.ravel()
+        pool = _TransferredRows(pairs.originals, first, other.T.ravel(), sign.T.ravel())
+        members = np.stack([first, 2 * n + np.arange(n * n_new)], axis=1)
+        return self._with_members(pairs, pool, members)
+
+    def _pair_unlabeled(self, pairs, unlabeled, random_state):
+        m, n_responses, d = unlabeled.shape
+        usable = ~np.isnan(unlabeled[:, :, 0])
+        prompts = np.flatnonzero(usable.sum(axis=1) >= 2)
+        if not len(prompts):
+            raise ValueError(
+                f"none of the {m} prompts of unlabeled has two responses; a pair needs two."
+            )
+        n_new, generator = (self.factor_ - 1) * len(pairs), _generator(random_state)
+        prompt = prompts[generator.integers(len(prompts), size=n_new)]
+        drawn = np.where(usable[prompt], generator.random((n_new, n_responses)), 2)
+        two = np.argpartition(drawn, 1, axis=1)[:, :2]  # padding, at 2, comes last
+        members = 2 * len(pairs) + n_responses * prompt[:, None] + two
+        return self._with_members(pairs, unlabeled.reshape(-1, d), members)
+
+    def _with_members(self, pairs, pool, members):
+        return AugmentedPairs(
+            pairs.originals,
+            pool,
+            np.concatenate([pairs.members, members]),
+            np.tile(np.arange(len(pairs)), self.factor_),
+            target=pairs.target,
+            weight=pairs.weight,
+        )
+
+    def _synthesise(self, originals, n_samples, random_state):
+        return self.vae_._sample_rows(
+            originals,
+            n_samples,
+            self.noise_variance,
+            self.n_candidates,
+            random_state,
+            residual=self.decode == "residual",
+        )
+
+    def _asked(self, augmented, random_state):
+        """Return the pairs with the reward's targets, and of them those that are kept."""
+        synthetic = np.flatnonzero(augmented.is_synthetic)
+        self.n_kept_ = len(synthetic)
+        if not len(synthetic) or (self.keep == "all" and self.targets == "parents"):
+            return augmented
+        self.reward_ = self._fitted_reward(augmented, random_state)
+        if self.targets == "reward":
+            for chunk in gen_batches(len(synthetic), CHUNK):
+                index = synthetic[chunk]
+                rewards = rewards_of(self.reward_, augmented.rows(index))
+                odds = self.sharpness * (rewards[:, 0] - rewards[:, 1])
+                augmented.target[index] = expit(odds)
+        if self.keep == "all":
+            return augmented
+        kept = ~augmented.is_synthetic
+        kept[synthetic] = keeps_order(
+            augmented, synthetic, self.reward_, certified=self.keep == "certified"
+        )
+        self.n_kept_ = int(kept[synthetic].sum())
+        if not self.n_kept_:
+            warnings.warn(
+                f"keep={self.keep!r} keeps none of the {len(synthetic)} synthetic pairs: the "
+                'result is the originals alone. decode="residual" or a smaller noise_variance '
+                "moves pairs less.",
+                stacklevel=4,
+            )
+        return augmented[np.flatnonzero(kept)]
+
+    def _fitted_reward(self, augmented, random_state):
+        reward = BTRewardRegressor() if self.reward is None else clone(self.reward)
+        if self.random_state is not None and reward.get_params().get("random_state", 0) is None:
+            reward.set_params(random_state=draw_seed(random_state))
+        order = row_order(augmented.originals)
+        return reward.fit(
+            AugmentedPairs(
+                augmented.originals[order],
+                target=augmented.target[order],
+                weight=augmented.weight[order],
+            )
+        )
+
+
+class _TransferredRows:
+    """Members that are an original plus or minus another pair's difference; kept as indices."""
+
+    def __init__(self, originals, base_row, pair, sign):
+        self.originals = originals  # (n, 2, d)
+        self.base_row = base_row  # (m,) into 2n rows
+        self.pair = pair  # (m,) into n pairs
+        self.sign = sign  # (m,)
+
+    def to(self, device):
+        originals = as_tensor(self.originals).to(device)
+        return _TransferredRows(
+            originals, self.base_row, self.pair, as_tensor(self.sign).to(device)
+        )
+
+    def __getitem__(self, rows):
+        flat = self.originals.reshape(-1, self.originals.shape[-1])
+        out = flat[2 * self.pair[rows]] - flat[2 * self.pair[rows] + 1]  # (b, d)
+        out *= self.sign[rows][:, None]
+        out += flat[self.base_row[rows]]
+        return out
+
+
+def _generator(random_state):
+    return np.random.default_rng(draw_seed(random_state))
+
+
+def _fit_vae(vae, originals):
+    return vae.fit(originals)
