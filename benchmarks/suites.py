@@ -6,7 +6,7 @@ so that the curves take less than three hours on two cores.
 
 from typing import NamedTuple
 
-from .methods import BASELINES, METHODS, ORIGINAL
+from .methods import BASELINES, METHODS, ORIGINAL, ours
 from .methods.ablations import BETAS, GAMMAS, NOISE_VARIANCES
 
 SIZES = (50, 100, 200, 300, 500, 1000, 2000, 5000)
@@ -21,7 +21,7 @@ CURVE_METHODS = (
     "LENS 2x",
     "LENS 4x",
     "LENS 8x",
-    "ours",
+    *ours.METHODS,
 )
 
 

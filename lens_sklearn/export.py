@@ -21,6 +21,7 @@ from sklearn.utils.validation import check_is_fitted
 from ._augmenters import DirectNoiseAugmenter, GaussianAugmenter, RepeatAugmenter
 from ._contrastive_vae import ContrastiveVAE
 from ._embedder import LLMEmbedder
+from ._gaussian_process import GaussianProcessReward
 from ._latent_augmenter import LatentPairAugmenter
 from ._reward import BradleyTerryLoss, BTRewardRegressor, RewardMLP
 from ._scaler import EmbeddingScaler
@@ -32,7 +33,14 @@ FORMAT = 1
 AUGMENTERS = (LatentPairAugmenter, DirectNoiseAugmenter, GaussianAugmenter, RepeatAugmenter)
 CLASSES = {
     c.__name__: c
-    for c in (LLMEmbedder, EmbeddingScaler, ContrastiveVAE, BTRewardRegressor, *AUGMENTERS)
+    for c in (
+        LLMEmbedder,
+        EmbeddingScaler,
+        ContrastiveVAE,
+        BTRewardRegressor,
+        GaussianProcessReward,
+        *AUGMENTERS,
+    )
 }
 #: Parameters that belong to a machine and not to a model, with what is written for them.
 OF_THE_MACHINE = {"store": None, "device": "auto", "n_jobs": None, "memory": None}
@@ -43,7 +51,7 @@ def save(model, folder):
 
     Parameters
     ----------
-    model : Pipeline, LLMEmbedder, EmbeddingScaler, augmenter or BTRewardRegressor
+    model : Pipeline, LLMEmbedder, EmbeddingScaler, augmenter or reward model
         Fitted. A Pipeline's steps are estimators of this package. What belongs to the machine
         is not written: ``store``, ``memory`` and ``n_jobs`` become None, ``device`` "auto".
         Language models are kept by name; augmenters by their parameters alone, since on new
@@ -112,7 +120,7 @@ def load(folder):
 
     Returns
     -------
-    Pipeline, LLMEmbedder, EmbeddingScaler, augmenter or BTRewardRegressor
+    Pipeline, LLMEmbedder, EmbeddingScaler, augmenter or reward model
         Fitted.
 
     Raises
@@ -224,6 +232,7 @@ def _read_step(step, arrays):
 
 
 # ------------------------------------------------------------------------------ fitted state
+PROCESS_STATE = ("mean_", "scale_", "members_", "dual_coef_")
 EMBEDDER_STATE = ("n_features_out_", "max_length_", "revision_", "n_overlong_")
 
 
@@ -243,6 +252,8 @@ def _state_of(step):
     if isinstance(step, BTRewardRegressor):
         weights = step.net_.module_.state_dict()
         return state, {key: tensor.numpy() for key, tensor in weights.items()}
+    if isinstance(step, GaussianProcessReward):
+        return state, {key: getattr(step, key) for key in PROCESS_STATE}
     if isinstance(step, AUGMENTERS):
         return state, {}
     raise ValueError(f"a {type(step).__name__} is saved as a part of its augmenter only.")
@@ -269,6 +280,13 @@ def _restore(estimator, state, arrays):
         estimator.scaler_ = scaler
     elif isinstance(estimator, BTRewardRegressor):
         estimator.net_ = _reward_net(estimator, d, arrays)
+    elif isinstance(estimator, GaussianProcessReward):
+        n = len(arrays["members_"])
+        expected = {"mean_": (d,), "scale_": (d,), "members_": (n, d), "dual_coef_": (n, 3)}
+        for key, shape in expected.items():
+            if arrays[key].shape != shape:
+                raise ValueError(f"the process's {key} has shape {arrays[key].shape}, not {shape}")
+            setattr(estimator, key, arrays[key])
 
 
 def _reward_net(estimator, d, arrays):

@@ -9,6 +9,7 @@ from lens_sklearn import (
     DirectNoiseAugmenter,
     EmbeddingScaler,
     GaussianAugmenter,
+    GaussianProcessReward,
     LatentPairAugmenter,
     RepeatAugmenter,
 )
@@ -27,6 +28,8 @@ ESTIMATORS = [
     GaussianAugmenter(),
     RepeatAugmenter(),
     BTRewardRegressor(max_epochs=3),
+    GaussianProcessReward(),
+    LatentPairAugmenter.recommended(factor=2),
 ]
 
 MORE_ROWS = "fit_transform returns factor * n pairs and transform is the identity, by design"
@@ -37,6 +40,14 @@ EXPECTED_FAILURES = {
         ),
         "check_sample_weight_equivalence_on_dense_data": (
             "weights and repetition give other batches, so other steps of the optimiser"
+        ),
+    },
+    GaussianProcessReward: {
+        "check_regressors_no_decision_function": (
+            "a pairwise model has a decision function: the log-odds that column 0 wins"
+        ),
+        "check_sample_weight_equivalence_on_dense_data": (
+            "ratings are paired by rank, and repeated rows have other partners than weighted ones"
         ),
     },
 }

@@ -37,6 +37,6 @@ METHODS = (
     | {f"direct noise {k}x": partial(direct_noise.fit, factor=k) for k in FACTORS}
     | {f"Gaussian {k}x": partial(gaussian.fit, factor=k) for k in FACTORS}
     | {f"LENS {k}x": lens.Lens(factor=k) for k in FACTORS}
-    | {"ours": ours.fit}
+    | ours.METHODS
     | ablations.METHODS
 )

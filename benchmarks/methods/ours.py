@@ -1,5 +1,26 @@
-"""What the library recommends; for now latent synthesis with residual decoding, 4x."""
+"""What the library recommends, without and with responses that carry no labels, and its teacher."""
 
-from .lens import Lens
+from functools import partial
 
-fit = Lens(factor=4, decode="residual")
+from lens_sklearn import BTRewardRegressor, GaussianProcessReward, LatentPairAugmenter
+
+
+def fit(split, seed, *, unlabeled=False, **overrides):
+    """Train the paper's reward on what ``LatentPairAugmenter.recommended`` makes of the pairs."""
+    augmenter = LatentPairAugmenter.recommended(random_state=seed, **overrides)
+    pairs = augmenter.fit_transform(
+        split.pairs, unlabeled=split.unlabeled if unlabeled else None, groups=split.groups
+    )
+    return BTRewardRegressor(random_state=seed).fit(pairs).predict
+
+
+def teacher(split, seed):
+    """Return the reward that gives the synthetic pairs their targets, by itself."""
+    return GaussianProcessReward(random_state=seed).fit(split.pairs).predict
+
+
+METHODS = {
+    "ours": fit,
+    "ours, unlabelled": partial(fit, unlabeled=True),
+    "Gaussian process": teacher,
+}

@@ -1,0 +1,91 @@
+"""The Gaussian-process reward: exact, blind to order and scale, and sure of what it has seen."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.optimize import minimize
+from scipy.special import expit
+
+from lens_sklearn import AugmentedPairs, GaussianProcessReward
+from lens_sklearn._gaussian_process import _kernels, _of_pairs
+from lens_sklearn.datasets import make_preference_pairs
+
+
+def test_is_the_most_probable_reward(pairs):
+    """No other log-odds have a larger posterior density: against a general minimiser."""
+    y, weight = np.tile([1.0, 0.7, 0.5], 20), np.tile([1.0, 2.0], 30)
+    reward = GaussianProcessReward(prior_variance=2.0).fit(pairs, y, sample_weight=weight)
+    parts = [_of_pairs(k) for k in _kernels(reward.members_, reward.members_)]
+    kernel = sum(2 / 3 * k / np.diag(k).mean() for k in parts)
+    assert np.diag(kernel).mean() == pytest.approx(2.0), "the prior variance is the parameter"
+    weight = weight / weight.mean()
+
+    def loss(dual):
+        odds = kernel @ dual
+        likelihood = weight @ (np.logaddexp(0, odds) - y * odds)
+        return likelihood + dual @ odds / 2, kernel @ (weight * (expit(odds) - y) + dual)
+
+    best = minimize(loss, np.zeros(60), jac=True, options={"gtol": 1e-8})
+    np.testing.assert_allclose(reward.decision_function(pairs), kernel @ best.x, atol=1e-4)
+
+
+@given(seed=st.integers(0, 100), shift=st.floats(-3, 3), scale=st.floats(0.01, 100))
+def test_order_scale_and_constant_features_do_not_matter(seed, shift, scale):
+    rng = np.random.default_rng(seed)
+    pairs = rng.normal(size=(30, 2, 5)).astype(np.float32)
+    new = rng.normal(size=(4, 3, 5)).astype(np.float32)
+    expected = GaussianProcessReward().fit(pairs).predict(new)
+    order = rng.permutation(30)
+    np.testing.assert_allclose(
+        GaussianProcessReward().fit(pairs[order]).predict(new), expected, atol=1e-6
+    )
+
+    def moved(X):
+        constant = np.full((*X.shape[:-1], 1), 7.0)
+        return np.concatenate([scale * X + shift, constant], axis=-1)
+
+    again = GaussianProcessReward().fit(moved(pairs)).predict(moved(new))
+    np.testing.assert_allclose(again, expected, atol=1e-3)
+
+
+def test_swapped_pairs_with_swapped_targets_are_the_same_pairs(pairs, candidates):
+    y = np.linspace(0, 1, 60)
+    one = GaussianProcessReward().fit(pairs, y).predict(candidates[0])
+    two = GaussianProcessReward().fit(pairs[:, ::-1], 1 - y).predict(candidates[0])
+    np.testing.assert_allclose(one, two, atol=1e-5)
+
+
+def test_kernels_are_covariances(pairs):
+    members = pairs.reshape(-1, 12).astype(float)
+    for kernel in _kernels(members, members):
+        np.testing.assert_allclose(kernel, kernel.T, atol=1e-9)
+        assert np.linalg.eigvalsh(kernel)[0] > -1e-8
+    zero = np.zeros((1, 12))
+    assert all(np.isfinite(k).all() for k in _kernels(zero, members))
+
+
+def test_more_pairs_than_are_used_are_drawn_by_seed():
+    toy = make_preference_pairs(300, 8, random_state=0)
+    few = GaussianProcessReward(max_pairs=50, random_state=0)
+    first = few.fit(toy.pairs).predict(toy.candidates)
+    assert few.members_.shape == (100, 8)
+    np.testing.assert_array_equal(first, few.fit(toy.pairs).predict(toy.candidates))
+    assert (first != few.set_params(random_state=1).fit(toy.pairs).predict(toy.candidates)).any()
+    everything = GaussianProcessReward().fit(toy.pairs)
+    assert everything.score(toy.candidates, toy.gold) > few.score(toy.candidates, toy.gold)
+
+
+def test_padding_ties_and_bad_input(pairs, candidates):
+    embeddings = candidates[0].copy()
+    embeddings[2, 4] = np.nan
+    reward = GaussianProcessReward().fit(AugmentedPairs(pairs))
+    assert np.isnan(reward.predict(embeddings)).sum() == 1
+    same = np.repeat(pairs[:, :1], 2, axis=1)
+    np.testing.assert_allclose(GaussianProcessReward().fit(same).predict(embeddings[:2]), 0)
+    with pytest.raises(ValueError, match="expected pairs of shape"):
+        reward.fit(np.zeros((4, 3, 2)))
+    with pytest.raises(ValueError, match="prior_variance"):
+        GaussianProcessReward(0).fit(pairs)
+    with pytest.raises(ValueError, match="at least one non-zero"):
+        reward.fit(pairs, sample_weight=np.zeros(60))
