@@ -1,0 +1,34 @@
+"""Preference data and reward models in text space: the systems that LENS is compared with.
+
+Generation
+    `ResponseGenerator`.
+Labelling, by the protocol `PairLabeller`
+    `GoldRewardModel`, `RewardLabeller`, `SelfRewardingLabeller`, `SelfEvolvedLabeller`,
+    `ImplicitPreferenceLabeller`.
+Synthesis, a step before the embedder
+    `TextPairSynthesizer`, whose rows are `AugmentedRows`.
+
+Needs the extra ``textual``: ``pip install "lens-sklearn[textual]"``.
+"""
+
+from .._augmented_rows import AugmentedRows
+from ._generator import ResponseGenerator
+from ._gold import GoldRewardModel
+from ._implicit import ImplicitPreferenceLabeller
+from ._labelling import PairLabeller
+from ._reward_labeller import RewardLabeller
+from ._self_evolved import SelfEvolvedLabeller
+from ._self_rewarding import SelfRewardingLabeller
+from ._synthesizer import TextPairSynthesizer
+
+__all__ = [
+    "AugmentedRows",
+    "GoldRewardModel",
+    "ImplicitPreferenceLabeller",
+    "PairLabeller",
+    "ResponseGenerator",
+    "RewardLabeller",
+    "SelfEvolvedLabeller",
+    "SelfRewardingLabeller",
+    "TextPairSynthesizer",
+]
