@@ -5,6 +5,8 @@ Generation
 Labelling, by the protocol `PairLabeller`
     `GoldRewardModel`, `RewardLabeller`, `SelfRewardingLabeller`, `SelfEvolvedLabeller`,
     `ImplicitPreferenceLabeller`.
+Reward models
+    `FineTunedRewardRegressor`.
 Synthesis, a step before the embedder
     `TextPairSynthesizer`, whose rows are `AugmentedRows`.
 
@@ -12,6 +14,7 @@ Needs the extra ``textual``: ``pip install "lens-sklearn[textual]"``.
 """
 
 from .._augmented_rows import AugmentedRows
+from ._fine_tuned import FineTunedRewardRegressor
 from ._generator import ResponseGenerator
 from ._gold import GoldRewardModel
 from ._implicit import ImplicitPreferenceLabeller
@@ -23,6 +26,7 @@ from ._synthesizer import TextPairSynthesizer
 
 __all__ = [
     "AugmentedRows",
+    "FineTunedRewardRegressor",
     "GoldRewardModel",
     "ImplicitPreferenceLabeller",
     "PairLabeller",

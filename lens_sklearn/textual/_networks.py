@@ -9,6 +9,7 @@ import importlib
 import json
 import logging
 import warnings
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from .._language_model import LanguageModel, batches_by_tokens, pad_right, resol
 
 CLASSES = {"causal": "AutoModelForCausalLM", "reward": "AutoModelForSequenceClassification"}
 ADAPTER = "adapter_config.json"
+NO_LIMIT = np.iinfo(np.int32).max
 
 logger = logging.getLogger("lens_sklearn.textual")
 
@@ -84,7 +86,8 @@ class HeadedModel(LanguageModel):
             required("accelerate")
             options["device_map"] = "auto"
         if (Path(self.spec.name) / ADAPTER).is_file():
-            network = _adapted(transformers, loader, self.spec.name, options)
+            with torch.random.fork_rng():  # weights are drawn before the saved ones replace them
+                network = _adapted(transformers, loader, self.spec.name, options)
         else:
             network, report = loader.from_pretrained(
                 self.spec.name, output_loading_info=True, **options, **self._source
@@ -149,7 +152,17 @@ def _adapted(transformers, loader, folder, options):
         trust_remote_code=False,
         **options,
     )
-    return peft.PeftModel.from_pretrained(network, folder)
+    with without_deprecations():
+        return peft.PeftModel.from_pretrained(network, folder)
+
+
+@contextmanager
+def without_deprecations():
+    """Leave out the deprecations that are TRL's and PEFT's own to follow."""
+    with warnings.catch_warnings():
+        renamed = r"`\w*gradient_checkpointing\w*` is deprecated"
+        warnings.filterwarnings("ignore", renamed, FutureWarning)
+        yield
 
 
 def free_memory():
@@ -167,8 +180,8 @@ def token_ids(model, conversations, chat_template, place, *, prompt=False):
     ----------
     model : LanguageModel
         Whose tokenizer is used.
-    conversations : list of tuple of (role, content)
-        The conversations.
+    conversations : list of str or tuple of (role, content)
+        The conversations; a str is read as it is.
     chat_template : "auto", str, None or False
         As in :class:`~lens_sklearn.LLMEmbedder`; without one contents are joined by line
         breaks.
@@ -183,16 +196,25 @@ def token_ids(model, conversations, chat_template, place, *, prompt=False):
         Token ids; a template's text gets no further special tokens.
     """
     template = template_text(chat_template, model.tokenizer)
-    texts = []
+    texts, plain = [], np.zeros(len(conversations), dtype=bool)
     for i, conversation in enumerate(conversations):
-        if template is None:
+        plain[i] = template is None or isinstance(conversation, str)
+        if isinstance(conversation, str):
+            texts.append(conversation)
+        elif template is None:
             text = "\n".join(content for _, content in conversation)
             texts.append(text + "\n" if prompt else text)
         else:
             texts.append(
                 render(model, conversation, template, place, i, add_generation_prompt=prompt)
             )
-    ids, _ = model.tokenize(texts, np.iinfo(np.int32).max, add_special_tokens=template is None)
+    ids = [None] * len(texts)
+    for special in (True, False):
+        group = np.flatnonzero(plain == special)
+        if len(group):
+            new, _ = model.tokenize([texts[i] for i in group], NO_LIMIT, add_special_tokens=special)
+            for i, tokens in zip(group, new, strict=True):
+                ids[i] = tokens
     ends = {model.tokenizer.eos_token_id, model.tokenizer.sep_token_id} - {None}
     if prompt and template is None:  # some tokenizers end every text: nothing would follow
         ids = [i[:-1] if len(i) > 1 and i[-1] in ends else i for i in ids]
