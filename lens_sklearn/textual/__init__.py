@@ -6,7 +6,8 @@ Labelling, by the protocol `PairLabeller`
     `GoldRewardModel`, `RewardLabeller`, `SelfRewardingLabeller`, `SelfEvolvedLabeller`,
     `ImplicitPreferenceLabeller`.
 Reward models
-    `FineTunedRewardRegressor`.
+    `FineTunedRewardRegressor`; `RejectionSampler` makes rows for supervised fine-tuning of
+    their picks.
 Synthesis, a step before the embedder
     `TextPairSynthesizer`, whose rows are `AugmentedRows`.
 
@@ -19,6 +20,7 @@ from ._generator import ResponseGenerator
 from ._gold import GoldRewardModel
 from ._implicit import ImplicitPreferenceLabeller
 from ._labelling import PairLabeller
+from ._rejection import RejectionSampler
 from ._reward_labeller import RewardLabeller
 from ._self_evolved import SelfEvolvedLabeller
 from ._self_rewarding import SelfRewardingLabeller
@@ -30,6 +32,7 @@ __all__ = [
     "GoldRewardModel",
     "ImplicitPreferenceLabeller",
     "PairLabeller",
+    "RejectionSampler",
     "ResponseGenerator",
     "RewardLabeller",
     "SelfEvolvedLabeller",
