@@ -60,7 +60,9 @@ class FineTunedRewardRegressor(RegressorMixin, BaseEstimator):
     max_epochs : int, default=1
         Passes over the pairs.
     batch_size : int, default=8
-        Pairs a step (and device).
+        Pairs a step (and device). Where memory may not hold them, give
+        ``training_arguments={"auto_find_batch_size": True}``: the trainer then starts anew
+        with smaller batches.
     max_length : int, default=1024
         Longest conversation in tokens; the beginnings of longer ones are cut and their number
         is logged.
@@ -306,7 +308,8 @@ class FineTunedRewardRegressor(RegressorMixin, BaseEstimator):
             trainer.remove_callback(transformers.PrinterCallback)
         trainer.train(resume_from_checkpoint=_last_checkpoint(folder / CHECKPOINTS))
         partial = folder / f"{MODEL}.partial"
-        trainer.save_model(str(partial))
+        with quiet(transformers):
+            trainer.save_model(str(partial))
         if trainer.is_world_process_zero():
             network.config.save_pretrained(partial)  # an adapter's folder has none
             (partial / "training_args.bin").unlink(missing_ok=True)  # a pickle
