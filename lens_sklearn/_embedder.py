@@ -16,8 +16,10 @@ from sklearn.base import (
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
+from ._augmented_rows import AugmentedRows
 from ._embedding_store import EmbeddingStore, store_keys
 from ._language_model import batches_by_tokens, get_language_model, resolve_model
+from ._pairs import AugmentedPairs, default_target
 from ._rows import PAIR_COLUMNS, read_texts
 
 POOLINGS = ("last", "mean", "cls", "weighted_mean", "max")
@@ -209,7 +211,8 @@ class LLMEmbedder(
         Returns
         -------
         ndarray of float32, shape (n, 2, d), (n, N, d) or (..., d)
-            The embeddings. Those of a ragged candidate list's padding are all-NaN.
+            The embeddings. Those of a ragged candidate list's padding are all-NaN. Rows that
+            a ``TextPairSynthesizer`` made become `AugmentedPairs`, which remember parents.
 
         Raises
         ------
@@ -217,7 +220,7 @@ class LLMEmbedder(
             If a row is malformed, a text is too long under ``overlong="raise"`` or has no
             tokens, or the chat template refuses a conversation; the message names the row.
         """
-        return self._embed_table(read_texts(X))
+        return _with_parents(self._embed_table(read_texts(X)), X)
 
     def fit_transform(self, X, y=None):
         """Fit, then embed rows of text.
@@ -246,8 +249,10 @@ class LLMEmbedder(
         table = read_texts(X)
         embeddings = self.fit(X, y)._embed_table(table)
         if self.overlong != "drop" or table.kind != "pairs":
-            return embeddings
+            return _with_parents(embeddings, X)
         kept = np.isfinite(embeddings[:, :, 0]).all(axis=1)
+        if isinstance(X, AugmentedRows):
+            kept &= kept[X.parent]  # without the original its children have no parent
         if not kept.all() and (y is not None or not kept.any()):
             why = "y cannot follow" if kept.any() else "no row is left"
             raise ValueError(
@@ -256,13 +261,15 @@ class LLMEmbedder(
                 f"and would be left out, but {why}. Use overlong='truncate', or leave these "
                 "rows out beforehand."
             )
-        return embeddings[kept]
+        if isinstance(X, AugmentedRows):
+            X = X[np.flatnonzero(kept)]
+        return _with_parents(embeddings[kept], X)
 
     def _embed_table(self, table):
         check_is_fitted(self)
         spec = resolve_model(self.model_name, self.revision_, self.dtype, self.device)
         language_model = get_language_model(spec)
-        template = _template_text(self.chat_template, language_model.tokenizer)
+        template = template_text(self.chat_template, language_model.tokenizer)
         numbers, cells = {}, []  # distinct texts, each with its number; a number a cell
         for item in table.items.flat:
             if item is not None and not isinstance(item, str) and template is None:
@@ -326,7 +333,7 @@ class LLMEmbedder(
             for start in range(0, len(group), TOKENIZED_AT_ONCE):
                 part = group[start : start + TOKENIZED_AT_ONCE]
                 written = [
-                    texts[i] if plain else _render(language_model, texts[i], template, place, i)
+                    texts[i] if plain else render(language_model, texts[i], template, place, i)
                     for i in part
                 ]
                 new, overlong[part] = language_model.tokenize(
@@ -352,7 +359,7 @@ class LLMEmbedder(
             done = (call(*args, **kwargs) for call, args, kwargs in work)
         else:
             done = joblib.Parallel(n_jobs=self.n_jobs, return_as="generator_unordered")(work)
-        with _progress_bar(self.show_progress, len(ids)) as bar:
+        with progress_bar(self.show_progress, len(ids)) as bar:
             for number, vectors in done:
                 yield batches[number], self._checked_width(vectors)
                 bar.update(len(vectors))
@@ -394,16 +401,57 @@ class LLMEmbedder(
         return tags
 
 
+def _with_parents(embeddings, X):
+    """Return pairs synthesised in text as the augmented pairs they are, all else unchanged."""
+    if not isinstance(X, AugmentedRows) or not X.is_synthetic.any():
+        return embeddings
+    n, d = X.n_originals, embeddings.shape[-1]
+    return AugmentedPairs(
+        embeddings[:n],
+        embeddings[n:].reshape(-1, d),
+        np.arange(2 * len(X)).reshape(-1, 2),
+        X.parent,
+        target=default_target(embeddings),  # a tied original says nothing of its children
+    )
+
+
 def _embed_batch(number, spec, ids, layers, poolings):
     """Embed one batch in whatever process this runs in."""
     return number, get_language_model(spec).embed(ids, layers, poolings)
 
 
-def _render(language_model, messages, template, place, i):
+def render(language_model, messages, template, place, i, **options):
+    """Write a conversation as text; name the row of one that the template refuses.
+
+    Parameters
+    ----------
+    language_model : LanguageModel
+        Whose tokenizer renders.
+    messages : tuple of (role, content)
+        The conversation.
+    template : str
+        A Jinja chat template.
+    place : callable
+        Names the row of text number `i`.
+    i : int
+        Number of the text.
+    **options : dict
+        Passed on to ``LanguageModel.render``.
+
+    Returns
+    -------
+    str
+        The text.
+
+    Raises
+    ------
+    ValueError
+        If the template refuses the conversation.
+    """
     from jinja2 import TemplateError
 
     try:
-        return language_model.render(messages, template)
+        return language_model.render(messages, template, **options)
     except TemplateError as error:
         roles = [role for role, _ in messages]
         raise ValueError(
@@ -412,8 +460,21 @@ def _render(language_model, messages, template, place, i):
         ) from error
 
 
-def _template_text(chat_template, tokenizer):
-    """Return the template in force, None for no template."""
+def template_text(chat_template, tokenizer):
+    """Return the chat template in force.
+
+    Parameters
+    ----------
+    chat_template : "auto", str, None or False
+        The user's parameter.
+    tokenizer : transformers.PreTrainedTokenizerBase
+        Whose own template "auto" takes.
+
+    Returns
+    -------
+    str or None
+        None for no template.
+    """
     if chat_template is None or chat_template is False:
         return None
     if chat_template != "auto":
@@ -459,9 +520,25 @@ def _place(table, flat):
     return f"row {row}" + "".join(f"[{i}]" for i in rest)
 
 
-def _progress_bar(show, n_texts):
+def progress_bar(show, n_texts, desc="Embedding"):
+    """Make a progress bar over texts.
+
+    Parameters
+    ----------
+    show : bool or None
+        None shows it on a terminal when there are many texts.
+    n_texts : int
+        How many.
+    desc : str, default="Embedding"
+        What is done with them.
+
+    Returns
+    -------
+    tqdm.tqdm
+        A context manager.
+    """
     from tqdm.auto import tqdm
 
     if show is None:
         show = n_texts > LONG_WORK and sys.stderr.isatty()
-    return tqdm(total=n_texts, desc="Embedding", unit="text", disable=not show)
+    return tqdm(total=n_texts, desc=desc, unit="text", disable=not show)

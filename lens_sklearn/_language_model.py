@@ -151,7 +151,7 @@ class LanguageModel:
 
         self.spec = spec
         self._lock = threading.RLock()  # fast tokenizers must not be used by two threads at once
-        with _quiet(transformers):
+        with quiet(transformers):
             try:
                 config = transformers.AutoConfig.from_pretrained(spec.name, **self._source)
                 self.tokenizer = transformers.AutoTokenizer.from_pretrained(
@@ -182,15 +182,19 @@ class LanguageModel:
             if self._network is None:
                 import transformers
 
-                with _quiet(transformers):
-                    network = transformers.AutoModel.from_pretrained(
-                        self.spec.name, dtype=getattr(torch, self.spec.dtype), **self._source
-                    )
-                if network.config.is_encoder_decoder:
-                    network = network.get_encoder()
-                network.config.use_cache = False
-                self._network = network.eval().to(self.spec.device)
+                with quiet(transformers):
+                    self._network = self._load(transformers).eval()
             return self._network
+
+    def _load(self, transformers):
+        """Read the network's weights; a subclass reads those of a head too."""
+        network = transformers.AutoModel.from_pretrained(
+            self.spec.name, dtype=getattr(torch, self.spec.dtype), **self._source
+        )
+        if network.config.is_encoder_decoder:
+            network = network.get_encoder()
+        network.config.use_cache = False
+        return network.to(self.spec.device)
 
     def longest_input(self, max_length):
         """Return how many tokens a text may have.
@@ -212,7 +216,7 @@ class LanguageModel:
         ]
         return int(min(limit for limit in limits if limit and limit > 0))
 
-    def render(self, messages, template):
+    def render(self, messages, template, *, add_generation_prompt=False):
         """Write a conversation as the text that the model reads.
 
         Parameters
@@ -221,6 +225,8 @@ class LanguageModel:
             The conversation.
         template : str
             A Jinja chat template.
+        add_generation_prompt : bool, default=False
+            Whether the text ends where the assistant's next message begins.
 
         Returns
         -------
@@ -232,6 +238,7 @@ class LanguageModel:
             [{"role": role, "content": content} for role, content in messages],
             chat_template=FIXED_DATE + template,
             tokenize=False,
+            add_generation_prompt=add_generation_prompt,
         )
 
     def tokenize(self, texts, max_length, *, add_special_tokens):
@@ -422,8 +429,14 @@ def _file_digest(path, size, mtime_ns):
 
 
 @contextmanager
-def _quiet(transformers):
-    """Keep loading bars and reports of unused heads off the screen, and restore them after."""
+def quiet(transformers):
+    """Keep loading bars and reports of unused heads off the screen, and restore them after.
+
+    Parameters
+    ----------
+    transformers : module
+        The imported package.
+    """
     logging = transformers.utils.logging
     with _LOCK:
         bar, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()

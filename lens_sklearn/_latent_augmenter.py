@@ -59,13 +59,15 @@ class LatentPairAugmenter(PairAugmenter):
         what the bottleneck loses. "transfer" needs no autoencoder: the second member of a pair
         is its first, an original e, plus or minus the difference e'⁺ − e'⁻ of another pair:
         what told two responses apart elsewhere is tried on this one. Which of the two is better
-        is for ``targets="reward"`` to say.
-    targets : {"parents", "reward"}, default="parents"
-        The probability that column 0 of a synthetic pair wins. "parents" hands down that of the
-        original; "reward" is σ(`sharpness` · (r₀ − r₁)) under `reward`.
+        is for `relabel` to say.
+    relabel : {"none", "synthetic", "all"}, default="none"
+        Which pairs get σ(`sharpness` · (r₀ − r₁)) under `reward` as the probability that column
+        0 wins. "none" hands down each original's own target to its synthetic pairs; "synthetic"
+        leaves the originals theirs; "all" relabels the originals too, so that what is trained on
+        the result follows the reward alone.
     sharpness : float, default=1.0
-        Factor on the log-odds of ``targets="reward"``: above 1 it undoes the caution of a reward
-        that has seen few pairs, so that less training is needed to follow it.
+        Factor on the log-odds of relabelled pairs: above 1 it undoes the caution of a reward that
+        has seen few pairs, so that less training is needed to follow it.
     keep : {"all", "ordered", "certified"}, default="all"
         Which synthetic pairs to return beside the originals. "ordered" keeps those that a
         reward of the originals orders as their target says; "certified" only those whose
@@ -75,10 +77,10 @@ class LatentPairAugmenter(PairAugmenter):
         decoding of strong noise, and as a rule none under "reconstruct". The noise that is
         drawn is the same with all three.
     reward : BTRewardRegressor or GaussianProcessReward, default=None
-        The reward that `keep` and `targets` ask; it is cloned and fitted on the original pairs,
+        The reward that `keep` and `relabel` ask; it is cloned and fitted on the original pairs,
         targets and all. None is ``BTRewardRegressor()``. Another estimator needs ``fit`` on
         pairs, rewards by ``predict`` or ``coef_``, and for "certified" its Lipschitz constant as
-        attribute ``lipschitz``. It is not used with ``keep="all"`` and ``targets="parents"``.
+        attribute ``lipschitz``. It is not used with ``keep="all"`` and ``relabel="none"``.
     memory : str, joblib.Memory or None, default=None
         Where fitted autoencoders are cached: a change of `noise_variance` or `factor` alone
         then fits none anew. With ``random_state=None`` caching freezes the draw.
@@ -127,7 +129,7 @@ class LatentPairAugmenter(PairAugmenter):
         "n_candidates": [Interval(Integral, 1, None, closed="left")],
         "factor": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "decode": [StrOptions({"reconstruct", "residual", "transfer"})],
-        "targets": [StrOptions({"parents", "reward"})],
+        "relabel": [StrOptions({"none", "synthetic", "all"})],
         "sharpness": [Interval(Real, 0, None, closed="neither")],
         "keep": [StrOptions({"all", "ordered", "certified"})],
         "reward": [HasMethods(["fit"]), None],
@@ -143,7 +145,7 @@ class LatentPairAugmenter(PairAugmenter):
         n_candidates=4,
         pairing="compositional",
         decode="reconstruct",
-        targets="parents",
+        relabel="none",
         sharpness=1.0,
         keep="all",
         reward=None,
@@ -156,7 +158,7 @@ class LatentPairAugmenter(PairAugmenter):
         self.n_candidates = n_candidates
         self.pairing = pairing
         self.decode = decode
-        self.targets = targets
+        self.relabel = relabel
         self.sharpness = sharpness
         self.keep = keep
         self.reward = reward
@@ -187,14 +189,13 @@ class LatentPairAugmenter(PairAugmenter):
         --------
         >>> from lens_sklearn import LatentPairAugmenter
         >>> LatentPairAugmenter.recommended(factor=8, random_state=0)
-        LatentPairAugmenter(decode='transfer', factor=8, random_state=0,
-                            reward=GaussianProcessReward(), sharpness=3.0,
-                            targets='reward')
+        LatentPairAugmenter(decode='transfer', factor=8, random_state=0, relabel='all',
+                            reward=GaussianProcessReward(), sharpness=3.0)
         """
         preset = {
             "factor": "auto",
             "decode": "transfer",
-            "targets": "reward",
+            "relabel": "all",
             "sharpness": 3.0,
             "reward": GaussianProcessReward(),
         }
@@ -255,7 +256,7 @@ class LatentPairAugmenter(PairAugmenter):
         Raises
         ------
         ValueError
-            If unlabelled responses come with ``targets="parents"``, have another shape or d, or
+            If unlabelled responses come with ``relabel="none"``, have another shape or d, or
             no prompt has two of them.
         """
         pairs, unlabeled, random_state = self._prepare(X, y, unlabeled, groups)
@@ -278,10 +279,10 @@ class LatentPairAugmenter(PairAugmenter):
         return pairs, unlabeled, random_state
 
     def _checked_unlabeled(self, unlabeled):
-        if self.targets == "parents":
+        if self.relabel == "none":
             raise ValueError(
                 "unlabelled responses have no parents to take a target from; set "
-                'targets="reward" (LatentPairAugmenter.recommended does).'
+                'relabel="synthetic" or "all" (LatentPairAugmenter.recommended does).'
             )
         unlabeled = check_embeddings(self, unlabeled, reset=False, allow_padding=True, min_ndim=3)
         if unlabeled.ndim != 3:
@@ -378,12 +379,15 @@ class LatentPairAugmenter(PairAugmenter):
         """Return the pairs with the reward's targets, and of them those that are kept."""
         synthetic = np.flatnonzero(augmented.is_synthetic)
         self.n_kept_ = len(synthetic)
-        if not len(synthetic) or (self.keep == "all" and self.targets == "parents"):
+        if not len(synthetic) or (self.keep == "all" and self.relabel == "none"):
             return augmented
         self.reward_ = self._fitted_reward(augmented, random_state)
-        if self.targets == "reward":
-            for chunk in gen_batches(len(synthetic), CHUNK):
-                index = synthetic[chunk]
+        if self.relabel != "none":
+            relabelled = synthetic if self.relabel == "synthetic" else np.arange(len(augmented))
+            augmented = augmented[:]  # the pairs that were given keep their targets
+            augmented.target = augmented.target.copy()
+            for chunk in gen_batches(len(relabelled), CHUNK):
+                index = relabelled[chunk]
                 rewards = rewards_of(self.reward_, augmented.rows(index))
                 odds = self.sharpness * (rewards[:, 0] - rewards[:, 1])
                 augmented.target[index] = expit(odds)

@@ -117,6 +117,112 @@ def prompt_groups(X):
     return np.array([numbers.setdefault(key, len(numbers)) for key in keys])
 
 
+def read_preferences(X):
+    """Read preference rows as dicts of their texts alone.
+
+    Parameters
+    ----------
+    X : rows of text
+        Preference rows, as :func:`read_texts` reads them.
+
+    Returns
+    -------
+    list of dict
+        With ``chosen``, ``rejected`` and, where there is one, ``prompt``; further columns are
+        left out.
+
+    Raises
+    ------
+    ValueError
+        If they are other rows, or a text is malformed; the message names it.
+    """
+    rows = _as_records(X)
+    if not isinstance(rows[0], Mapping) or _kind_of(rows[0]) != "pairs":
+        raise ValueError(
+            "expected preference rows with the columns 'chosen' and 'rejected'; "
+            f"got {_columns_of(rows[0])}."
+        )
+    read_texts(rows)
+    columns = ("prompt", *PAIR_COLUMNS)
+    return [
+        {c: list(row[c]) if not isinstance(row[c], str) else row[c] for c in columns if c in row}
+        for row in rows
+    ]
+
+
+def read_prompts(X):
+    """Read the prompts of rows, as conversations.
+
+    Parameters
+    ----------
+    X : rows of text
+        Preference or candidate rows as :func:`read_texts` reads them, rows that have nothing
+        but a ``prompt``, or a list of prompts. Without a ``prompt`` column the prompt is the
+        run of messages that the texts of a row share.
+
+    Returns
+    -------
+    list of tuple of (role, content)
+        A prompt a row; a plain string is a user's message.
+
+    Raises
+    ------
+    ValueError
+        If a row has no prompt, or a malformed one; the message names it.
+    """
+    prompts = []
+    for i, row in enumerate(_as_records(X)):
+        if not isinstance(row, Mapping) or ("role" in row and "content" in row):
+            prompt = _text([row] if isinstance(row, Mapping) else row, f"row {i}")
+        elif "prompt" in row:
+            prompt = _prompt_of(row, i)
+        elif _kind_of(row) == "pairs":
+            prompt = _shared_messages([_cell(row, i, c) for c in PAIR_COLUMNS])
+        else:
+            prompt = _shared_messages([_text(r, f"row {i}") for r in _responses_of(row, i)])
+        if not prompt:
+            raise ValueError(
+                f"row {i}: there is no prompt, neither a column 'prompt' nor messages that the "
+                "row's texts share. trl.extract_prompt splits plain texts."
+            )
+        prompts.append((("user", prompt),) if isinstance(prompt, str) else prompt)
+    return prompts
+
+
+def read_dialogues(prompts, responses):
+    """Read prompts and, for each, its responses.
+
+    Parameters
+    ----------
+    prompts : list of n prompts
+        Strings or lists of ``{"role", "content"}`` messages.
+    responses : list of n lists of responses
+        Strings or lists of messages, any number a prompt.
+
+    Returns
+    -------
+    prompts : list of tuple of (role, content)
+        The prompts as conversations.
+    items : ndarray of object, shape (n, k)
+        The responses as tuples of messages; None is the padding of shorter lists.
+
+    Raises
+    ------
+    ValueError
+        If the lengths differ, or a text is empty or of another type; the message names it.
+    """
+    prompts = read_prompts(prompts)
+    if len(responses) != len(prompts):
+        raise ValueError(f"got {len(prompts)} prompts and {len(responses)} lists of responses.")
+    items = np.full((len(prompts), max(map(len, responses))), None, dtype=object)
+    for i, row in enumerate(responses):
+        if isinstance(row, str):
+            raise ValueError(f"responses[{i}]: expected a list of responses, got a string.")
+        for j, response in enumerate(row):
+            items[i, j] = _joined((), _text(response, f"responses[{i}][{j}]"))
+    return prompts, items
+
+
 def load_preferences(path):
     """Read preference rows from a file.
 

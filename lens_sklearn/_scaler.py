@@ -1,10 +1,11 @@
 """Standardise embeddings of any shape ``(..., d)``."""
 
+import numpy as np
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin, _fit_context
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import check_is_fitted
 
-from ._pairs import check_embeddings
+from ._pairs import AugmentedPairs, check_embeddings
 
 FLOATS = ("float32", "float64")  # check_array keeps these and turns all else into the first
 
@@ -104,7 +105,8 @@ class EmbeddingScaler(
         Returns
         -------
         ndarray of the same shape
-            Standardised embeddings, float32 unless `X` is float64.
+            Standardised embeddings, float32 unless `X` is float64; `AugmentedPairs` of
+            synthesised text stay such.
         """
         return self._apply(X, "transform")
 
@@ -125,6 +127,11 @@ class EmbeddingScaler(
 
     def _apply(self, X, method):
         check_is_fitted(self)
+        if isinstance(X, AugmentedPairs) and isinstance(X.pool, np.ndarray):
+            new = X[:]  # pairs synthesised in text keep their parents
+            new.originals = self._apply(X.originals, method)
+            new.pool = self._apply(X.pool, method)
+            return new
         X = check_embeddings(self, X, reset=False, allow_padding=True, dtype=FLOATS)
         return getattr(self.scaler_, method)(X.reshape(-1, X.shape[-1])).reshape(X.shape)
 

@@ -81,6 +81,8 @@ def documented_parameters(value):
 
 
 def signature_parameters(value):
+    if getattr(value, "_is_protocol", False):  # is never called, Protocol's __init__ says *args
+        return {}
     parameters = inspect.signature(value).parameters.values()
     return {p.name: p.default for p in parameters if p.name not in ("self", "cls")}
 

@@ -37,20 +37,24 @@ def test_transfer_moves_an_original_by_the_difference_of_a_pair(pairs):
 
 def test_targets_are_the_rewards_and_originals_keep_theirs(pairs):
     y = np.linspace(0.5, 1, 60).astype(np.float32)
-    augmenter = recommended(sharpness=2.0)
+    augmenter = recommended(sharpness=2.0, relabel="synthetic")
     augmented = augmenter.fit_transform(pairs, y)
     np.testing.assert_array_equal(augmented.target[:60], y)
     odds = augmenter.reward_.decision_function(augmented)[60:]
     np.testing.assert_allclose(augmented.target[60:], expit(2 * odds), atol=1e-5)
     expected = GaussianProcessReward().fit(pairs, y).decision_function(augmented)[60:]
     np.testing.assert_allclose(odds, expected, atol=1e-5)
+    everything = recommended(sharpness=2.0).fit_transform(pairs, y)
+    np.testing.assert_array_equal(everything.target[60:], augmented.target[60:])
+    of_originals = expit(2 * augmenter.reward_.decision_function(pairs))
+    np.testing.assert_allclose(everything.target[:60], of_originals, atol=1e-5)
 
 
 def test_soft_targets_go_with_the_papers_synthesis_too(pairs):
     vae = ContrastiveVAE(4, 8, max_epochs=2)
     hard = LatentPairAugmenter(vae, random_state=0).fit_transform(pairs)
     soft = LatentPairAugmenter(
-        vae, random_state=0, targets="reward", reward=GaussianProcessReward()
+        vae, random_state=0, relabel="synthetic", reward=GaussianProcessReward()
     ).fit_transform(pairs)
     np.testing.assert_array_equal(np.asarray(hard), np.asarray(soft))
     assert len(np.unique(soft.target[60:])) > 100 and (hard.target == 1).all()
@@ -116,7 +120,7 @@ def test_unlabelled_responses_come_through_a_pipeline(pairs):
 @pytest.mark.parametrize(
     ("unlabeled", "params", "message"),
     [
-        (np.zeros((3, 4, 12)), {"targets": "parents"}, 'no parents .* targets="reward"'),
+        (np.zeros((3, 4, 12)), {"relabel": "none"}, 'no parents .* relabel="synthetic"'),
         (np.zeros((3, 4, 11)), {}, "11 features"),
         (np.zeros((3, 4, 2, 12)), {}, r"shape \(m, N, d\)"),
         (np.zeros((3, 1, 12)), {}, "none of the 3 prompts .* two responses"),

@@ -10,6 +10,7 @@ CHAT_TEMPLATE = (
     "{{ bos_token }}{% for m in messages %}{{ m['role'] }} {{ m['content'] }} {{ eos_token }}"
     "{% endfor %}"
 )
+ANSWERS = "Yes No A B 1 2 3 4 5".split()
 BOS, EOS, PAD, UNKNOWN = "<s>", "</s>", "<pad>", "<unk>"
 
 
@@ -49,6 +50,49 @@ def save_decoder(
     )
     tokenizer.chat_template = chat_template
     return _save(folder, LlamaModel, config, tokenizer, seed)
+
+
+def save_causal(folder, *, seed=0, family="Llama", chat_template=CHAT_TEMPLATE, context=256):
+    """Save a random Llama or Qwen2 with a next-token head, and distinct pad and EOS."""
+    return _save_headed(folder, "ForCausalLM", seed, family, chat_template, context)
+
+
+def save_reward(folder, *, seed=0, family="Llama", chat_template=CHAT_TEMPLATE, n_labels=1):
+    """Save a random Llama or Qwen2 with a reward head."""
+    return _save_headed(
+        folder, "ForSequenceClassification", seed, family, chat_template, 256, num_labels=n_labels
+    )
+
+
+def _save_headed(folder, head, seed, family, chat_template, context, **options):
+    import transformers
+
+    vocabulary = _vocabulary([BOS, EOS, PAD, UNKNOWN, *ANSWERS])
+    config = getattr(transformers, f"{family}Config")(
+        vocab_size=len(vocabulary),
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        max_position_embeddings=context,
+        bos_token_id=0,
+        eos_token_id=1,
+        pad_token_id=2,
+        tie_word_embeddings=False,
+        **options,
+    )
+    tokenizer = _tokenizer(
+        vocabulary,
+        f"{BOS} $A",
+        bos_token=BOS,
+        eos_token=EOS,
+        pad_token=PAD,
+        unk_token=UNKNOWN,
+        model_max_length=10**9,
+    )
+    tokenizer.chat_template = chat_template
+    return _save(folder, getattr(transformers, family + head), config, tokenizer, seed)
 
 
 def save_encoder(folder, *, seed=0):

@@ -1,0 +1,41 @@
+"""Preference data and reward models in text space: the systems that LENS is compared with.
+
+Generation
+    `ResponseGenerator`.
+Labelling, by the protocol `PairLabeller`
+    `GoldRewardModel`, `RewardLabeller`, `SelfRewardingLabeller`, `SelfEvolvedLabeller`,
+    `ImplicitPreferenceLabeller`.
+Reward models
+    `FineTunedRewardRegressor`; `RejectionSampler` makes rows for supervised fine-tuning of
+    their picks.
+Synthesis, a step before the embedder
+    `TextPairSynthesizer`, whose rows are `AugmentedRows`.
+
+Needs the extra ``textual``: ``pip install "lens-sklearn[textual]"``.
+"""
+
+from .._augmented_rows import AugmentedRows
+from ._fine_tuned import FineTunedRewardRegressor
+from ._generator import ResponseGenerator
+from ._gold import GoldRewardModel
+from ._implicit import ImplicitPreferenceLabeller
+from ._labelling import PairLabeller
+from ._rejection import RejectionSampler
+from ._reward_labeller import RewardLabeller
+from ._self_evolved import SelfEvolvedLabeller
+from ._self_rewarding import SelfRewardingLabeller
+from ._synthesizer import TextPairSynthesizer
+
+__all__ = [
+    "AugmentedRows",
+    "FineTunedRewardRegressor",
+    "GoldRewardModel",
+    "ImplicitPreferenceLabeller",
+    "PairLabeller",
+    "RejectionSampler",
+    "ResponseGenerator",
+    "RewardLabeller",
+    "SelfEvolvedLabeller",
+    "SelfRewardingLabeller",
+    "TextPairSynthesizer",
+]

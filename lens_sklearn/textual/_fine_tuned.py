@@ -1,0 +1,518 @@
+"""A language model fine-tuned into a reward model, with TRL's RewardTrainer inside."""
+
+import json
+import os
+import random
+import shutil
+import tempfile
+import warnings
+import weakref
+from contextlib import contextmanager
+from numbers import Integral, Real
+from pathlib import Path
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, RegressorMixin, _fit_context
+from sklearn.utils._param_validation import Interval, Options, StrOptions
+from sklearn.utils.validation import check_is_fitted
+
+from .._best_of_n import best_of_n_score
+from .._device import draw_seed
+from .._embedder import template_text
+from .._embedding_store import store_keys
+from .._language_model import quiet
+from .._rows import read_texts
+from ._networks import (
+    cut_left,
+    free_memory,
+    headed_model,
+    report_overlong,
+    required,
+    rewards_of,
+    token_ids,
+    without_deprecations,
+)
+
+LORA = {"task_type": "SEQ_CLS", "r": 32, "lora_alpha": 16, "modules_to_save": ["score"]}
+MODEL, CHECKPOINTS, HISTORY = "model", "checkpoints", "history.json"
+
+
+class FineTunedRewardRegressor(RegressorMixin, BaseEstimator):
+    r"""Bradley–Terry reward model made of a language model, fully fine-tuned or by LoRA.
+
+    The loss is that of :class:`~lens_sklearn.BTRewardRegressor`, on text instead of embeddings;
+    training is TRL's ``RewardTrainer``.
+
+    Parameters
+    ----------
+    model_name : str or Path, default="Qwen/Qwen2.5-0.5B-Instruct"
+        Name on the Hugging Face Hub or a local folder. A model without a reward head gets one,
+        drawn by `random_state`.
+    revision : str, default=None
+        Commit, branch or tag of a Hub model.
+    lora : dict, default=None
+        None trains all weights. A dict trains a low-rank adapter: it holds arguments of
+        ``peft.LoraConfig``, beside ``r=32``, ``lora_alpha=16`` and
+        ``modules_to_save=["score"]``, so ``{}`` will do.
+    learning_rate : float, default=None
+        None is 1e-5, and 1e-4 with LoRA.
+    max_epochs : int, default=1
+        Passes over the pairs.
+    batch_size : int, default=8
+        Pairs a step (and device). Where memory may not hold them, give
+        ``training_arguments={"auto_find_batch_size": True}``: the trainer then starts anew
+        with smaller batches.
+    max_length : int, default=1024
+        Longest conversation in tokens; the beginnings of longer ones are cut and their number
+        is logged.
+    chat_template : "auto", str, None or False, default="auto"
+        As in :class:`~lens_sklearn.LLMEmbedder`.
+    weight_decay : float, default=0.0
+        Of AdamW.
+    center_coefficient : float, default=0.0
+        Weight of the mean of ``(r0 + r1)²``, which keeps rewards near 0.
+    gradient_checkpointing : bool, default=False
+        Compute activations twice to save memory.
+    training_arguments : dict, default=None
+        Further arguments of ``trl.RewardConfig``, such as ``gradient_accumulation_steps`` or
+        ``deepspeed``; they win over those above.
+    checkpoint_steps : int, default=100
+        Steps between two checkpoints, where there is a `store`.
+    store : str or Path, default=None
+        A folder for checkpoints and trained models. A fit that was interrupted resumes from its
+        latest checkpoint, and one that is done is not done again; fits with other parameters
+        or rows have a folder of their own in it. Needs a ``random_state``. None is a temporary
+        folder that goes with the estimator.
+    batch_tokens : int, default=16384
+        Tokens of one batch in ``predict``. When memory runs out, batches are halved with a
+        warning.
+    dtype : {"float32", "bfloat16"}, default="float32"
+        Precision of the weights. On CUDA float32 weights are trained with bfloat16
+        activations.
+    device : {"auto", "cpu", "cuda"}, default="auto"
+        Where to compute; "auto" is a GPU if there is one. On several GPUs start the script by
+        ``accelerate launch``.
+    callbacks : list of transformers.TrainerCallback, default=None
+        Further callbacks of the training.
+    random_state : int, RandomState instance or None, default=None
+        Draws the head, the adapter and the order of pairs.
+    verbose : int, default=0
+        1 shows the trainer's progress and logs.
+
+    Attributes
+    ----------
+    folder_ : str
+        Folder of the trained model, an ordinary Hugging Face one: ``from_pretrained`` of
+        ``transformers``, or of ``peft`` with LoRA, reads it, and so does
+        :class:`GoldRewardModel`.
+    history_ : list of dict
+        What the trainer logged: ``loss``, ``accuracy``, ``margin`` and more.
+    n_overlong_ : int
+        How many conversations of the latest ``fit`` or ``predict`` were cut.
+
+    See Also
+    --------
+    lens_sklearn.BTRewardRegressor : The same on frozen embeddings.
+
+    Notes
+    -----
+    The weights are in `folder_` and never in a pickle: ``joblib.dump`` writes the folder's
+    name. Set `store`, or use ``save``, to keep them longer than the process.
+
+    The trainer seeds the global generators of Python, numpy and torch; their states are
+    restored after the fit. TRL reports its use to the Hugging Face Hub unless the environment
+    variable ``HF_HUB_DISABLE_TELEMETRY`` is 1.
+
+    Examples
+    --------
+    >>> from lens_sklearn.textual import FineTunedRewardRegressor
+    >>> reward = FineTunedRewardRegressor(lora={"r": 8}, store="rewards", random_state=0)
+    >>> reward.fit(rows).score(candidates, gold)  # doctest: +SKIP
+    1.28
+    """
+
+    _parameter_constraints = {
+        "model_name": [str, os.PathLike],
+        "revision": [str, None],
+        "lora": [dict, None],
+        "learning_rate": [Interval(Real, 0, None, closed="neither"), None],
+        "max_epochs": [Interval(Integral, 1, None, closed="left")],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "max_length": [Interval(Integral, 1, None, closed="left")],
+        "chat_template": [str, None, Options(bool, {False})],
+        "weight_decay": [Interval(Real, 0, None, closed="left")],
+        "center_coefficient": [Interval(Real, 0, None, closed="left")],
+        "gradient_checkpointing": ["boolean"],
+        "training_arguments": [dict, None],
+        "checkpoint_steps": [Interval(Integral, 1, None, closed="left")],
+        "store": [str, os.PathLike, None],
+        "batch_tokens": [Interval(Integral, 1, None, closed="left")],
+        "dtype": [StrOptions({"float32", "bfloat16"})],
+        "device": [StrOptions({"auto", "cpu", "cuda"})],
+        "callbacks": [list, tuple, None],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    def __init__(
+        self,
+        model_name="Qwen/Qwen2.5-0.5B-Instruct",
+        *,
+        revision=None,
+        lora=None,
+        learning_rate=None,
+        max_epochs=1,
+        batch_size=8,
+        max_length=1024,
+        chat_template="auto",
+        weight_decay=0.0,
+        center_coefficient=0.0,
+        gradient_checkpointing=False,
+        training_arguments=None,
+        checkpoint_steps=100,
+        store=None,
+        batch_tokens=16384,
+        dtype="float32",
+        device="auto",
+        callbacks=None,
+        random_state=None,
+        verbose=0,
+    ):
+        self.model_name = model_name
+        self.revision = revision
+        self.lora = lora
+        self.learning_rate = learning_rate
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.max_length = max_length
+        self.chat_template = chat_template
+        self.weight_decay = weight_decay
+        self.center_coefficient = center_coefficient
+        self.gradient_checkpointing = gradient_checkpointing
+        self.training_arguments = training_arguments
+        self.checkpoint_steps = checkpoint_steps
+        self.store = store
+        self.batch_tokens = batch_tokens
+        self.dtype = dtype
+        self.device = device
+        self.callbacks = callbacks
+        self.random_state = random_state
+        self.verbose = verbose
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None):
+        """Fine-tune the model on preference rows.
+
+        Parameters
+        ----------
+        X : rows of text
+            Preference rows, synthetic ones included.
+        y : array-like of shape (n,), default=None
+            1 where ``chosen`` wins and 0 where ``rejected`` does; None is 1. Soft targets are
+            refused: TRL's loss has none.
+
+        Returns
+        -------
+        FineTunedRewardRegressor
+            Itself, fitted.
+
+        Raises
+        ------
+        ValueError
+            On malformed rows, other targets, or ``store`` without ``random_state``.
+        ImportError
+            If the extra ``textual`` is not installed.
+        """
+        trl = required("trl")
+        if self.store is not None and self.random_state is None:
+            raise ValueError(
+                "store is given and random_state is None: an interrupted fit would begin anew "
+                "with other draws. Give an int random_state."
+            )
+        table = read_texts(X)
+        if table.kind != "pairs":
+            raise ValueError(
+                f"expected preference rows (chosen, rejected) to fit, got {table.kind}."
+            )
+        items = _ordered(table.items, y)
+        model, seed = headed_model(self, "reward"), draw_seed(self.random_state)
+        model.tokenizer.chat_template = template_text(self.chat_template, model.tokenizer)
+        ids = self._ids(model, items)
+        folder = self._folder(model, seed, ids)
+        if not (folder / MODEL).is_dir():
+            with _kept_global_state(seed), without_deprecations():
+                self._train(trl, model, seed, ids, folder)
+            free_memory()
+        self.folder_ = str(folder / MODEL)
+        self.history_ = json.loads((folder / HISTORY).read_text(encoding="utf-8"))
+        return self
+
+    def _ids(self, model, items):
+        """Return token ids a text, in the order of `items` laid flat."""
+        where = [tuple(map(int, np.unravel_index(i, items.shape))) for i in range(items.size)]
+
+        def place(i):
+            return "row " + ", ".join(map(str, where[i]))
+
+        ids = token_ids(model, list(items.flat), self.chat_template, place)
+        limit = model.longest_input(self.max_length)
+        ids, overlong = cut_left(model, ids, limit)
+        self.n_overlong_ = report_overlong(overlong, limit, place)
+        return ids
+
+    def _folder(self, model, seed, ids):
+        """Return the folder of this very fit: by what it depends on, or a temporary one."""
+        if self.store is None:
+            folder = tempfile.mkdtemp(prefix="lens_sklearn-")
+            weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+            return Path(folder)
+        machine = {"store", "device", "callbacks", "verbose", "random_state", "batch_tokens"}
+        settings = {k: v for k, v in self.get_params(deep=False).items() if k not in machine}
+        settings |= {"model_name": model.spec.fingerprint or model.spec.name, "seed": seed}
+        settings["template"] = model.tokenizer.chat_template
+        settings = json.loads(json.dumps(settings, default=str))
+        (key,) = store_keys(settings, [[i.tolist() for i in ids]])
+        folder = Path(self.store).expanduser().resolve() / key.hex()[:16]
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def _train(self, trl, model, seed, ids, folder):
+        import transformers
+
+        dataset = required("datasets").Dataset.from_dict(
+            {
+                "chosen_ids": [i.tolist() for i in ids[0::2]],
+                "rejected_ids": [i.tolist() for i in ids[1::2]],
+            }
+        )
+        lora = None
+        if self.lora is not None:
+            lora = required("peft").LoraConfig(**(LORA | self.lora))
+        with quiet(transformers):
+            network = transformers.AutoModelForSequenceClassification.from_pretrained(
+                model.spec.name,
+                num_labels=1,
+                dtype=getattr(torch, self.dtype),
+                **model._source,
+            )
+            trainer = trl.RewardTrainer(
+                network,
+                self._config(trl, seed, folder),
+                train_dataset=dataset,
+                processing_class=model.tokenizer,
+                callbacks=list(self.callbacks or []),
+                peft_config=lora,
+            )
+        if not self.verbose:
+            trainer.remove_callback(transformers.PrinterCallback)
+        trainer.train(resume_from_checkpoint=_last_checkpoint(folder / CHECKPOINTS))
+        partial = folder / f"{MODEL}.partial"
+        with quiet(transformers):
+            trainer.save_model(str(partial))
+        if trainer.is_world_process_zero():
+            network.config.save_pretrained(partial)  # an adapter's folder has none
+            (partial / "training_args.bin").unlink(missing_ok=True)  # a pickle
+            (folder / HISTORY).write_text(json.dumps(trainer.state.log_history), encoding="utf-8")
+            os.replace(partial, folder / MODEL)
+            shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+        trainer.accelerator.wait_for_everyone()
+
+    def _config(self, trl, seed, folder):
+        on_cpu = self.device == "cpu" or not torch.cuda.is_available()
+        learning_rate = self.learning_rate or (1e-5 if self.lora is None else 1e-4)
+        options = {
+            "output_dir": str(folder / CHECKPOINTS),
+            "learning_rate": learning_rate,
+            "num_train_epochs": self.max_epochs,
+            "per_device_train_batch_size": self.batch_size,
+            "weight_decay": self.weight_decay,
+            "center_rewards_coefficient": self.center_coefficient or None,
+            "gradient_checkpointing": self.gradient_checkpointing,
+            "max_length": None,  # cut and counted already; TRL would leave pairs out
+            "use_cpu": on_cpu,
+            "bf16": not on_cpu,
+            "dataloader_pin_memory": not on_cpu,
+            "seed": seed,
+            "data_seed": seed,
+            "save_strategy": "no" if self.store is None else "steps",
+            "save_steps": self.checkpoint_steps,
+            "save_total_limit": 1,
+            "logging_first_step": True,
+            "report_to": "none",
+            "disable_tqdm": not self.verbose,
+        }
+        return trl.RewardConfig(**(options | (self.training_arguments or {})))
+
+    def predict(self, X):
+        """Return the rewards of texts.
+
+        The network is loaded for this call and released at its end: call it once with all.
+
+        Parameters
+        ----------
+        X : rows of text
+            Candidate rows, preference rows or nested lists of texts.
+
+        Returns
+        -------
+        ndarray of float64, shape (n, N), (n, 2) or the lists' own shape
+            Rewards; NaN is the padding of ragged candidate lists. They do not depend on the
+            batch but by rounding.
+
+        Raises
+        ------
+        FileNotFoundError
+            If the folder of the weights is gone.
+        """
+        check_is_fitted(self, "folder_")
+        if not Path(self.folder_).is_dir():
+            raise FileNotFoundError(
+                f"the fine-tuned weights are not in {self.folder_} any more. A pickle holds "
+                "their folder's name alone, and without a store the folder is temporary: set "
+                "store before fitting, or keep them by save(folder)."
+            )
+        items = read_texts(X).items
+        rewards = np.full(items.shape, np.nan)
+        present = items != None  # noqa: E711 - element by element
+        with headed_model(self, "reward", self.folder_) as model:
+            ids = self._ids(model, items[present])
+            rewards[present] = rewards_of(model, ids, self.batch_tokens)
+        return rewards
+
+    def decision_function(self, X):
+        """Return how much more reward ``chosen`` gets than ``rejected``.
+
+        Parameters
+        ----------
+        X : rows of text
+            Preference rows.
+
+        Returns
+        -------
+        ndarray of float64, shape (n,)
+            The log-odds that ``chosen`` wins.
+        """
+        rewards = self.predict(X)
+        if rewards.ndim != 2 or rewards.shape[1] != 2:
+            raise ValueError(f"expected pairs; got rewards of shape {rewards.shape}.")
+        return rewards[:, 0] - rewards[:, 1]
+
+    def score(self, X, y=None, sample_weight=None):
+        """Return the mean gold reward of the Best-of-N pick, or pair accuracy without gold.
+
+        Both are larger for a better model, as in :class:`~lens_sklearn.BTRewardRegressor`.
+
+        Parameters
+        ----------
+        X : rows of text
+            Candidate rows with gold rewards, or preference rows.
+        y : array-like of shape (n, N) or (n,), default=None
+            Gold rewards of the candidates, or the probability that ``chosen`` wins (None is 1).
+        sample_weight : array-like of shape (n,), default=None
+            Weight of each prompt or pair.
+
+        Returns
+        -------
+        float
+            Mean gold reward of the candidate with the largest reward, or the share of pairs
+            ordered rightly, ties counting half.
+        """
+        if y is not None and np.ndim(y) == 2:
+            return best_of_n_score(self.predict(X), y, sample_weight=sample_weight)
+        wins = np.sign(self.decision_function(X)) / 2 + 0.5  # 1, ½ for a tie, 0
+        target = np.ones(len(wins)) if y is None else np.asarray(y, dtype=float)
+        agreement = target * wins + (1 - target) * (1 - wins)
+        return float(np.average(agreement, weights=sample_weight))
+
+    def save(self, folder):
+        """Copy the trained model to a folder of its own, an ordinary Hugging Face one.
+
+        Parameters
+        ----------
+        folder : str or Path
+            Must not exist yet.
+        """
+        check_is_fitted(self, "folder_")
+        shutil.copytree(self.folder_, folder)
+
+    @classmethod
+    def load(cls, folder, **params):
+        """Make a fitted estimator of a saved folder; no code from it is run.
+
+        Parameters
+        ----------
+        folder : str or Path
+            As ``save`` wrote it, or any reward model of ``transformers`` or ``peft``.
+        **params : dict
+            Parameters of the estimator. The chat template is the folder's.
+
+        Returns
+        -------
+        FineTunedRewardRegressor
+            Fitted.
+        """
+        estimator = cls(str(folder), **params)
+        headed_model(estimator, "reward")  # says what is missing in a folder that is no model
+        estimator.folder_ = str(Path(folder).expanduser().resolve())
+        estimator.history_, estimator.n_overlong_ = [], 0
+        return estimator
+
+    def __getstate__(self):
+        if getattr(self, "folder_", None) is not None and self.store is None:
+            temporary = Path(self.folder_).is_relative_to(tempfile.gettempdir())
+            if temporary and Path(self.folder_).name == MODEL:
+                warnings.warn(
+                    f"a pickle does not hold the fine-tuned weights, and {self.folder_} goes "
+                    "with this estimator: set store before fitting, or keep them by save(folder).",
+                    UserWarning,
+                    stacklevel=2,
+                )
+        return super().__getstate__()
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.string = True
+        tags.input_tags.two_d_array = False
+        tags.no_validation = True
+        tags.target_tags.required = False
+        tags.regressor_tags.poor_score = True
+        return tags
+
+
+def _ordered(items, y):
+    """Return pairs (n, 2) of texts with the winner in column 0."""
+    if y is None:
+        return items
+    y = np.asarray(y, dtype=float)
+    if y.shape != (len(items),):
+        raise ValueError(f"y must have shape ({len(items)},), a label a row; got {y.shape}.")
+    soft = np.flatnonzero((y != 0) & (y != 1))
+    if len(soft):
+        raise ValueError(
+            f"y[{soft[0]}] is {y[soft[0]]}: TRL's loss has hard labels alone, 1 where chosen wins "
+            "and 0 where rejected does."
+        )
+    return np.where(y[:, None] == 1, items, items[:, ::-1])
+
+
+def _last_checkpoint(folder):
+    """Return the newest checkpoint that was written to its end, None if there is none."""
+    # The trainer writes this file last, so a checkpoint without it was cut off.
+    done = [path.parent for path in folder.glob("checkpoint-*/trainer_state.json")]
+    return str(max(done, key=lambda p: int(p.name.split("-")[1]))) if done else None
+
+
+@contextmanager
+def _kept_global_state(seed):
+    """Seed the global generators, which is what transformers draws from, and restore them."""
+    python, numpy = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng():
+        random.seed(seed)
+        np.random.seed(seed)
+        torch.manual_seed(seed)
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numpy)

@@ -1,0 +1,79 @@
+"""A reward model from elsewhere as labeller."""
+
+from ._labelling import LanguageModelLabeller, places
+from ._networks import rewards_of
+
+
+class GoldRewardModel(LanguageModelLabeller):
+    """Label responses with a trained reward model, such as Skywork's.
+
+    Any sequence-classification model with one output serves. (The toy world's exact reward is
+    :class:`lens_sklearn.datasets.GoldReward`, a function of embeddings.)
+
+    Parameters
+    ----------
+    model_name : str or Path, default="Skywork/Skywork-Reward-V2-Llama-3.1-8B"
+        Name on the Hugging Face Hub, a local folder, or one that a
+        :class:`FineTunedRewardRegressor` has saved.
+    revision : str, default=None
+        Commit, branch or tag of a Hub model.
+    max_length : int, default=4096
+        Longest conversation in tokens; the beginnings of longer ones are cut and their number
+        is logged.
+    chat_template : "auto", str, None or False, default="auto"
+        As in :class:`~lens_sklearn.LLMEmbedder`.
+    batch_tokens : int, default=16384
+        Tokens of one batch. When memory runs out, batches are halved with a warning.
+    dtype : {"auto", "float32", "bfloat16", "float16"}, default="auto"
+        Precision; "auto" is bfloat16 on CUDA and float32 on the CPU.
+    device : str, default="auto"
+        As in :class:`ResponseGenerator`.
+    show_progress : bool, default=None
+        Show a progress bar; None shows it on a terminal when there is much to do.
+
+    Attributes
+    ----------
+    n_overlong_ : int
+        How many conversations of the latest ``score`` were cut.
+
+    Notes
+    -----
+    The paper's text baselines are labelled by a reward model that was trained on the full set
+    of more than 100,000 pairs: privileged information, which the systems that start from the
+    few pairs alone do not have. Say so wherever they stand side by side.
+
+    Examples
+    --------
+    >>> from lens_sklearn.textual import GoldRewardModel
+    >>> gold = GoldRewardModel()
+    >>> gold.score(["2 + 2?"], [["4", "5", "A fish."]]).shape  # doctest: +SKIP
+    (1, 3)
+    """
+
+    head = "reward"
+
+    def __init__(
+        self,
+        model_name="Skywork/Skywork-Reward-V2-Llama-3.1-8B",
+        *,
+        revision=None,
+        max_length=4096,
+        chat_template="auto",
+        batch_tokens=16384,
+        dtype="auto",
+        device="auto",
+        show_progress=None,
+    ):
+        self.model_name = model_name
+        self.revision = revision
+        self.max_length = max_length
+        self.chat_template = chat_template
+        self.batch_tokens = batch_tokens
+        self.dtype = dtype
+        self.device = device
+        self.show_progress = show_progress
+
+    def _score(self, model, prompts, items, scores):
+        where, place = places(items)
+        ids = self._ids(model, [prompts[i] + items[i, j] for i, j in where], place)
+        scores[tuple(where.T)] = rewards_of(model, ids, self.batch_tokens, self.show_progress)

@@ -1,0 +1,427 @@
+"""Language models with their heads: loaded for one piece of work, then released.
+
+The models of text space are large and are needed one after the other (a generator, then a
+labeller, then a reward model), so none stays in the process's cache: a ``with`` block holds it.
+"""
+
+import gc
+import importlib
+import json
+import logging
+import warnings
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from .._embedder import progress_bar, render, template_text
+from .._language_model import LanguageModel, batches_by_tokens, pad_right, resolve_model
+
+CLASSES = {"causal": "AutoModelForCausalLM", "reward": "AutoModelForSequenceClassification"}
+ADAPTER = "adapter_config.json"
+NO_LIMIT = np.iinfo(np.int32).max
+
+logger = logging.getLogger("lens_sklearn.textual")
+
+
+def required(module):
+    """Import an optional package; name the extra that brings it where it is missing.
+
+    Parameters
+    ----------
+    module : str
+        Name of the package.
+
+    Returns
+    -------
+    module
+        Imported.
+
+    Raises
+    ------
+    ImportError
+        If it is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ImportError(
+            f'{module} is missing ({error}): pip install "lens-sklearn[textual]"'
+        ) from error
+
+
+class HeadedModel(LanguageModel):
+    """A language model with its head, whose network lives as long as a ``with`` block.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+        Which model. The device "accelerate" spreads its layers over all devices there are.
+    head : {"causal", "reward"}
+        A next-token head, or one that gives a text its reward.
+
+    Attributes
+    ----------
+    end_ids : list of int
+        The tokens that end a response, once a causal network is loaded.
+    """
+
+    def __init__(self, spec, head):
+        super().__init__(spec)
+        self.head = head
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self._network = None
+        free_memory()
+
+    def _load(self, transformers):
+        loader = getattr(transformers, CLASSES[self.head])
+        options = {"dtype": getattr(torch, self.spec.dtype)}
+        spread = self.spec.device == "accelerate"
+        if spread:
+            required("accelerate")
+            options["device_map"] = "auto"
+        if (Path(self.spec.name) / ADAPTER).is_file():
+            with torch.random.fork_rng():  # weights are drawn before the saved ones replace them
+                network = _adapted(transformers, loader, self.spec.name, options)
+        else:
+            network, report = loader.from_pretrained(
+                self.spec.name, output_loading_info=True, **options, **self._source
+            )
+            if report["missing_keys"]:
+                raise ValueError(
+                    f"model_name={self.spec.name!r} has no {self.head} head: its weights lack "
+                    f"{sorted(report['missing_keys'])[:3]}, which would be random."
+                )
+        if self.head == "reward" and network.config.num_labels != 1:
+            raise ValueError(
+                f"model_name={self.spec.name!r} gives {network.config.num_labels} numbers a "
+                "text; a reward model gives one (num_labels=1)."
+            )
+        if self.head == "causal":
+            self.end_ids = self._end_ids(network)
+            network.generation_config = transformers.GenerationConfig()  # no settings of its own
+        return network if spread else network.to(self.spec.device)
+
+    def _end_ids(self, network):
+        """Return the tokens that end a response: the network's own and the tokenizer's."""
+        ends = network.generation_config.eos_token_id
+        ends = [] if ends is None else [ends] if isinstance(ends, int) else list(ends)
+        return sorted({*ends, self.tokenizer.eos_token_id} - {None})
+
+
+def headed_model(estimator, head, name=None):
+    """Find the model of an estimator's parameters; no weights are loaded yet.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Has ``model_name``, ``revision``, ``dtype`` and ``device``. The device "auto" is one
+        GPU if there is one, and all of them through accelerate if there are several.
+    head : {"causal", "reward"}
+        Which head it needs.
+    name : str, default=None
+        Another name or folder than the estimator's.
+
+    Returns
+    -------
+    HeadedModel
+        A context manager.
+    """
+    name, device = estimator.model_name if name is None else name, estimator.device
+    if device == "auto" and torch.cuda.device_count() > 1:
+        device = "accelerate"
+    spread = device == "accelerate"
+    revision = estimator.revision if name == estimator.model_name else None
+    spec = resolve_model(name, revision, estimator.dtype, "auto" if spread else device)
+    return HeadedModel(spec._replace(device="accelerate") if spread else spec, head)
+
+
+def _adapted(transformers, loader, folder, options):
+    """Load the model that an adapter's folder names, and put the adapter on it."""
+    peft = required("peft")
+    adapter = json.loads((Path(folder) / ADAPTER).read_text(encoding="utf-8"))
+    network = loader.from_pretrained(
+        adapter["base_model_name_or_path"],
+        revision=adapter.get("revision"),
+        config=transformers.AutoConfig.from_pretrained(folder, local_files_only=True),
+        trust_remote_code=False,
+        **options,
+    )
+    with without_deprecations():
+        return peft.PeftModel.from_pretrained(network, folder)
+
+
+@contextmanager
+def without_deprecations():
+    """Leave out the deprecations that are TRL's and PEFT's own to follow."""
+    with warnings.catch_warnings():
+        renamed = r"`\w*gradient_checkpointing\w*` is deprecated"
+        warnings.filterwarnings("ignore", renamed, FutureWarning)
+        yield
+
+
+def free_memory():
+    """Give memory that nothing refers to back to the devices."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+# ------------------------------------------------------------------------------ text to ids
+def token_ids(model, conversations, chat_template, place, *, prompt=False):
+    """Turn conversations into token ids, special tokens once.
+
+    Parameters
+    ----------
+    model : LanguageModel
+        Whose tokenizer is used.
+    conversations : list of str or tuple of (role, content)
+        The conversations; a str is read as it is.
+    chat_template : "auto", str, None or False
+        As in :class:`~lens_sklearn.LLMEmbedder`; without one contents are joined by line
+        breaks.
+    place : callable
+        Names conversation number i in an error.
+    prompt : bool, default=False
+        Whether an answer is to follow: the text then ends where it begins.
+
+    Returns
+    -------
+    list of ndarray of int32
+        Token ids; a template's text gets no further special tokens.
+    """
+    template = template_text(chat_template, model.tokenizer)
+    texts, plain = [], np.zeros(len(conversations), dtype=bool)
+    for i, conversation in enumerate(conversations):
+        plain[i] = template is None or isinstance(conversation, str)
+        if isinstance(conversation, str):
+            texts.append(conversation)
+        elif template is None:
+            text = "\n".join(content for _, content in conversation)
+            texts.append(text + "\n" if prompt else text)
+        else:
+            texts.append(
+                render(model, conversation, template, place, i, add_generation_prompt=prompt)
+            )
+    ids = [None] * len(texts)
+    for special in (True, False):
+        group = np.flatnonzero(plain == special)
+        if len(group):
+            new, _ = model.tokenize([texts[i] for i in group], NO_LIMIT, add_special_tokens=special)
+            for i, tokens in zip(group, new, strict=True):
+                ids[i] = tokens
+    ends = {model.tokenizer.eos_token_id, model.tokenizer.sep_token_id} - {None}
+    if prompt and template is None:  # some tokenizers end every text: nothing would follow
+        ids = [i[:-1] if len(i) > 1 and i[-1] in ends else i for i in ids]
+    return ids
+
+
+def cut_left(model, ids, limit):
+    """Shorten token ids from the left, where the oldest messages are.
+
+    Parameters
+    ----------
+    model : LanguageModel
+        Its tokenizer's BOS stays in front of what is left.
+    ids : list of ndarray of int
+        Token ids.
+    limit : int or list of int
+        Most tokens of each.
+
+    Returns
+    -------
+    ids : list of ndarray of int
+        None longer than its limit.
+    overlong : ndarray of bool, shape (len(ids),)
+        Which were cut.
+    """
+    limits = np.broadcast_to(limit, len(ids))
+    overlong = np.array([len(i) > n for i, n in zip(ids, limits, strict=True)], dtype=bool)
+    cut = list(ids)
+    for i in np.flatnonzero(overlong):
+        has_bos = ids[i][0] == model.tokenizer.bos_token_id and limits[i] > 1
+        kept = ids[i][len(ids[i]) - limits[i] + has_bos :]
+        cut[i] = np.concatenate([ids[i][:1], kept]) if has_bos else kept
+    return cut, overlong
+
+
+def report_overlong(overlong, limit, place):
+    """Log how many texts were cut, and the first of them.
+
+    Parameters
+    ----------
+    overlong : ndarray of bool, shape (n,)
+        Which were.
+    limit : int
+        The most tokens a text may have.
+    place : callable
+        Names text number i.
+
+    Returns
+    -------
+    int
+        How many.
+    """
+    if overlong.any():
+        logger.warning(
+            "%d of %d texts (first: %s) are longer than %d tokens; their beginnings were cut.",
+            overlong.sum(), len(overlong), place(int(np.flatnonzero(overlong)[0])), limit,
+        )  # fmt: skip
+    return int(overlong.sum())
+
+
+# ------------------------------------------------------------------------------ batches
+def run_batches(lengths, batch_tokens, compute, *, show_progress=None, desc="Scoring"):
+    """Compute batch by batch; a batch that memory does not hold is halved, and so are the rest.
+
+    Parameters
+    ----------
+    lengths : sequence of int
+        Tokens that each item takes.
+    batch_tokens : int
+        Tokens of one batch, padding included.
+    compute : callable
+        Takes an array of indices of items.
+    show_progress : bool, default=None
+        Whether a bar is shown; None shows it on a terminal when there are many items.
+    desc : str, default="Scoring"
+        What the bar says.
+
+    Yields
+    ------
+    batch : ndarray of int
+        Indices of items.
+    result : object
+        What `compute` returned for them.
+
+    Warns
+    -----
+    RuntimeWarning
+        If memory ran out and the work goes on with smaller batches.
+    """
+    lengths = np.asarray(lengths, dtype=int)
+    batches = batches_by_tokens(lengths, batch_tokens)
+    with progress_bar(show_progress, len(lengths), desc) as bar:
+        while batches:
+            batch, result, failed = batches[0], None, False
+            try:
+                result = compute(batch)
+            except (RuntimeError, MemoryError) as error:
+                if not _is_out_of_memory(error) or len(batch) == 1:
+                    raise
+                failed = True
+            if failed:  # out of the except block, whose traceback holds the batch's tensors
+                free_memory()
+                rest = np.concatenate(batches)
+                budget = int(lengths[batch].max()) * (len(batch) // 2)
+                warnings.warn(
+                    f"{desc}: out of memory with {len(batch)} texts at a time; going on with "
+                    f"{len(batch) // 2} (batch_tokens={budget}).",
+                    RuntimeWarning,
+                    stacklevel=3,
+                )
+                batches = [rest[part] for part in batches_by_tokens(lengths[rest], budget)]
+                continue
+            batches.pop(0)
+            yield batch, result
+            bar.update(len(batch))
+
+
+def _is_out_of_memory(error):
+    words = ("out of memory", "can't allocate memory", "not enough memory")
+    return isinstance(error, MemoryError) or any(w in str(error).lower() for w in words)
+
+
+def pad_left(ids, pad_id):
+    """Put token ids of several lengths into one array that ends where they end.
+
+    Parameters
+    ----------
+    ids : list of ndarray of int
+        Token ids.
+    pad_id : int
+        Fills the left; only the mask tells padding from tokens.
+
+    Returns
+    -------
+    tokens, mask : ndarray of int64, shape (len(ids), longest)
+        Token ids and 1 where they are.
+    """
+    tokens, mask = pad_right([i[::-1] for i in ids], pad_id)
+    return tokens[:, ::-1].copy(), mask[:, ::-1].copy()
+
+
+def last_logits(model, ids, n_last=1):
+    """Run one batch and return the logits that follow its last tokens.
+
+    Parameters
+    ----------
+    model : HeadedModel
+        With a causal head.
+    ids : list of ndarray of int
+        Token ids.
+    n_last : int, default=1
+        How many positions, counted from the end.
+
+    Returns
+    -------
+    Tensor of float, shape (len(ids), n_last, vocabulary)
+        On the network's device.
+    """
+    tokens, mask = (torch.from_numpy(a) for a in pad_left(ids, model.tokenizer.pad_token_id or 0))
+    network = model.network
+    with torch.inference_mode():
+        return network(
+            input_ids=tokens.to(network.device),
+            attention_mask=mask.to(network.device),
+            position_ids=(mask.cumsum(1) - 1).clamp(min=0).to(network.device),
+            use_cache=False,
+            logits_to_keep=n_last,
+        ).logits
+
+
+# ------------------------------------------------------------------------------ rewards
+def rewards_of(model, ids, batch_tokens, show_progress=None):
+    """Score token ids with a reward model; scores do not depend on the batch.
+
+    Parameters
+    ----------
+    model : HeadedModel
+        With a reward head.
+    ids : list of ndarray of int
+        Token ids.
+    batch_tokens : int
+        Tokens of one batch.
+    show_progress : bool, default=None
+        Whether a bar is shown.
+
+    Returns
+    -------
+    ndarray of float64, shape (len(ids),)
+        Rewards.
+    """
+    network = model.network
+    pad_id = network.config.get_text_config().pad_token_id
+    # transformers finds a text's last token as the last one that is not `pad_token_id`; a
+    # network that has none takes the batch's last column, so its texts go one by one.
+    lengths = [len(i) for i in ids]
+    budget = batch_tokens if pad_id is not None else 1
+
+    def compute(batch):
+        tokens, mask = pad_right([ids[i] for i in batch], 0 if pad_id is None else pad_id)
+        with torch.inference_mode():
+            logits = network(
+                input_ids=torch.from_numpy(tokens).to(network.device),
+                attention_mask=torch.from_numpy(mask).to(network.device),
+            ).logits
+        return logits[:, 0].float().cpu().numpy()
+
+    rewards = np.empty(len(ids))
+    for batch, new in run_batches(lengths, budget, compute, show_progress=show_progress):
+        rewards[batch] = new
+    return rewards

@@ -1,0 +1,290 @@
+"""Labellers: what their scores mean, that batches change nothing, and what goes wrong."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.pipeline import make_pipeline
+from tiny_models import CHAT_TEMPLATE, save_causal, save_encoder, save_reward, sentence
+
+from lens_sklearn import BTRewardRegressor, EmbeddingScaler, LLMEmbedder
+from lens_sklearn.textual import (
+    GoldRewardModel,
+    ImplicitPreferenceLabeller,
+    PairLabeller,
+    RewardLabeller,
+    SelfEvolvedLabeller,
+    SelfRewardingLabeller,
+)
+
+RNG = np.random.RandomState(0)
+PROMPTS = [sentence(RNG, 3 + i) for i in range(6)]
+RESPONSES = [[sentence(RNG, n) for n in RNG.randint(1, 9, size=5 - i % 2)] for i in range(6)]
+# The instructions' words are unknown to the tiny tokenizer; what is asked does not matter here.
+JUDGE = "{prompt} said {response} yes or no"
+
+
+@pytest.fixture(scope="module")
+def causal(tmp_path_factory):
+    return save_causal(tmp_path_factory.mktemp("causal"))
+
+
+@pytest.fixture(scope="module")
+def gold(tmp_path_factory):
+    return save_reward(tmp_path_factory.mktemp("reward"))
+
+
+@pytest.fixture(scope="module")
+def reward(tmp_path_factory):
+    """An ordinary reward pipeline, not fitted."""
+    return make_pipeline(
+        LLMEmbedder(save_encoder(tmp_path_factory.mktemp("encoder")), pooling="mean"),
+        EmbeddingScaler(),
+        BTRewardRegressor(8, learning_rate=3e-2, max_epochs=10, random_state=0),
+    )
+
+
+@pytest.fixture(scope="module")
+def rows():
+    """Preference rows whose chosen response is the one with more words."""
+    rng = np.random.RandomState(1)
+    return [
+        {"prompt": sentence(rng, 4), "chosen": sentence(rng, 9), "rejected": sentence(rng, 2)}
+        for _ in range(24)
+    ]
+
+
+def labellers(causal, gold):
+    return {
+        "gold": GoldRewardModel(gold),
+        "pointwise": SelfRewardingLabeller(causal, instruction=JUDGE),
+        "pairwise": SelfRewardingLabeller(causal, mode="pairwise"),
+        "p_yes": ImplicitPreferenceLabeller(causal),
+        "likelihood": ImplicitPreferenceLabeller(causal, mode="likelihood"),
+    }
+
+
+NAMES = ["gold", "pointwise", "pairwise", "p_yes", "likelihood"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_labels_do_not_depend_on_the_batch(causal, gold, name):
+    labeller = labellers(causal, gold)[name]
+    assert isinstance(labeller, PairLabeller)
+    scores = labeller.score(PROMPTS, RESPONSES)
+    assert scores.shape == (6, 5) and np.isnan(scores).sum() == 3
+    for batch_tokens in (1, 90):
+        again = clone(labeller).set_params(batch_tokens=batch_tokens).score(PROMPTS, RESPONSES)
+        np.testing.assert_allclose(again, scores, atol=3e-6)
+        assert (np.nanargmax(again, axis=1) == np.nanargmax(scores, axis=1)).all()
+        assert (np.nanargmin(again, axis=1) == np.nanargmin(scores, axis=1)).all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_scores_follow_their_responses(causal, gold, name):
+    labeller = labellers(causal, gold)[name]
+    scores = labeller.score(PROMPTS[:2], [RESPONSES[0], RESPONSES[2]])
+    reversed_scores = labeller.score(PROMPTS[:2], [RESPONSES[0][::-1], RESPONSES[2][::-1]])
+    np.testing.assert_allclose(reversed_scores[:, ::-1], scores, atol=3e-6)
+    assert len(np.unique(scores)) == scores.size
+
+
+def test_messages_and_strings_are_the_same(gold):
+    labeller = GoldRewardModel(gold)
+    as_messages = labeller.score(
+        [[{"role": "user", "content": PROMPTS[0]}]],
+        [[[{"role": "assistant", "content": text}] for text in RESPONSES[0]]],
+    )
+    np.testing.assert_array_equal(as_messages, labeller.score(PROMPTS[:1], RESPONSES[:1]))
+
+
+# ------------------------------------------------------------------------------ gold
+@pytest.mark.parametrize("family", ["Llama", "Qwen2"])
+def test_gold_is_the_models_own_output(tmp_path, family):
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    folder = save_reward(tmp_path, family=family)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    scores = GoldRewardModel(folder).score(PROMPTS[:1], RESPONSES[:1])[0]
+    for text, score in zip(RESPONSES[0], scores, strict=True):
+        ids = tokenizer.apply_chat_template(
+            [{"role": "user", "content": PROMPTS[0]}, {"role": "assistant", "content": text}],
+            return_tensors="pt", return_dict=True,
+        )  # fmt: skip
+        with torch.no_grad():
+            assert model(**ids).logits.item() == pytest.approx(score, abs=1e-5)
+
+
+def test_gold_without_a_pad_token_scores_one_by_one(gold, tmp_path):
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    model = AutoModelForSequenceClassification.from_pretrained(gold)
+    model.config.pad_token_id = None
+    model.save_pretrained(tmp_path)
+    AutoTokenizer.from_pretrained(gold).save_pretrained(tmp_path)
+    scores = GoldRewardModel(str(tmp_path)).score(PROMPTS, RESPONSES)
+    np.testing.assert_allclose(scores, GoldRewardModel(gold).score(PROMPTS, RESPONSES), atol=3e-6)
+
+
+def test_a_gold_model_needs_a_reward_head(causal, tmp_path):
+    with pytest.raises(ValueError, match="has no reward head: its weights lack .'score.weight'"):
+        GoldRewardModel(causal).score(PROMPTS, RESPONSES)
+    two = save_reward(tmp_path, n_labels=2)
+    with pytest.raises(ValueError, match="gives 2 numbers a text"):
+        GoldRewardModel(two).score(PROMPTS, RESPONSES)
+
+
+def test_a_model_without_a_template_joins_the_contents(tmp_path):
+    plain = save_reward(tmp_path, chat_template=None)
+    assert np.isfinite(GoldRewardModel(plain).score(PROMPTS[:1], RESPONSES[:1])).all()
+
+
+def test_long_conversations_are_cut_and_counted(gold, caplog):
+    labeller = GoldRewardModel(gold, max_length=12)
+    with caplog.at_level("WARNING", logger="lens_sklearn.textual"):
+        labeller.score(PROMPTS, RESPONSES)
+    assert labeller.n_overlong_ > 0 and "texts (first: responses[" in caplog.text
+    assert "longer than 12 tokens; their beginnings were cut" in caplog.text
+
+
+# ------------------------------------------------------------------------------ judges
+def test_pointwise_is_the_expected_rating(causal):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    judge = SelfRewardingLabeller(causal, instruction=JUDGE)
+    score = judge.score(["the cat"], [["sat"]])[0, 0]
+    tokenizer = AutoTokenizer.from_pretrained(causal)
+    model = AutoModelForCausalLM.from_pretrained(causal).eval()
+    ids = tokenizer("user the cat said sat yes or no </s>", return_tensors="pt")
+    with torch.no_grad():
+        logits = model(**ids).logits[0, -1]
+    digits = tokenizer.convert_tokens_to_ids(list("12345"))
+    expected = (logits[digits].softmax(0) * torch.arange(1.0, 6.0)).sum()
+    assert score == pytest.approx(expected.item(), abs=1e-5) and 1 < score < 5
+
+
+def test_pairwise_cancels_the_position(causal):
+    judge = SelfRewardingLabeller(causal, mode="pairwise")
+    scores = judge.score(["why"], [["the cat", "a dog sat"]])[0]
+    assert scores.sum() == pytest.approx(1)  # one wins what the other loses
+    three = judge.score(["why"], [["the cat", "a dog sat", "no"]])[0]
+    assert three.sum() == pytest.approx(1.5)
+    assert judge.score(["why"], [["the cat"]]).tolist() == [[0.5]]
+
+
+def test_p_yes_and_likelihood_by_hand(causal):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(causal)
+    model = AutoModelForCausalLM.from_pretrained(causal).eval()
+    ids = tokenizer("user the cat </s> sat on", return_tensors="pt")
+    with torch.no_grad():
+        logs = model(**ids).logits[0].log_softmax(-1)
+    tokens = ids["input_ids"][0]
+    by_hand = (logs[-3, tokens[-2]] + logs[-2, tokens[-1]]) / 2
+    labeller = ImplicitPreferenceLabeller(causal, mode="likelihood")
+    assert labeller.score(["the cat"], [["sat on"]])[0, 0] == pytest.approx(
+        by_hand.item(), abs=1e-5
+    )
+
+    ids = tokenizer("user the cat said sat yes or no </s>", return_tensors="pt")
+    with torch.no_grad():
+        logits = model(**ids).logits[0, -1]
+    yes, no = logits[tokenizer.convert_tokens_to_ids(["Yes", "No"])].exp()
+    labeller = ImplicitPreferenceLabeller(causal, instruction=JUDGE)
+    p_yes = labeller.score(["the cat"], [["sat"]])[0, 0]
+    assert p_yes == pytest.approx((yes / (yes + no)).item(), abs=1e-5)
+
+
+def test_likelihood_keeps_the_answer_where_the_context_is_short(causal):
+    labeller = ImplicitPreferenceLabeller(causal, mode="likelihood", max_length=8)
+    scores = labeller.score([sentence(RNG, 30)], [["the cat sat", sentence(RNG, 20)]])
+    assert np.isfinite(scores).all() and labeller.n_overlong_ == 2
+
+
+def test_braces_in_texts_and_wrong_instructions(causal):
+    judge = SelfRewardingLabeller(causal, instruction=JUDGE)
+    assert np.isfinite(judge.score(["{the} cat"], [["{}", "{0}"]])).all()
+    for instruction in ("{prompt} alone", "{prompt} {response} {other}"):
+        judge = SelfRewardingLabeller(causal, instruction=instruction)
+        with pytest.raises(ValueError, match="instruction needs {prompt}, {response} and no other"):
+            judge.score(["why"], [["no"]])
+
+
+def test_a_tokenizer_without_the_answers(tmp_path):
+    folder = save_causal(tmp_path, family="Qwen2")  # whose tokenizer splits words into bytes
+    with pytest.raises(ValueError, match="no single token for 'Yes'"):
+        ImplicitPreferenceLabeller(folder).score(["why"], [["no"]])
+
+
+@pytest.mark.parametrize(
+    ("responses", "message"),
+    [
+        ([["a"]], "got 2 prompts and 1 lists"),
+        ([["a"], "no"], r"responses\[1\]: expected a list of responses, got a string"),
+        ([["a"], ["b", " "]], r"responses\[1\]\[1\]: the text is empty"),
+    ],
+)
+def test_malformed_responses_are_named(gold, responses, message):
+    with pytest.raises(ValueError, match=message):
+        GoldRewardModel(gold).score(["why", "how"], responses)
+
+
+def test_a_template_that_refuses_is_named(gold):
+    labeller = GoldRewardModel(gold, chat_template=CHAT_TEMPLATE + "{{ raise_exception('no') }}")
+    with pytest.raises(ValueError, match=r"responses\[0\]\[0\]: the chat template refuses"):
+        labeller.score(["why"], [["no"]])
+
+
+# ------------------------------------------------------------------------------ rewards
+def test_an_ordinary_reward_labels_and_survives_cloning(reward, rows):
+    fitted = clone(reward).fit(rows)
+    labeller = clone(RewardLabeller(fitted))
+    scores = labeller.score(PROMPTS, RESPONSES)
+    candidates = [{"prompt": p, "responses": r} for p, r in zip(PROMPTS, RESPONSES, strict=True)]
+    np.testing.assert_array_equal(scores, fitted.predict(candidates))
+
+
+def test_self_evolution_keeps_the_confident_and_trains_anew(reward, rows):
+    rng = np.random.RandomState(2)
+    candidates = [{"responses": [sentence(rng, n) for n in (1, 5, 12)]} for _ in rows]
+    labeller = SelfEvolvedLabeller(reward, n_iterations=2).fit(rows, candidates)
+    assert len(labeller.n_kept_) == 2 and 0 < labeller.n_kept_[0] <= len(rows)
+    first = clone(reward).fit(rows)
+    scores = labeller.score(PROMPTS, RESPONSES)
+    unevolved = RewardLabeller(first).score(PROMPTS, RESPONSES)
+    assert np.nanmax(np.abs(scores - unevolved)) > 1e-3
+    # the same first reward, the same confident pairs
+    assert clone(labeller).fit(rows, candidates).n_kept_ == labeller.n_kept_
+
+
+@pytest.mark.parametrize(
+    ("rewards", "kept"),
+    [
+        ([0.25, -0.25], True),  # .56 and .44
+        ([0.25, -0.15], False),  # .56 and .46
+        ([3.0, 0.3], True),  # .95 and .57: a gap above .3
+        ([3.0, 0.7], False),  # .95 and .67
+        ([1.0, 1.0], False),
+    ],
+)
+def test_confidence_thresholds(rewards, kept):
+    class Fixed:
+        def predict(self, rows):
+            return np.array([rewards])
+
+    labeller = SelfEvolvedLabeller(Fixed())
+    labeller.reward_, labeller.center_ = Fixed(), 0.0
+    chosen, pairs = labeller._confident([0], [(("user", "why"),)], [["yes", "no"]])
+    assert (chosen == [0]) is kept
+    assert pairs == ([("yes", "no")] if kept else [])
+
+
+def test_self_evolution_that_is_sure_of_nothing_warns(reward, rows):
+    labeller = SelfEvolvedLabeller(reward)
+    with pytest.warns(UserWarning, match="iteration 1 .* is sure of none of 0 pairs"):
+        labeller.fit(rows, [{"responses": ["the cat"]}] * len(rows))
+    assert labeller.n_kept_ == [0]
+    with pytest.raises(ValueError, match="got 24 rows and candidates for 1"):
+        labeller.fit(rows, [{"responses": ["the cat"]}])

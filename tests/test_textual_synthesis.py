@@ -1,0 +1,266 @@
+"""Text synthesis as a step of a Pipeline: rows, parents, ties, and TRL's own trainers."""
+
+import numpy as np
+import pytest
+from sklearn.base import BaseEstimator, clone
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import Pipeline
+from tiny_models import save_causal, save_encoder, save_reward, sentence
+
+from lens_sklearn import AugmentedPairs, BTRewardRegressor, EmbeddingScaler, LLMEmbedder
+from lens_sklearn._rows import read_texts
+from lens_sklearn.textual import (
+    AugmentedRows,
+    GoldRewardModel,
+    ResponseGenerator,
+    SelfEvolvedLabeller,
+    TextPairSynthesizer,
+)
+
+
+class Sampler(BaseEstimator):
+    """Hands out fixed responses: a stand-in for a language model."""
+
+    def __init__(self, responses, n_samples=6):
+        self.responses = responses
+        self.n_samples = n_samples
+
+    def fit(self, X=None, y=None):
+        return self
+
+    def transform(self, X):
+        return [
+            {"prompt": [{"role": "user", "content": "why"}], "responses": list(self.responses)}
+            for _ in X
+        ]
+
+
+class Length(BaseEstimator):
+    """A labeller that likes long responses."""
+
+    def score(self, prompts, responses):
+        scores = np.full((len(responses), max(map(len, responses))), np.nan)
+        for i, row in enumerate(responses):
+            scores[i, : len(row)] = [len(text.split()) for text in row]
+        return scores
+
+
+RESPONSES = ["the cat sat", "no", "a big dog ran", "a dog", "the red cat ran under", "yes no"]
+USER, BOT = {"role": "user", "content": "why"}, {"role": "assistant", "content": "no"}
+
+
+@pytest.fixture(scope="module")
+def rows():
+    rng = np.random.RandomState(0)
+    return [
+        {"prompt": sentence(rng, 4), "chosen": sentence(rng, 6), "rejected": sentence(rng, 3)}
+        for _ in range(20)
+    ]
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    root = tmp_path_factory.mktemp("models")
+    return {
+        "causal": save_causal(root / "causal"),
+        "gold": save_reward(root / "gold"),
+        "encoder": save_encoder(root / "encoder"),
+    }
+
+
+@pytest.fixture
+def synthesizer():
+    return TextPairSynthesizer(Sampler(RESPONSES), Length(), factor=3)
+
+
+# ------------------------------------------------------------------------------ rows
+def test_top_stands_against_bottom_and_originals_come_first(synthesizer, rows):
+    out = synthesizer.fit_transform(rows)
+    assert len(out) == 60 and out[:20] == rows
+    assert out[20] == {
+        "prompt": rows[0]["prompt"], "chosen": "the red cat ran under", "rejected": "no",
+    }  # fmt: skip
+    assert (out[40]["chosen"], out[40]["rejected"]) == ("a big dog ran", "yes no")
+    assert out.parent.tolist() == list(range(20)) * 3
+    assert out.number.tolist() == [0] * 20 + [1] * 20 + [2] * 20
+    assert synthesizer.transform(rows) is rows
+
+
+@pytest.mark.parametrize(
+    ("row", "chosen"),
+    [
+        ({"prompt": "why", "chosen": "yes", "rejected": "no"}, "the red cat ran under"),
+        (
+            {"prompt": [USER], "chosen": [BOT], "rejected": [{**BOT, "content": "yes"}]},
+            [{"role": "assistant", "content": "the red cat ran under"}],
+        ),
+        (
+            {"chosen": [USER, BOT], "rejected": [USER, {**BOT, "content": "yes"}]},
+            [USER, {"role": "assistant", "content": "the red cat ran under"}],
+        ),
+    ],
+    ids=["strings", "messages", "implicit prompt"],
+)
+def test_synthetic_rows_have_the_form_of_their_parents(synthesizer, row, chosen):
+    import datasets
+
+    out = synthesizer.fit_transform([row])
+    assert out[1]["chosen"] == chosen and out[1].keys() == row.keys()
+    assert read_texts(out).items.shape == (3, 2)
+    dataset = datasets.Dataset.from_list(out)
+    assert dataset.column_names == list(row)
+    assert synthesizer.fit_transform(dataset.select([0])) == out
+
+
+def test_further_columns_are_left_out(synthesizer):
+    row = {"prompt": "why", "chosen": "yes", "rejected": "no", "margin": 0.5}
+    assert all(set(r) == {"prompt", "chosen", "rejected"} for r in synthesizer.fit_transform([row]))
+
+
+def test_factor_one_is_the_rows(synthesizer, rows):
+    assert synthesizer.set_params(factor=1).fit_transform(rows) == rows
+
+
+def test_slices_keep_parents_and_refuse_orphans():
+    rows = AugmentedRows(list("abcde"), [0, 1, 2, 0, 2], [0, 0, 0, 1, 1])
+    part = rows[[2, 4]]
+    assert list(part) == ["c", "e"] and part.parent.tolist() == [0, 0]
+    assert rows[1] == "b" and list(rows[rows.number == 0]) == list("abc")
+    with pytest.raises(IndexError, match="row 3 is synthetic and its parent is not among"):
+        rows[[1, 3]]
+    with pytest.raises(ValueError, match="the originals come first"):
+        AugmentedRows(list("ab"), [1, 0])
+
+
+# ------------------------------------------------------------------------------ pipeline
+def pipeline(synthesizer, models, **embedder):
+    return Pipeline(
+        [
+            ("synthesise", synthesizer),
+            ("embed", LLMEmbedder(models["encoder"], pooling="mean", **embedder)),
+            ("scale", EmbeddingScaler()),
+            ("reward", BTRewardRegressor(8, learning_rate=3e-2, max_epochs=4, random_state=0)),
+        ]
+    )
+
+
+def test_parents_reach_the_reward(synthesizer, models, rows, monkeypatch):
+    seen, split = {}, BTRewardRegressor._split
+
+    def watched(self, pairs, random_state):
+        seen["pairs"] = pairs
+        seen["train"], seen["valid"] = split(self, pairs, random_state)
+        return seen["train"], seen["valid"]
+
+    monkeypatch.setattr(BTRewardRegressor, "_split", watched)
+    pipe = pipeline(synthesizer, models).fit(rows)
+    pairs, train, valid = seen["pairs"], seen["train"].pairs, seen["valid"].pairs
+    assert pairs.parent.tolist() == list(range(20)) * 3
+    assert len(valid) == 2 and not valid.is_synthetic.any()
+    assert len(train) == 54 and not set(valid.parent) & set(train.parent)
+    assert pipe.score(rows) <= 1
+    assert pipe.predict([{"prompt": "why", "responses": ["no", "yes"]}]).shape == (1, 2)
+
+
+def test_embedding_and_scaling_treat_augmented_rows_as_rows(synthesizer, models, rows):
+    out = synthesizer.fit_transform(rows)
+    embedder = LLMEmbedder(models["encoder"], pooling="mean")
+    pairs, plain = embedder.fit_transform(out), embedder.fit_transform(list(out))
+    assert isinstance(pairs, AugmentedPairs) and isinstance(plain, np.ndarray)
+    np.testing.assert_array_equal(pairs, plain)
+    scaled = EmbeddingScaler().fit_transform(pairs)
+    assert isinstance(scaled, AugmentedPairs) and scaled.parent.tolist() == out.parent.tolist()
+    np.testing.assert_allclose(scaled, EmbeddingScaler().fit_transform(plain), atol=1e-6)
+    back = EmbeddingScaler().fit(pairs).inverse_transform(scaled)
+    np.testing.assert_allclose(back, plain, atol=1e-5)
+
+
+def test_ties_of_originals_are_not_handed_down(synthesizer, models):
+    rows = [{"prompt": "why", "chosen": "yes", "rejected": "yes"}] * 2
+    with pytest.warns(UserWarning, match="chosen equal to rejected"):
+        out = synthesizer.fit_transform(rows)
+    with pytest.warns(UserWarning, match="chosen equal to rejected"):
+        pairs = LLMEmbedder(models["encoder"]).fit_transform(out)
+    assert pairs.target.tolist() == [0.5, 0.5, 1, 1, 1, 1]
+
+
+def test_dropped_originals_take_their_children_along(synthesizer, models, rows):
+    long = [*rows[:3], {**rows[3], "chosen": sentence(np.random.RandomState(0), 40)}]
+    embedder = LLMEmbedder(models["encoder"], overlong="drop", max_length=20)
+    pairs = embedder.fit_transform(synthesizer.fit_transform(long))
+    assert len(pairs) == 9 and pairs.parent.tolist() == [0, 1, 2] * 3
+
+
+def test_grid_search_scores_rows_as_they_are(synthesizer, models, rows):
+    search = GridSearchCV(pipeline(synthesizer, models), {"synthesise__factor": [1, 2]}, cv=2)
+    assert np.isfinite(search.fit(rows).cv_results_["mean_test_score"]).all()
+
+
+@pytest.mark.filterwarnings("ignore:.* responses are empty")  # a random model's
+def test_end_to_end_on_tiny_models(models, rows):
+    generator = ResponseGenerator(models["causal"], n_samples=6, max_new_tokens=6)
+    reward = pipeline("passthrough", models)
+    for labeller in (GoldRewardModel(models["gold"]), SelfEvolvedLabeller(reward, n_iterations=1)):
+        synthesizer = TextPairSynthesizer(generator, labeller, factor=3, random_state=0)
+        out = synthesizer.fit_transform(rows)
+        assert len(out) == 60 and synthesizer.n_tied_ == synthesizer.n_missing_ == 0
+        assert clone(synthesizer).fit_transform(rows) == out  # random_state seeds the generator
+
+
+def test_clone_and_nested_parameters(synthesizer):
+    again = clone(synthesizer).set_params(generator__n_samples=9)
+    assert again.generator.n_samples == 9 and synthesizer.generator.n_samples == 6
+
+
+# ------------------------------------------------------------------------------ bad input
+def test_a_labeller_that_ties_everything(rows):
+    class Tied(Length):
+        def score(self, prompts, responses):
+            return super().score(prompts, responses) * 0
+
+    synthesizer = TextPairSynthesizer(Sampler(RESPONSES), Tied(), factor=3)
+    with pytest.warns(UserWarning, match="40 of 40 .* ties .* of 40. Nothing was synthesised"):
+        out = synthesizer.fit_transform(rows)
+    assert out == rows and synthesizer.n_tied_ == 40
+
+
+@pytest.mark.parametrize("responses", [["no"] * 6, [], ["no"]])
+def test_a_generator_without_different_responses(rows, responses):
+    synthesizer = TextPairSynthesizer(Sampler(responses), Length(), factor=3)
+    with pytest.warns(UserWarning, match="too few different responses were sampled for 40"):
+        assert synthesizer.fit_transform(rows) == rows
+
+
+def test_some_pairs_are_left_out(rows):
+    synthesizer = TextPairSynthesizer(Sampler(["no", "yes", "the cat", "no"]), Length(), factor=3)
+    with pytest.warns(UserWarning, match="20 of 40 synthetic pairs are left out: too few"):
+        assert len(synthesizer.fit_transform(rows)) == 40
+
+
+@pytest.mark.parametrize(
+    ("scores", "message"),
+    [
+        (lambda n, k: np.zeros((n, k + 1)), r"Odd scored 20 × 6 responses with shape \(20, 7\)"),
+        (lambda n, k: np.full((n, k), np.nan), "Odd gave nan to row 0, response 0"),
+    ],
+)
+def test_a_labeller_that_breaks_its_promise(rows, scores, message):
+    class Odd(Length):
+        def score(self, prompts, responses):
+            return scores(len(responses), len(responses[0]))
+
+    with pytest.raises(ValueError, match=message):
+        TextPairSynthesizer(Sampler(RESPONSES), Odd()).fit_transform(rows)
+
+
+def test_what_it_refuses(synthesizer, rows):
+    with pytest.raises(ValueError, match="y cannot follow text synthesis"):
+        synthesizer.fit_transform(rows, np.ones(20))
+    with pytest.raises(ValueError, match="augmented already"):
+        synthesizer.fit_transform(synthesizer.fit_transform(rows))
+    with pytest.raises(ValueError, match="needs n_samples >= 14; got 6"):
+        synthesizer.set_params(factor=8).fit(rows)
+    with pytest.raises(ValueError, match="expected preference rows"):
+        synthesizer.set_params(factor=2).fit_transform([{"prompt": "why", "responses": ["no"]}])
+    with pytest.raises(ValueError, match="row 0: there is no prompt"):
+        synthesizer.fit_transform([{"chosen": "yes", "rejected": "no"}])
