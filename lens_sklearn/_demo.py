@@ -60,6 +60,7 @@ def demo_methods(random_state):
     methods |= {
         f"LENS {k}×": LatentPairAugmenter(ContrastiveVAE(), factor=k, **seed) for k in (2, 4, 8)
     }
+    methods["recommended 8×"] = LatentPairAugmenter.recommended(factor=8, **seed)
     return methods
 
 

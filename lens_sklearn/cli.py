@@ -13,8 +13,8 @@ import numpy as np
 __all__ = ["main"]
 
 EXPECTED = (ValueError, OSError, ImportError)
-METHODS = ("lens", "repeat", "direct-noise", "gaussian", "none")
-CURVE_METHODS = ("original", "repeat 4×", "tuned linear", "LENS 4×")
+METHODS = ("lens", "recommended", "repeat", "direct-noise", "gaussian", "none")
+CURVE_METHODS = ("original", "repeat 4×", "tuned linear", "LENS 4×", "recommended 8×")
 
 FIT_EXAMPLES = """\
 examples:
@@ -204,7 +204,12 @@ def _add_fit(parser):
     text.add_argument("--max-length", type=_positive, default=1024, help="tokens of a text")
     text.add_argument("--store", help="folder that keeps embeddings between runs")
     synthesis = parser.add_argument_group("synthesis")
-    synthesis.add_argument("--method", choices=METHODS, default="lens", help="how pairs are made")
+    synthesis.add_argument(
+        "--method",
+        choices=METHODS,
+        default="lens",
+        help="how pairs are made: lens is the paper's, recommended what did best on real data",
+    )
     synthesis.add_argument(
         "--factor", type=_positive, default=4, help="pairs a real pair becomes, itself included"
     )
@@ -419,6 +424,8 @@ def _pipeline(arguments):
             verbose=verbose,
         )
         augmenter = LatentPairAugmenter(vae, noise_variance=arguments.noise_variance, **noise)
+    elif arguments.method == "recommended":
+        augmenter = LatentPairAugmenter.recommended(**noise)
     elif arguments.method == "direct-noise":
         augmenter = DirectNoiseAugmenter(noise_variance=arguments.noise_variance, **noise)
     elif arguments.method == "gaussian":
