@@ -163,9 +163,11 @@ def paper_setting(args, seed):
         )
         candidates = generator.fit_transform(rows)
         candidates = [row for row in candidates if row["responses"]]
-        gold = GoldRewardModel(args.gold).score(
-            [row["prompt"] for row in candidates], [row["responses"] for row in candidates]
-        )
+        scored = args.folder / "gold.npy"  # the same candidates for every seed
+        if not scored.exists():
+            prompts, texts = zip(*((r["prompt"], r["responses"]) for r in candidates), strict=True)
+            np.save(scored, GoldRewardModel(args.gold).score(list(prompts), list(texts)))
+        gold = np.load(scored)
     half = {"dtype": "bfloat16", "gradient_checkpointing": True}
     pairs = load_preferences(args.pairs)[: args.n_pairs]
     return Setting(

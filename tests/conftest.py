@@ -8,7 +8,8 @@ import torch
 from hypothesis import settings
 
 # Models are built here: nothing asks the hub for one, and TRL reports no training to it.
-os.environ.update(HF_HUB_DISABLE_TELEMETRY="1", HF_HUB_OFFLINE="1")
+for variable in ("HF_HUB_DISABLE_TELEMETRY", "HF_HUB_OFFLINE"):
+    os.environ.setdefault(variable, "1")
 torch.set_num_threads(1)  # two workers on two cores; results are the same to the bit
 
 # The first call of torch takes longer than hypothesis's default deadline.

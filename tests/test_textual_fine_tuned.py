@@ -251,6 +251,8 @@ def test_what_it_refuses(reward, rows, tmp_path):
         reward.fit([{"prompt": "why", "responses": ["no"]}])
     with pytest.raises(ValueError, match="store is given and random_state is None"):
         clone(reward).set_params(store=tmp_path, random_state=None).fit(rows)
+    with pytest.raises(FileNotFoundError, match="no such folder"):
+        FineTunedRewardRegressor.load(tmp_path / "nothing")
     with pytest.raises(ValueError, match="The 'device' parameter"):
         clone(reward).set_params(device="cuda:1").fit(rows)
 

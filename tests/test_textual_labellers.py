@@ -127,6 +127,21 @@ def test_gold_without_a_pad_token_scores_one_by_one(gold, tmp_path):
     np.testing.assert_allclose(scores, GoldRewardModel(gold).score(PROMPTS, RESPONSES), atol=3e-6)
 
 
+def test_gold_with_one_token_for_pad_and_end(gold, tmp_path):
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    model, tokenizer = (
+        kind.from_pretrained(gold) for kind in (AutoModelForSequenceClassification, AutoTokenizer)
+    )
+    tokenizer.pad_token, model.config.pad_token_id = tokenizer.eos_token, tokenizer.eos_token_id
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    together, alone = (
+        GoldRewardModel(str(tmp_path), batch_tokens=n).score(PROMPTS, RESPONSES) for n in (9999, 1)
+    )
+    np.testing.assert_allclose(together, alone, atol=3e-6)
+
+
 def test_a_gold_model_needs_a_reward_head(causal, tmp_path):
     with pytest.raises(ValueError, match="has no reward head: its weights lack .'score.weight'"):
         GoldRewardModel(causal).score(PROMPTS, RESPONSES)

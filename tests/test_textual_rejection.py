@@ -21,7 +21,7 @@ class Length:
     def predict(self, rows):
         rewards = np.full((len(rows), max(len(row["responses"]) for row in rows)), np.nan)
         for i, row in enumerate(rows):
-            lengths = [len(r[-1]["content"].split()) for r in row["responses"]]
+            lengths = [len(text.split()) for text in row["responses"]]
             rewards[i, : len(lengths)] = lengths
         return rewards
 

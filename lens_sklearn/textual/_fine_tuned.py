@@ -451,7 +451,14 @@ class FineTunedRewardRegressor(RegressorMixin, BaseEstimator):
         -------
         FineTunedRewardRegressor
             Fitted.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such folder.
         """
+        if not Path(folder).expanduser().is_dir():
+            raise FileNotFoundError(f"{folder}: no such folder.")
         estimator = cls(str(folder), **params)
         headed_model(estimator, "reward")  # says what is missing in a folder that is no model
         estimator.folder_ = str(Path(folder).expanduser().resolve())

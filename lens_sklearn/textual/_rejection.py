@@ -92,7 +92,7 @@ class RejectionSampler(TransformerMixin, BaseEstimator, auto_wrap_output_keys=No
         candidates = [
             {
                 "prompt": as_messages(prompt),
-                "responses": [as_messages(i[len(prompt) :]) for i in row if i is not None],
+                "responses": [_response(i[len(prompt) :]) for i in row if i is not None],
             }
             for prompt, row in zip(prompts, items, strict=True)
         ]
@@ -103,7 +103,7 @@ class RejectionSampler(TransformerMixin, BaseEstimator, auto_wrap_output_keys=No
         return [
             {
                 "prompt": row["prompt"],
-                "completion": row["responses"][best],
+                "completion": _completion(row["responses"][best]),
                 "score": float(scores[best]),
                 "scores": scores[: len(row["responses"])].tolist(),
             }
@@ -125,3 +125,15 @@ class RejectionSampler(TransformerMixin, BaseEstimator, auto_wrap_output_keys=No
         tags.requires_fit = False
         tags.no_validation = True
         return tags
+
+
+def _response(messages):
+    """Write a response as a string where it is an answer of one message."""
+    roles = [role for role, _ in messages]
+    return messages[0][1] if roles == ["assistant"] else as_messages(messages)
+
+
+def _completion(response):
+    if isinstance(response, str):
+        return [{"role": "assistant", "content": response}]
+    return response
