@@ -21,7 +21,10 @@ from ._reward import BTRewardRegressor
 from .theory._certificate import keeps_order, rewards_of
 
 CHUNK = 1024  # pairs rewarded at once: bounds the memory at large d
-AUTO_PAIRS = 4800  # of factor="auto": at 20 epochs enough steps to follow a reward's targets
+AUTO_PAIRS, AUTO_MOST = (
+    12_800,
+    64,
+)  # of factor="auto": at 20 epochs enough steps to follow a reward's targets
 AUTO_FOLDS, AUTO_SMALLEST = 3, 20
 
 
@@ -44,7 +47,7 @@ class LatentPairAugmenter(PairAugmenter):
         in a grid search (``augment__vae__gamma``).
     factor : int or "auto", default=4
         Pairs returned for each original pair, the original included. "auto" tries 1 and the
-        factor that makes 4,800 pairs (between 2 and 32) in three folds by `groups`, a
+        factor that makes 12,800 pairs (between 2 and 64) in three folds by `groups`, a
         ``BTRewardRegressor()`` each, and takes 1 where the other's accuracy on held-out
         original pairs is lower by more than its standard error.
     noise_variance : float, default=0.01
@@ -294,7 +297,7 @@ class LatentPairAugmenter(PairAugmenter):
 
     def _chosen_factor(self, pairs, unlabeled, groups, random_state):
         n, seed = len(pairs), draw_seed(random_state)
-        factors = (1, int(np.clip(-(-AUTO_PAIRS // n), 2, 32)))
+        factors = (1, int(np.clip(-(-AUTO_PAIRS // n), 2, AUTO_MOST)))
         groups = np.arange(n) if groups is None else np.asarray(groups)
         n_folds = min(AUTO_FOLDS, len(np.unique(groups)))
         self.factor_scores_ = {}

@@ -135,7 +135,7 @@ def test_bad_unlabelled_responses(pairs, unlabeled, params, message):
 def test_auto_augments_where_it_does_no_harm(pairs):
     augmenter = recommended(factor="auto")
     augmented = augmenter.fit_transform(pairs, groups=np.arange(60) // 2)
-    assert set(augmenter.factor_scores_) == {1, 32}
+    assert set(augmenter.factor_scores_) == {1, 64}
     assert augmenter.factor_ == len(augmented) / 60
     assert clone(augmenter).factor == "auto", "the parameter stays as it was given"
 
@@ -152,7 +152,7 @@ def test_auto_refuses_a_teacher_that_is_wrong():
     wrong = recommended(factor="auto", reward=Contrarian(), sharpness=20.0)
     augmented = wrong.fit_transform(toy.pairs)
     assert wrong.factor_ == 1 and len(augmented) == 150
-    assert wrong.factor_scores_[1] > wrong.factor_scores_[32]
+    assert wrong.factor_scores_[1] > wrong.factor_scores_[64]
 
 
 def test_auto_leaves_a_handful_of_pairs_alone(pairs):

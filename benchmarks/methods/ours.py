@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 
 from lens_sklearn import BTRewardRegressor, GaussianProcessReward, LatentPairAugmenter
-from lens_sklearn._latent_augmenter import AUTO_PAIRS
+from lens_sklearn._latent_augmenter import AUTO_MOST, AUTO_PAIRS
 
 
 def fit(split, seed, *, unlabeled=False, **overrides):
@@ -19,7 +19,7 @@ def fit(split, seed, *, unlabeled=False, **overrides):
 
 def unchecked(split, seed, **kwargs):
     """Augment at the factor that "auto" would try, without its cross-validation."""
-    factor = int(np.clip(-(-AUTO_PAIRS // len(split.pairs)), 2, 32))
+    factor = int(np.clip(-(-AUTO_PAIRS // len(split.pairs)), 2, AUTO_MOST))
     return fit(split, seed, factor=factor, **kwargs)
 
 
