@@ -139,6 +139,9 @@ class LatentPairAugmenter(PairAugmenter):
         "memory": [None, str, HasMethods(["cache"])],
     }
 
+    # With metadata routing on, a search's groups keep prompts whole in our folds as well.
+    __metadata_request__fit = {"groups": True}
+
     def __init__(
         self,
         vae=None,

@@ -99,7 +99,7 @@ def test_unlabelled_pairs_are_two_responses_of_one_prompt(pairs):
 def test_unlabelled_responses_come_through_a_pipeline(pairs):
     unlabeled = 5 + 3 * np.random.default_rng(5).normal(size=(7, 4, 12)).astype(np.float32)
     with config_context(enable_metadata_routing=True):
-        augmenter = recommended().set_fit_request(unlabeled=True, groups=True)
+        augmenter = recommended().set_fit_request(unlabeled=True)
         pipe = Pipeline(
             [
                 ("scale", EmbeddingScaler()),
