@@ -271,18 +271,6 @@ def restricted(cells, dataset=None, n_pairs=None, splits=None, methods=None):
     return cells
 
 
-def run_text_half():
-    """Run the text-space rows of Table 1 with tiny random models, where this checkout has them.
-
-    It shows that every system runs; its numbers mean nothing. The paper's models need a large
-    GPU: ``python -m benchmarks.table1 --size paper``.
-    """
-    if importlib.util.find_spec("benchmarks.table1") is None:
-        print("table1: no module benchmarks.table1; the latent half alone", file=sys.stderr)
-        return
-    importlib.import_module("benchmarks.table1").table1(size="tiny")
-
-
 def main(argv=None):
     """Read the command line and run."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -295,7 +283,19 @@ def main(argv=None):
     parser.add_argument("--n-pairs", nargs="+", type=int, help="these sizes alone")
     parser.add_argument("--splits", type=int, help="at most so many splits")
     parser.add_argument("--methods", nargs="+", choices=list(METHODS), help="these alone")
-    args = parser.parse_args(argv)
+    parser.add_argument(
+        "--size",
+        choices=("tiny", "paper"),
+        help="with --suite table1: every row of the table, those of text space too, on models of "
+        "this size; takes the other options of benchmarks/table1.py",
+    )
+    args, others = parser.parse_known_args(argv)
+    if args.size is not None:
+        if args.suite != ["table1"]:
+            parser.error("--size goes with --suite table1 alone")
+        return importlib.import_module("benchmarks.table1").main(["--size", args.size, *others])
+    if others:
+        parser.error(f"unrecognized arguments: {' '.join(others)}")
     needs_files = args.dataset is None or any(
         d != "toy" and not d.startswith("hub_") for d in args.dataset
     )
@@ -305,8 +305,6 @@ def main(argv=None):
     for name, cells in suites.items():
         cells = restricted(cells(), args.dataset, args.n_pairs, args.splits, args.methods)
         run_suite(name, cells, args.data, args.n_jobs, args.results)
-        if name == "table1":
-            run_text_half()
 
 
 if __name__ == "__main__":

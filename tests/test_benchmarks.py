@@ -1,6 +1,7 @@
 """The benchmark: fair splits, honest bookkeeping, and statistics with known answers."""
 
 import gzip
+import importlib
 import json
 import os
 import subprocess
@@ -523,3 +524,15 @@ def test_the_hub_itself():
         hub._hub_rows("trl-lib/tldr-preference", "validation", 5),
     ):
         assert len(rows) == 5 and {"chosen", "rejected"} <= set(rows[0])
+
+
+def test_every_row_of_table_1_is_a_size_of_the_suite(monkeypatch, capsys):
+    table1 = importlib.import_module("benchmarks.table1")
+    asked = []
+    monkeypatch.setattr(table1, "main", asked.append)
+    run.main(["--suite", "table1", "--size", "tiny", "--factors", "1", "2"])
+    assert asked == [["--size", "tiny", "--factors", "1", "2"]]
+    for arguments in (["--size", "tiny"], ["--suite", "table1", "--factors", "1"]):
+        with pytest.raises(SystemExit):
+            run.main(arguments)
+    assert "--size goes with --suite table1" in capsys.readouterr().err
