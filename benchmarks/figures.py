@@ -124,7 +124,8 @@ def settings(records, folder):
             axis.set_ylabel(f"{LABELS[metric]},\nagainst original")
     for axis, symbol in zip(axes[-1], symbols, strict=True):
         axis.set_xlabel({"γ": "γ", "σ": "noise variance σ²", "β": "β", "N": "pairs N"}[symbol])
-    axes[0, 0].legend(fontsize=8)
+    handles = axes[0, 0].get_legend_handles_labels()
+    figure.legend(*handles, loc="outside lower center", ncols=len(symbols), fontsize=8)
     return [_save(figure, folder / f"{name}.png")]
 
 

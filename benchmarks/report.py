@@ -20,11 +20,12 @@ from lens_sklearn._demo import markdown_table
 
 from .curves import best_baseline, holm, interval, multiplier, values_of
 from .figures import FIGURES
-from .methods import BASELINES, ORIGINAL
+from .methods import BASELINES, METHODS, ORIGINAL
 from .objective import METRICS
 from .run import RESULTS, read_records
 from .suites import SUITES
 
+INTRODUCTION = __doc__[__doc__.index("Differences") :].strip()
 FINDINGS = Path(__file__).parent / "findings.toml"
 
 
@@ -124,7 +125,7 @@ def size_table(records, dataset, n_pairs, compared):
         un-augmented model.
     """
     chosen = [r for r in records if r["n_pairs"] == n_pairs]
-    methods = list(dict.fromkeys(r["method"] for r in chosen))
+    methods = sorted({r["method"] for r in chosen}, key=list(METHODS).index)
     columns, header, notes = [methods], ["method"], []
     for metric in METRICS:
         if not any(metric in r for r in chosen):
@@ -281,9 +282,7 @@ def main(argv=None):
         if not records:
             parser.error(f"{args.results} has no results of {name}; run benchmarks.run first")
         texts.append(report(name, records, folder))
-    text = (
-        "\n\n".join(["# Results of the benchmark", __doc__.split("::")[0].strip(), *texts]) + "\n"
-    )
+    text = "\n\n".join(["# Results of the benchmark", INTRODUCTION, *texts]) + "\n"
     (folder / "report.md").write_text(text, encoding="utf-8")
     sys.stdout.write(text)
 
