@@ -8,9 +8,8 @@ from scipy.special import expit
 from sklearn.base import _fit_context
 from sklearn.utils import check_random_state, gen_batches
 from sklearn.utils._param_validation import Interval
-from sklearn.utils.validation import check_is_fitted
 
-from ._pairs import AugmentedPairs, check_embeddings, check_pairs, row_order
+from ._pairs import check_pairs, row_order
 from ._reward import PairwiseReward
 
 CHUNK = 4096  # embeddings scored at once: bounds the memory of predict
@@ -111,7 +110,8 @@ class GaussianProcessReward(PairwiseReward):
         if len(pairs) > self.max_pairs:
             random_state = check_random_state(self.random_state)
             drawn = random_state.permutation(len(pairs))[: self.max_pairs]
-            pairs = pairs[row_order(pairs.rows(np.arange(len(pairs))))[drawn]]
+            rank = np.argsort(row_order(pairs.originals))  # of each original; nothing is decoded
+            pairs = pairs[np.argsort(rank[pairs.parent], kind="stable")[drawn]]
         members = pairs.rows(np.arange(len(pairs))).astype(np.float64)
         members = members.reshape(-1, members.shape[-1])  # (2n, d)
         self.mean_, self.scale_ = members.mean(axis=0), members.std(axis=0)
@@ -143,30 +143,12 @@ class GaussianProcessReward(PairwiseReward):
                 break
         return dual
 
-    def predict(self, X):
-        """Return the rewards of embeddings.
-
-        Parameters
-        ----------
-        X : array-like of shape (..., d)
-            Embeddings: candidates (n_prompts, N, d), pairs (n, 2, d) or any other. All-NaN
-            candidates are padding.
-
-        Returns
-        -------
-        ndarray of float64, shape (...)
-            Rewards, NaN for padding.
-        """
-        check_is_fitted(self)
-        if isinstance(X, AugmentedPairs):
-            X = np.asarray(X)
-        X = check_embeddings(self, X, reset=False, allow_padding=True)
-        rows = X.reshape(-1, X.shape[-1])
+    def _rewards(self, rows):
         rewards = np.empty(len(rows))
         for chunk in gen_batches(len(rows), CHUNK):
             kernels = _kernels((rows[chunk] - self.mean_) / self.scale_, self.members_)
             rewards[chunk] = sum(k @ a for k, a in zip(kernels, self.dual_coef_.T, strict=True))
-        return rewards.reshape(X.shape[:-1])
+        return rewards
 
 
 def _kernels(A, B):

@@ -309,12 +309,12 @@ class LatentPairAugmenter(PairAugmenter):
         right = {factor: np.empty(n) for factor in factors}
         for train, test in GroupKFold(n_folds).split(np.empty(n), groups=groups):
             held_out = pairs[test]
-            for factor in factors:
-                augmenter = clone(self).set_params(factor=factor, random_state=seed)
-                augmented = augmenter.fit_transform(
-                    pairs.originals[train], pairs.target[train], unlabeled=unlabeled
-                )
-                reward = BTRewardRegressor(random_state=seed).fit(augmented)
+            augmenter = clone(self).set_params(factor=factors[1], random_state=seed)
+            augmented = augmenter.fit_transform(
+                pairs.originals[train], pairs.target[train], unlabeled=unlabeled
+            )
+            for factor, trained_on in zip(factors, (pairs[train], augmented), strict=True):
+                reward = BTRewardRegressor(random_state=seed).fit(trained_on)
                 wins = np.sign(reward.decision_function(held_out)) / 2 + 0.5
                 right[factor][test] = 1 - abs(held_out.target - wins)
         self.factor_scores_ = {factor: float(right[factor].mean()) for factor in factors}

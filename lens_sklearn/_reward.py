@@ -222,7 +222,7 @@ def _losses(history):
 
 
 class PairwiseReward(RegressorMixin, BaseEstimator):
-    """What reward models share: weights, and scores of the rewards that `predict` returns."""
+    """What reward models share: weights, checks, and scores of the rewards that they give."""
 
     def _weighted(self, pairs, X, y, sample_weight):
         if sample_weight is None:
@@ -240,6 +240,30 @@ class PairwiseReward(RegressorMixin, BaseEstimator):
         weight = weight[weight > 0]
         pairs.weight = (weight / weight.mean()).astype(np.float32)
         return pairs
+
+    def predict(self, X):
+        """Return the rewards of embeddings.
+
+        Parameters
+        ----------
+        X : array-like of shape (..., d)
+            Embeddings: candidates (n_prompts, N, d), pairs (n, 2, d) or any other. All-NaN
+            candidates are padding.
+
+        Returns
+        -------
+        ndarray of float, shape (...)
+            Rewards, NaN for padding.
+        """
+        check_is_fitted(self)
+        if isinstance(X, AugmentedPairs):
+            X = np.asarray(X)
+        X = check_embeddings(self, X, reset=False, allow_padding=True)
+        return self._rewards(X.reshape(-1, X.shape[-1])).reshape(X.shape[:-1])
+
+    def _rewards(self, rows):
+        """Return the rewards of embeddings (m, d)."""
+        raise NotImplementedError
 
     def decision_function(self, X):
         """Return how much more reward column 0 gets than column 1.
@@ -511,30 +535,12 @@ class BTRewardRegressor(PairwiseReward):
             iterator_train__seed=draw_seed(random_state),
         )
 
-    def predict(self, X):
-        """Return the rewards of embeddings.
-
-        Parameters
-        ----------
-        X : array-like of shape (..., d)
-            Embeddings: candidates (n_prompts, N, d), pairs (n, 2, d) or any other. All-NaN
-            candidates are padding.
-
-        Returns
-        -------
-        ndarray of float32, shape (...)
-            Rewards, NaN for padding.
-        """
-        check_is_fitted(self)
-        if isinstance(X, AugmentedPairs):
-            X = np.asarray(X)
-        X = check_embeddings(self, X, reset=False, allow_padding=True)
+    def _rewards(self, rows):
         device = torch_device(self.device)
         module = on_device(self.net_.module_, device).eval()
-        rows = X.reshape(-1, X.shape[-1])
         rewards = np.empty(len(rows), dtype=np.float32)
         with torch.inference_mode():
             for start in range(0, len(rows), CHUNK):
                 chunk = as_tensor(rows[start : start + CHUNK]).to(device)
                 rewards[start : start + CHUNK] = module(chunk).cpu().numpy()
-        return rewards.reshape(X.shape[:-1])
+        return rewards
