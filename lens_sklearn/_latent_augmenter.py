@@ -14,17 +14,16 @@ from sklearn.utils.validation import check_memory
 
 from ._augmenters import PairAugmenter
 from ._contrastive_vae import ContrastiveVAE
-from ._device import as_tensor, draw_seed
+from ._device import draw_seed
 from ._gaussian_process import GaussianProcessReward
 from ._pairs import AugmentedPairs, check_embeddings, row_order
 from ._reward import BTRewardRegressor
+from ._transfer import TransferredRows
 from .theory._certificate import keeps_order, rewards_of
 
 CHUNK = 1024  # pairs rewarded at once: bounds the memory at large d
-AUTO_PAIRS, AUTO_MOST = (
-    12_800,
-    64,
-)  # of factor="auto": at 20 epochs enough steps to follow a reward's targets
+# Of factor="auto". A network needs fewer steps to follow a reward where d is larger.
+AUTO_FACTORS, AUTO_MOST, AUTO_PAIRS = (1, 2, 4, 8), 256, 250_000  # pairs times sqrt(d)
 AUTO_FOLDS, AUTO_SMALLEST = 3, 20
 
 
@@ -46,10 +45,12 @@ class LatentPairAugmenter(PairAugmenter):
         The autoencoder to fit; None is ``ContrastiveVAE()``. Give one to reach its parameters
         in a grid search (``augment__vae__gamma``).
     factor : int or "auto", default=4
-        Pairs returned for each original pair, the original included. "auto" tries 1 and the
-        factor that makes 12,800 pairs (between 2 and 64) in three folds by `groups`, a
-        ``BTRewardRegressor()`` each, and takes 1 where the other's accuracy on held-out
-        original pairs is lower by more than its standard error.
+        Pairs returned for each original pair, the original included. "auto" chooses by the
+        accuracy on held-out original pairs in three folds by `groups`: of 1, 2, 4 and 8 that at
+        which a ``BTRewardRegressor()`` does best. With ``relabel="all"``, where all that is
+        trained on follows the reward, of 1 and what makes about 250,000 / √d pairs (factors 2
+        to 256): 1 if the reward itself does worse than a ``BTRewardRegressor()`` of the
+        originals by more than a standard error. Fewer than 20 pairs get 1.
     noise_variance : float, default=0.01
         Variance of the noise in latent space.
     n_candidates : int, default=4
@@ -61,8 +62,9 @@ class LatentPairAugmenter(PairAugmenter):
         "reconstruct" is the paper's g(z + η); "residual" is e + g(z + η) − g(z), which keeps
         what the bottleneck loses. "transfer" needs no autoencoder: the second member of a pair
         is its first, an original e, plus or minus the difference e'⁺ − e'⁻ of another pair:
-        what told two responses apart elsewhere is tried on this one. Which of the two is better
-        is for `relabel` to say.
+        what told two responses apart elsewhere is tried on this one. Both e and the difference
+        are drawn from their Ledoit-Wolf covariance: shrunk, and given noise in all directions,
+        the more the fewer pairs there are. Which member is better is for `relabel` to say.
     relabel : {"none", "synthetic", "all"}, default="none"
         Which pairs get σ(`sharpness` · (r₀ − r₁)) under `reward` as the probability that column
         0 wins. "none" hands down each original's own target to its synthetic pairs; "synthetic"
@@ -100,7 +102,7 @@ class LatentPairAugmenter(PairAugmenter):
     factor_ : int
         The factor in force.
     factor_scores_ : dict of int to float
-        Under ``factor="auto"`` the held-out accuracy of each factor tried.
+        Under ``factor="auto"`` the held-out accuracy of what judged each factor.
     n_kept_ : int
         Synthetic pairs that the last `fit_transform` returned, of ``(factor - 1) * n``.
     n_features_in_ : int
@@ -300,26 +302,33 @@ class LatentPairAugmenter(PairAugmenter):
 
     def _chosen_factor(self, pairs, unlabeled, groups, random_state):
         n, seed = len(pairs), draw_seed(random_state)
-        factors = (1, int(np.clip(-(-AUTO_PAIRS // n), 2, AUTO_MOST)))
         groups = np.arange(n) if groups is None else np.asarray(groups)
         n_folds = min(AUTO_FOLDS, len(np.unique(groups)))
         self.factor_scores_ = {}
         if n < AUTO_SMALLEST or n_folds < 2:  # too few to tell anything apart: do no harm
             return 1
-        right = {factor: np.empty(n) for factor in factors}
-        for train, test in GroupKFold(n_folds).split(np.empty(n), groups=groups):
-            held_out = pairs[test]
-            augmenter = clone(self).set_params(factor=factors[1], random_state=seed)
-            augmented = augmenter.fit_transform(
-                pairs.originals[train], pairs.target[train], unlabeled=unlabeled
-            )
-            for factor, trained_on in zip(factors, (pairs[train], augmented), strict=True):
-                reward = BTRewardRegressor(random_state=seed).fit(trained_on)
-                wins = np.sign(reward.decision_function(held_out)) / 2 + 0.5
-                right[factor][test] = 1 - abs(held_out.target - wins)
-        self.factor_scores_ = {factor: float(right[factor].mean()) for factor in factors}
-        gain = right[factors[1]] - right[1]
-        return 1 if gain.mean() < -gain.std(ddof=1) / sqrt(n) else factors[1]
+        factors = (1, follow_factor(pairs)) if self.relabel == "all" else AUTO_FACTORS
+        right = np.empty((len(factors), n))
+        for train, test in GroupKFold(n_folds).split(right[0], groups=groups):
+            known = AugmentedPairs(pairs.originals[train], target=pairs.target[train])
+            for row, factor in zip(right, factors, strict=True):
+                reward = self._fitted_on(known, factor, unlabeled, seed)
+                wins = np.sign(reward.decision_function(pairs[test])) / 2 + 0.5
+                row[test] = 1 - abs(pairs.target[test] - wins)
+        self.factor_scores_ = dict(zip(factors, right.mean(axis=1).tolist(), strict=True))
+        if self.relabel != "all":
+            return factors[int(right.mean(axis=1).argmax())]  # the smaller of equals
+        loss = right[0] - right[1]
+        return 1 if loss.mean() > loss.std(ddof=1) / sqrt(n) else factors[1]
+
+    def _fitted_on(self, pairs, factor, unlabeled, seed):
+        """Return what judges a factor: a network, or the reward whose targets it would get."""
+        if factor > 1 and self.relabel == "all":
+            return self._fitted_reward(pairs, check_random_state(seed))
+        if factor > 1:
+            augmenter = clone(self).set_params(factor=factor, random_state=seed)
+            pairs = augmenter.fit_transform(pairs.originals, pairs.target, unlabeled=unlabeled)
+        return BTRewardRegressor(random_state=seed).fit(pairs)
 
     def _fit(self, originals, random_state):
         # Drawn even where it is not used: the noise is then the same with either kind of seed.
@@ -334,16 +343,8 @@ class LatentPairAugmenter(PairAugmenter):
     def _augment(self, pairs, factor, random_state):
         if self.decode != "transfer":
             return super()._augment(pairs, factor, random_state)
-        n, n_new = len(pairs), factor - 1
-        order, generator = row_order(pairs.originals), _generator(random_state)
-        column = np.empty((n, n_new), dtype=int)
-        other, sign = np.empty_like(column), np.empty((n, n_new), dtype=np.float32)
-        column[order] = generator.integers(2, size=(n, n_new))
-        other[order] = order[generator.integers(n, size=(n, n_new))]
-        sign[order] = generator.choice([-1, 1], size=(n, n_new))
-        first = (2 * np.arange(n)[:, None] + column).T.ravel()
-        pool = _TransferredRows(pairs.originals, first, other.T.ravel(), sign.T.ravel())
-        members = np.stack([first, 2 * n + np.arange(n * n_new)], axis=1)
+        pool = TransferredRows.draw(pairs.originals, factor - 1, _generator(random_state))
+        members = 2 * len(pairs) + np.arange(len(pool)).reshape(-1, 2)
         return self._with_members(pairs, pool, members)
 
     def _pair_unlabeled(self, pairs, unlabeled, random_state):
@@ -427,32 +428,26 @@ class LatentPairAugmenter(PairAugmenter):
         )
 
 
-class _TransferredRows:
-    """Members that are an original plus or minus another pair's difference; kept as indices."""
-
-    def __init__(self, originals, base_row, pair, sign):
-        self.originals = originals  # (n, 2, d)
-        self.base_row = base_row  # (m,) into 2n rows
-        self.pair = pair  # (m,) into n pairs
-        self.sign = sign  # (m,)
-
-    def to(self, device):
-        originals = as_tensor(self.originals).to(device)
-        return _TransferredRows(
-            originals, self.base_row, self.pair, as_tensor(self.sign).to(device)
-        )
-
-    def __getitem__(self, rows):
-        flat = self.originals.reshape(-1, self.originals.shape[-1])
-        out = flat[2 * self.pair[rows]] - flat[2 * self.pair[rows] + 1]  # (b, d)
-        out *= self.sign[rows][:, None]
-        out += flat[self.base_row[rows]]
-        return out
-
-
 def _generator(random_state):
     return np.random.default_rng(draw_seed(random_state))
 
 
 def _fit_vae(vae, originals):
     return vae.fit(originals)
+
+
+def follow_factor(pairs):
+    """Return the factor at which 20 epochs are enough steps to follow a reward's targets.
+
+    Parameters
+    ----------
+    pairs : array-like, shape (n, 2, d)
+        The originals.
+
+    Returns
+    -------
+    int
+        ``250_000 / sqrt(d)`` pairs in all, but 2 to 256 times the originals.
+    """
+    n, _, d = pairs.shape
+    return int(np.clip(np.ceil(AUTO_PAIRS / sqrt(d) / n), 2, AUTO_MOST))

@@ -232,7 +232,7 @@ def _read_step(step, arrays):
 
 
 # ------------------------------------------------------------------------------ fitted state
-PROCESS_STATE = ("mean_", "scale_", "members_", "dual_coef_")
+PROCESS_STATE = ("mean_", "scale_", "directions_", "gains_", "members_", "dual_coef_")
 EMBEDDER_STATE = ("n_features_out_", "max_length_", "revision_", "n_overlong_")
 
 
@@ -281,9 +281,9 @@ def _restore(estimator, state, arrays):
     elif isinstance(estimator, BTRewardRegressor):
         estimator.net_ = _reward_net(estimator, d, arrays)
     elif isinstance(estimator, GaussianProcessReward):
-        n = len(arrays["members_"])
-        expected = {"mean_": (d,), "scale_": (d,), "members_": (n, d), "dual_coef_": (n, 3)}
-        for key, shape in expected.items():
+        n, r = len(arrays["members_"]), len(arrays["gains_"])
+        shapes = ((d,), (d,), (r, d), (r,), (n, d), (n, 3))
+        for key, shape in zip(PROCESS_STATE, shapes, strict=True):
             if arrays[key].shape != shape:
                 raise ValueError(f"the process's {key} has shape {arrays[key].shape}, not {shape}")
             setattr(estimator, key, arrays[key])

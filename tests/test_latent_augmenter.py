@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+import torch
 from scipy.special import expit
 from sklearn import config_context
 from sklearn.base import clone
+from sklearn.covariance import LedoitWolf
 from sklearn.pipeline import Pipeline
 
 from lens_sklearn import (
@@ -15,6 +17,8 @@ from lens_sklearn import (
     LatentPairAugmenter,
     export,
 )
+from lens_sklearn._latent_augmenter import follow_factor
+from lens_sklearn._transfer import TransferredRows
 from lens_sklearn.datasets import make_preference_pairs
 from lens_sklearn.theory import SynthesisCertificate
 
@@ -23,16 +27,57 @@ def recommended(**params):
     return LatentPairAugmenter.recommended(**{"factor": 4, "random_state": 0} | params)
 
 
-def test_transfer_moves_an_original_by_the_difference_of_a_pair(pairs):
+@pytest.mark.parametrize("n", [60, 20_000])
+def test_transferred_members_have_the_shrunk_moments_of_the_originals(n):
+    """The first member is like a response and the second differs as two responses do."""
+    rng = np.random.default_rng(0)
+    spread = np.float32([3, 1, 1, 0.3, 0.1, 1e-3])
+    prompt = 10 + rng.normal(size=(n, 1, 6)).astype(np.float32)
+    pairs = prompt + spread * rng.normal(size=(n, 2, 6)).astype(np.float32)
+    pool = TransferredRows.draw(pairs, 60_000 // n, np.random.default_rng(1))
+    rows = pool[np.arange(len(pool))].reshape(-1, 2, 6)
+    scale = pairs.reshape(-1, 6).std(axis=0)
+    real, new = pairs / scale, rows / scale
+    np.testing.assert_allclose(new[:, 0].mean(axis=0), real.mean(axis=(0, 1)), atol=0.05)
+    responses = LedoitWolf().fit(real.reshape(-1, 6)).covariance_
+    np.testing.assert_allclose(np.cov(new[:, 0].T), responses, atol=0.05)
+    differences = real[:, 0] - real[:, 1]
+    expected = LedoitWolf(assume_centered=True).fit(differences).covariance_
+    np.testing.assert_allclose(np.cov((new[:, 1] - new[:, 0]).T), expected, atol=0.05)
+
+
+def test_children_are_their_parents_and_originals_come_first(pairs):
     augmented = recommended().fit_transform(pairs)
     assert augmented.shape == (240, 2, 12) and augmented.is_synthetic.sum() == 180
     rows = np.asarray(augmented)
     np.testing.assert_array_equal(rows[:60], pairs)
+    augmented.pool.shares = ((1.0, 0.0), (1.0, 0.0))  # without noise: whole differences
+    rows = np.asarray(augmented)
     difference = pairs[:, 0] - pairs[:, 1]
     signed = np.concatenate([difference, -difference])
     for (first, second), parent in zip(rows[60:], augmented.parent[60:], strict=True):
-        assert (first == pairs[parent]).all(axis=1).any(), "the first member is its parent's"
+        assert np.abs(first - pairs[parent]).max(axis=1).min() < 1e-5, "it begins at its parent's"
         assert np.abs(signed - (second - first)).max(axis=1).min() < 1e-5
+
+
+def test_transferred_rows_are_the_same_as_tensors_and_alone(pairs):
+    pool = TransferredRows.draw(pairs, 3, np.random.default_rng(0))
+    rows = pool[np.arange(len(pool))]
+    assert rows.shape == (360, 12) and rows.dtype == np.float32
+    picked = np.array([7, 3, 6, 7, 359, 0])
+    np.testing.assert_allclose(pool[picked], rows[picked], atol=1e-6)
+    on_device = pool.to(torch.device("cpu"))
+    np.testing.assert_allclose(on_device[picked].numpy(), rows[picked], atol=1e-5)
+
+
+def test_features_that_never_change_stay_as_they_are(pairs):
+    with_constant = np.concatenate([pairs, np.full((60, 2, 2), 7, np.float32)], axis=-1)
+    rows = TransferredRows.draw(pairs, 3, np.random.default_rng(0))
+    more = TransferredRows.draw(with_constant, 3, np.random.default_rng(0))
+    assert more.shares == pytest.approx(np.array(rows.shares), abs=1e-5)
+    np.testing.assert_allclose(more[np.arange(9)][:, 12:], 7, atol=1e-5)
+    same = TransferredRows.draw(np.ones((3, 2, 4), np.float32), 2, np.random.default_rng(0))
+    np.testing.assert_array_equal(same[np.arange(12)], 1)
 
 
 def test_targets_are_the_rewards_and_originals_keep_theirs(pairs):
@@ -77,8 +122,9 @@ def test_memory_does_not_grow_with_the_factor(pairs):
     for factor in (2, 32):
         pool = recommended(factor=factor).fit_transform(pairs).pool
         assert pool.originals is not None and pool.originals.shape == pairs.shape
-        sizes.append(sum(a.nbytes for a in (pool.base_row, pool.pair, pool.sign)))
-    assert sizes[1] == 31 * sizes[0] == 31 * 60 * (8 + 8 + 4), "three numbers a synthetic pair"
+        assert pool.noise.nbytes == 4 * 256 * 12, "one table, whatever the factor"
+        sizes.append(sum(a.nbytes for a in (pool.base_row, pool.pair, pool.sign, pool.window)))
+    assert sizes[1] == 31 * sizes[0] == 31 * 60 * (8 + 8 + 4 + 16), "five numbers a pair"
 
 
 # --------------------------------------------------------------------------- unlabelled
@@ -135,9 +181,16 @@ def test_bad_unlabelled_responses(pairs, unlabeled, params, message):
 def test_auto_augments_where_it_does_no_harm(pairs):
     augmenter = recommended(factor="auto")
     augmented = augmenter.fit_transform(pairs, groups=np.arange(60) // 2)
-    assert set(augmenter.factor_scores_) == {1, 64}
+    assert set(augmenter.factor_scores_) == {1, 256}
     assert augmenter.factor_ == len(augmented) / 60
     assert clone(augmenter).factor == "auto", "the parameter stays as it was given"
+
+
+@pytest.mark.parametrize(
+    ("n", "d", "factor"), [(50, 384, 256), (200, 384, 64), (200, 3840, 21), (10**5, 8, 2)]
+)
+def test_the_more_pairs_and_features_the_smaller_the_factor(n, d, factor):
+    assert follow_factor(np.broadcast_to(np.float32(0), (n, 2, d))) == factor
 
 
 class Contrarian(GaussianProcessReward):
@@ -149,10 +202,30 @@ class Contrarian(GaussianProcessReward):
 
 def test_auto_refuses_a_teacher_that_is_wrong():
     toy = make_preference_pairs(150, 64, random_state=0)
-    wrong = recommended(factor="auto", reward=Contrarian(), sharpness=20.0)
+    wrong = recommended(factor="auto", reward=Contrarian())
     augmented = wrong.fit_transform(toy.pairs)
     assert wrong.factor_ == 1 and len(augmented) == 150
-    assert wrong.factor_scores_[1] > wrong.factor_scores_[64]
+    assert wrong.factor_scores_[1] > 0.5 > wrong.factor_scores_[209]
+
+
+def test_auto_judges_the_teacher_on_pairs_that_it_has_not_seen():
+    """On pairs at random nothing is learnt, though the process is right on those it was given."""
+    pairs = np.random.default_rng(0).normal(size=(300, 2, 64)).astype(np.float32)
+    augmenter = recommended(factor="auto")
+    augmenter.fit(pairs)
+    assert abs(max(augmenter.factor_scores_.values()) - 0.5) < 0.1
+    assert GaussianProcessReward().fit(pairs).score(pairs) > 0.7
+
+
+def test_auto_chooses_how_much_by_networks_where_targets_are_handed_down():
+    toy = make_preference_pairs(90, 8, random_state=0)
+    augmenter = LatentPairAugmenter(
+        ContrastiveVAE(4, 8, max_epochs=1), factor="auto", random_state=0
+    )
+    augmented = augmenter.fit_transform(toy.pairs)
+    scores = augmenter.factor_scores_
+    assert list(scores) == [1, 2, 4, 8] and scores[augmenter.factor_] == max(scores.values())
+    assert len(augmented) == 90 * augmenter.factor_
 
 
 def test_auto_leaves_a_handful_of_pairs_alone(pairs):

@@ -18,7 +18,7 @@ HEAVY = ("transformers", "datasets", "matplotlib", "pandas", "lmdb", "narwhals",
 FLOORS = [
     {"_augmented_rows", "_device", "_low_rank_error", "_rows", "_demo_data"},
     {"_pairs", "_language_model"},
-    {"_best_of_n", "_contrastive_vae", "_embedding_store", "_scaler", "theory"},
+    {"_best_of_n", "_contrastive_vae", "_embedding_store", "_scaler", "_transfer", "theory"},
     {"_embedder", "_reward", "datasets"},
     {"_augmenters", "_gaussian_process"},
     {"_latent_augmenter"},

@@ -2,25 +2,17 @@
 
 from functools import partial
 
-import numpy as np
-
 from lens_sklearn import BTRewardRegressor, GaussianProcessReward, LatentPairAugmenter
-from lens_sklearn._latent_augmenter import AUTO_MOST, AUTO_PAIRS
 
 
-def fit(split, seed, *, unlabeled=False, **overrides):
+def fit(split, seed, unlabeled=False):
     """Train the paper's reward on what ``LatentPairAugmenter.recommended`` makes of the pairs."""
-    augmenter = LatentPairAugmenter.recommended(random_state=seed, **overrides)
+    augmenter = LatentPairAugmenter.recommended(random_state=seed)
     pairs = augmenter.fit_transform(
         split.pairs, unlabeled=split.unlabeled if unlabeled else None, groups=split.groups
     )
+    split.details |= {"factor": augmenter.factor_}
     return BTRewardRegressor(random_state=seed).fit(pairs).predict
-
-
-def unchecked(split, seed, **kwargs):
-    """Augment at the factor that "auto" would try, without its cross-validation."""
-    factor = int(np.clip(-(-AUTO_PAIRS // len(split.pairs)), 2, AUTO_MOST))
-    return fit(split, seed, factor=factor, **kwargs)
 
 
 def teacher(split, seed):
@@ -31,7 +23,5 @@ def teacher(split, seed):
 METHODS = {
     "ours": fit,
     "ours, unlabelled": partial(fit, unlabeled=True),
-    "ours, unchecked": unchecked,
-    "ours, unlabelled, unchecked": partial(unchecked, unlabeled=True),
     "Gaussian process": teacher,
 }

@@ -1,0 +1,183 @@
+"""Synthetic members without an autoencoder: one pair's difference at another's response."""
+
+from math import sqrt
+
+import numpy as np
+import torch
+from numpy.lib.stride_tricks import sliding_window_view
+from sklearn.covariance import ledoit_wolf_shrinkage
+
+from ._device import as_tensor
+from ._pairs import _take, row_order
+
+NOISE_ROWS = 256  # d times as many normal numbers serve all members
+
+
+class TransferredRows:
+    r"""Pairs of a response and the same response moved by a difference; kept as indices.
+
+    Rows 2k and 2k + 1 are the members of pair k,
+
+    .. math::
+        e_0 = \bar e + a (e - \bar e) + b\, s \odot \epsilon_0, \qquad
+        e_1 = e_0 \pm a' (e'^+ - e'^-) + b'\, s \odot \epsilon_1,
+
+    with e an original, :math:`e'^\pm` a pair, s the features' standard deviations and standard
+    normal :math:`\epsilon`. On standardised features a² is what the Ledoit-Wolf estimate of the
+    covariance leaves to the samples and b² the variance that it gives to all directions alike;
+    a', b' are the same of the differences. So both are drawn from the shrunk covariance: few
+    samples span few directions, and a reward that is trained in those alone is left at its
+    initial weights in all others.
+
+    The noise of a member is a window into one vector of normal numbers, so that memory grows
+    with the originals and not with the members [1]_.
+
+    Parameters
+    ----------
+    originals : ndarray of float32, shape (n, 2, d)
+        The pairs.
+    base_row : ndarray of int, shape (m,)
+        Which of the 2n responses e is.
+    pair : ndarray of int, shape (m,)
+        Whose difference it is moved by.
+    sign : ndarray of float32, shape (m,)
+        1 or -1.
+    window : ndarray of int, shape (m, 2)
+        Where the noise of e and of the difference begins.
+    noise : ndarray of float32, shape (NOISE_ROWS * d,)
+        The normal numbers.
+    mean, scale : ndarray of float32, shape (d,)
+        Of the responses.
+    shares : tuple of two pairs of float
+        (a, b) and (a', b').
+
+    References
+    ----------
+    .. [1] T. Salimans et al., "Evolution strategies as a scalable alternative to reinforcement
+       learning", 2017: the shared noise table.
+    """
+
+    def __init__(self, originals, base_row, pair, sign, window, noise, mean, scale, shares):
+        self.originals = originals
+        self.base_row = base_row
+        self.pair = pair
+        self.sign = sign
+        self.window = window
+        self.noise = noise
+        self.mean = mean
+        self.scale = scale
+        self.shares = shares
+
+    @classmethod
+    def draw(cls, originals, n_new, generator):
+        """Draw pairs from the originals.
+
+        Parameters
+        ----------
+        originals : ndarray of float32, shape (n, 2, d)
+            The pairs; in another order each gets the same children.
+        n_new : int
+            Children of each pair; theirs is the response e.
+        generator : numpy.random.Generator
+            Draws.
+
+        Returns
+        -------
+        TransferredRows
+            Of 2 * n * n_new rows: the first children of all pairs, then the second ones, ....
+        """
+        n, _, d = originals.shape
+        order = row_order(originals)
+        noise = generator.standard_normal(NOISE_ROWS * d, dtype=np.float32)
+        drawn = {
+            "base_row": 2 * np.arange(n)[:, None]
+            + _by(order, generator.integers(2, size=(n, n_new))),
+            "pair": _by(order, order[generator.integers(n, size=(n, n_new))]),
+            "sign": _by(order, generator.choice(np.float32([-1, 1]), size=(n, n_new))),
+            "window": _by(order, generator.integers(len(noise) - d + 1, size=(n, n_new, 2))),
+        }
+        flat = {
+            name: a.swapaxes(0, 1).reshape(n * n_new, *a.shape[2:]) for name, a in drawn.items()
+        }
+        return cls(originals, **flat, noise=noise, **_moments(originals[order]))
+
+    def __len__(self):
+        return 2 * len(self.pair)
+
+    def to(self, device):
+        """Return the same rows as tensors on a torch device.
+
+        Parameters
+        ----------
+        device : torch.device
+            Where to.
+
+        Returns
+        -------
+        TransferredRows
+            Shares its memory with this one on the CPU.
+        """
+        moved = {name: as_tensor(getattr(self, name)).to(device) for name in _ARRAYS}
+        return TransferredRows(**vars(self) | moved)
+
+    def __getitem__(self, rows):
+        index, place = np.unique(rows // 2, return_inverse=True)
+        flat = self.originals.reshape(-1, self.originals.shape[-1])
+        response = _take(flat, self.base_row[index])
+        response -= self.mean
+        response = self._noisy(response, self.window[index, 0], 0)
+        response += self.mean
+        out = _take(response, place)  # both members of a pair begin with it
+        moved = np.flatnonzero(rows % 2)
+        index = rows[moved] // 2
+        difference = _take(flat, 2 * self.pair[index])
+        difference -= _take(flat, 2 * self.pair[index] + 1)
+        difference *= self.sign[index][:, None]
+        out[moved] += self._noisy(difference, self.window[index, 1], 1)
+        return out
+
+    def _noisy(self, rows, window, which):
+        keep, spread = self.shares[which]
+        rows *= keep
+        noise = _take(self._windows(), window)
+        noise *= spread * self.scale
+        rows += noise
+        return rows
+
+    def _windows(self):
+        d = self.originals.shape[-1]
+        if isinstance(self.noise, torch.Tensor):
+            return self.noise.unfold(0, d, 1)
+        return sliding_window_view(self.noise, d)
+
+
+_ARRAYS = ("originals", "sign", "noise", "mean", "scale")  # what rows are computed from
+
+
+def _by(order, drawn):
+    """Give what is drawn to pairs in an order that does not depend on where they stand."""
+    out = np.empty_like(drawn)
+    out[order] = drawn
+    return out
+
+
+def _moments(originals):
+    responses = originals.reshape(-1, originals.shape[-1])
+    mean, scale = responses.mean(axis=0), responses.std(axis=0)
+    scale[scale <= 1e-6 * abs(mean)] = 0  # constant features stay so
+    varying = scale > 0
+    of_responses = ((responses - mean)[:, varying]) / scale[varying]
+    of_differences = (originals[:, 0] - originals[:, 1])[:, varying] / scale[varying]
+    return {
+        "mean": mean,
+        "scale": scale,
+        "shares": (_shrunk(of_responses), _shrunk(of_differences)),
+    }
+
+
+def _shrunk(rows):
+    """Return what to multiply centred rows with, and the deviation of the noise to add."""
+    if len(rows) < 2 or not rows.any():
+        return 1.0, 0.0
+    share = ledoit_wolf_shrinkage(rows, assume_centered=True)
+    return sqrt(1 - share), sqrt(share * np.mean(np.square(rows)))
