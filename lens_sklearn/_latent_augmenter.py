@@ -96,7 +96,7 @@ class LatentPairAugmenter(PairAugmenter):
     Attributes
     ----------
     vae_ : ContrastiveVAE
-        The fitted autoencoder, except under ``decode="transfer"``.
+        The fitted autoencoder, except under ``decode="transfer"`` and with unlabelled responses.
     reward_ : estimator
         The fitted reward, after a `fit_transform` that asked it.
     factor_ : int
@@ -283,7 +283,7 @@ class LatentPairAugmenter(PairAugmenter):
         self.factor_ = self.factor
         if self.factor == "auto":
             self.factor_ = self._chosen_factor(pairs, unlabeled, groups, random_state)
-        self._fit(pairs.originals, random_state)
+        self._fit(pairs.originals, random_state, needed=unlabeled is None)
         return pairs, unlabeled, random_state
 
     def _checked_unlabeled(self, unlabeled):
@@ -330,10 +330,10 @@ class LatentPairAugmenter(PairAugmenter):
             pairs = augmenter.fit_transform(pairs.originals, pairs.target, unlabeled=unlabeled)
         return BTRewardRegressor(random_state=seed).fit(pairs)
 
-    def _fit(self, originals, random_state):
+    def _fit(self, originals, random_state, needed=True):
         # Drawn even where it is not used: the noise is then the same with either kind of seed.
         seed = draw_seed(random_state)
-        if self.decode == "transfer":
+        if self.decode == "transfer" or not needed:
             return
         vae = ContrastiveVAE() if self.vae is None else clone(self.vae)
         if vae.random_state is None and self.random_state is not None:

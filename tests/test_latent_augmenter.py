@@ -142,6 +142,13 @@ def test_unlabelled_pairs_are_two_responses_of_one_prompt(pairs):
     np.testing.assert_array_equal(np.bincount(augmented.parent), 4)
 
 
+def test_no_autoencoder_is_fitted_for_unlabelled_responses(pairs):
+    unlabeled = np.random.default_rng(5).normal(size=(7, 4, 12)).astype(np.float32)
+    augmenter = recommended(decode="reconstruct", vae=ContrastiveVAE(4, 8, max_epochs=1))
+    assert not hasattr(augmenter.fit(pairs, unlabeled=unlabeled), "vae_")
+    assert hasattr(augmenter.fit(pairs), "vae_")
+
+
 def test_unlabelled_responses_come_through_a_pipeline(pairs):
     unlabeled = 5 + 3 * np.random.default_rng(5).normal(size=(7, 4, 12)).astype(np.float32)
     with config_context(enable_metadata_routing=True):
