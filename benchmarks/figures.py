@@ -19,8 +19,7 @@ STYLES = {
     "LENS 4x": dict(color="#E69F00"),
     "LENS 8x": dict(color="#D55E00"),
     "ours": dict(color="#009E73", linewidth=2.5),
-    "ours, unchecked": dict(color="#009E73"),
-    "ours, unlabelled, unchecked": dict(color="#0072B2"),
+    "ours, unlabelled": dict(color="#0072B2"),
     "Gaussian process": dict(color="#CC79A7"),
 }
 
