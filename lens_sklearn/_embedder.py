@@ -13,10 +13,12 @@ from sklearn.base import (
     TransformerMixin,
     _fit_context,
 )
+from sklearn.utils import gen_batches
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from ._augmented_rows import AugmentedRows
+from ._embedding_array import CellWriter, array_name, keep_rows, made_folder, new_array
 from ._embedding_store import EmbeddingStore, store_keys
 from ._language_model import batches_by_tokens, get_language_model, resolve_model
 from ._pairs import AugmentedPairs, default_target
@@ -24,6 +26,7 @@ from ._rows import PAIR_COLUMNS, read_texts
 
 POOLINGS = ("last", "mean", "cls", "weighted_mean", "max")
 LONG_WORK = 64  # texts; with more of them a terminal shows a progress bar
+READ_AT_ONCE = 1 << 24  # bytes of embeddings from the store, copied to where they belong
 TOKENIZED_AT_ONCE = 1024  # texts; token ids become arrays before the next ones are made
 
 logger = logging.getLogger(__name__)
@@ -67,13 +70,25 @@ class LLMEmbedder(
         Tokens in one batch, padding included.
     dtype : {"auto", "float32", "bfloat16", "float16"}, default="auto"
         Precision of the network; "auto" is bfloat16 on CUDA and float32 on the CPU. Pooling
-        and embeddings are float32.
+        and the store are float32.
     device : str, default="auto"
         A torch device; "auto" is CUDA when there is one.
     store : str or Path, default=None
         A folder in which embeddings are kept: a text that is there under the same settings is
         never embedded again, and interrupted work resumes after the last finished batch. A
         local model is known by its files' contents, so a retrained one starts anew.
+    out : str or Path, default=None
+        A folder for embeddings that are larger than memory. ``transform`` and ``fit_transform``
+        write there what they return, a ``.npy`` file for each table of texts, and return a
+        read-only memory map of it; None returns arrays in memory. A file's name is a digest of
+        texts and settings: training and test lie beside each other, and the same texts
+        replace their own file by an equal one. A file gets its name when it is whole. Killed
+        work leaves a ``.partial`` file, which is never read and may be deleted; the `store`
+        resumes it. Files are never deleted, and searches write one for each split.
+    out_dtype : {"float32", "float16"}, default="float32"
+        Precision of what is returned, in memory or mapped. "float16" halves it and rounds to
+        3 digits; values beyond 65504 are an error. What trains on it makes a float32 array of
+        it in memory, whereas a float32 map is trained on as it is.
     n_jobs : int, default=None
         Batches are spread over this many joblib workers, each with its own copy of the model;
         None and 1 stay in this process, -1 takes all cores. It pays on CPUs. Under
@@ -130,6 +145,8 @@ class LLMEmbedder(
         "dtype": [StrOptions({"auto", "float32", "bfloat16", "float16"})],
         "device": [str],
         "store": [str, os.PathLike, None],
+        "out": [str, os.PathLike, None],
+        "out_dtype": [StrOptions({"float32", "float16"})],
         "n_jobs": [Integral, None],
         "show_progress": ["boolean", None],
     }  # fmt: skip
@@ -148,6 +165,8 @@ class LLMEmbedder(
         dtype="auto",
         device="auto",
         store=None,
+        out=None,
+        out_dtype="float32",
         n_jobs=None,
         show_progress=None,
     ):
@@ -162,6 +181,8 @@ class LLMEmbedder(
         self.dtype = dtype
         self.device = device
         self.store = store
+        self.out = out
+        self.out_dtype = out_dtype
         self.n_jobs = n_jobs
         self.show_progress = show_progress
 
@@ -186,7 +207,7 @@ class LLMEmbedder(
         ValueError
             If the folder is not a model, or there is no such layer or pooling.
         OSError
-            If the model is not found, or the store cannot be written.
+            If the model is not found, or the folder `store` or `out` cannot be written.
         """
         spec = resolve_model(self.model_name, self.revision, self.dtype, self.device)
         language_model = get_language_model(spec)
@@ -198,6 +219,8 @@ class LLMEmbedder(
         self.n_overlong_ = 0
         if self.store is not None:
             EmbeddingStore(self.store)
+        if self.out is not None:
+            made_folder(self.out)
         return self
 
     def transform(self, X):
@@ -210,17 +233,21 @@ class LLMEmbedder(
 
         Returns
         -------
-        ndarray of float32, shape (n, 2, d), (n, N, d) or (..., d)
-            The embeddings. Those of a ragged candidate list's padding are all-NaN. Rows that
-            a ``TextPairSynthesizer`` made become `AugmentedPairs`, which remember parents.
+        ndarray of `out_dtype`, shape (n, 2, d), (n, N, d) or (..., d)
+            The embeddings, under `out` as a memory map. Those of a ragged candidate list's
+            padding are all-NaN. Rows that a ``TextPairSynthesizer`` made become
+            `AugmentedPairs`, which remember parents.
 
         Raises
         ------
         ValueError
             If a row is malformed, a text is too long under ``overlong="raise"`` or has no
-            tokens, or the chat template refuses a conversation; the message names the row.
+            tokens, a value is beyond `out_dtype`, or the chat template refuses a conversation;
+            the message names the row.
+        OSError
+            If `out` has no room for the embeddings.
         """
-        return _with_parents(self._embed_table(read_texts(X)), X)
+        return self._embed_table(X, read_texts(X))
 
     def fit_transform(self, X, y=None):
         """Fit, then embed rows of text.
@@ -238,8 +265,8 @@ class LLMEmbedder(
 
         Returns
         -------
-        ndarray of float32, shape (n, 2, d), (n, N, d) or (..., d)
-            The embeddings.
+        ndarray of `out_dtype`, shape (n, 2, d), (n, N, d) or (..., d)
+            The embeddings, under `out` as a memory map.
 
         Raises
         ------
@@ -247,9 +274,47 @@ class LLMEmbedder(
             If rows would have to be left out and `y` is given, or no row is left.
         """
         table = read_texts(X)
-        embeddings = self.fit(X, y)._embed_table(table)
-        if self.overlong != "drop" or table.kind != "pairs":
-            return _with_parents(embeddings, X)
+        leave_out = self.overlong == "drop" and table.kind == "pairs"
+        return self.fit(X, y)._embed_table(X, table, y, leave_out=leave_out)
+
+    def _embed_table(self, X, table, y=None, *, leave_out=False):
+        check_is_fitted(self)
+        spec = resolve_model(self.model_name, self.revision_, self.dtype, self.device)
+        language_model = get_language_model(spec)
+        template = template_text(self.chat_template, language_model.tokenizer)
+        numbers, cells = {}, []  # distinct texts, each with its number; a number a cell
+        for item in table.items.flat:
+            if item is not None and not isinstance(item, str) and template is None:
+                item = "\n".join(content for _, content in item)
+            cells.append(-1 if item is None else numbers.setdefault(item, len(numbers)))
+        cells, texts = np.array(cells), list(numbers)
+        keys = None
+        if self.store is not None or self.out is not None:
+            keys = store_keys(self._settings(language_model.spec, template), texts)
+
+        def place(number):
+            return _place(table, int(np.flatnonzero(cells == number)[0]))
+
+        shape = (*table.items.shape, self.n_features_out_)  # (..., d)
+        with new_array(self.out, shape, self.out_dtype) as embeddings:
+            writer = CellWriter(embeddings, cells, place)
+            overlong = self._embed_texts(language_model, texts, template, keys, writer)
+            self._count_overlong(overlong, cells, place)
+            kept = np.ones(len(table.items), dtype=bool)
+            if leave_out:
+                kept = self._kept(embeddings, X, y)
+                if isinstance(X, AugmentedRows):
+                    X = X[np.flatnonzero(kept)]
+            name = None
+            if self.out is not None:
+                name = array_name(
+                    keys, cells, shape=shape, dtype=self.out_dtype,
+                    drop=self.overlong == "drop", left_out=np.flatnonzero(~kept).tolist(),
+                )  # fmt: skip
+            return _with_parents(keep_rows(embeddings, kept, self.out, name), X)
+
+    def _kept(self, embeddings, X, y):
+        """Return which preference rows hold no dropped text."""
         kept = np.isfinite(embeddings[:, :, 0]).all(axis=1)
         if isinstance(X, AugmentedRows):
             kept &= kept[X.parent]  # without the original its children have no parent
@@ -261,26 +326,9 @@ class LLMEmbedder(
                 f"and would be left out, but {why}. Use overlong='truncate', or leave these "
                 "rows out beforehand."
             )
-        if isinstance(X, AugmentedRows):
-            X = X[np.flatnonzero(kept)]
-        return _with_parents(embeddings[kept], X)
+        return kept
 
-    def _embed_table(self, table):
-        check_is_fitted(self)
-        spec = resolve_model(self.model_name, self.revision_, self.dtype, self.device)
-        language_model = get_language_model(spec)
-        template = template_text(self.chat_template, language_model.tokenizer)
-        numbers, cells = {}, []  # distinct texts, each with its number; a number a cell
-        for item in table.items.flat:
-            if item is not None and not isinstance(item, str) and template is None:
-                item = "\n".join(content for _, content in item)
-            cells.append(-1 if item is None else numbers.setdefault(item, len(numbers)))
-        cells, texts = np.array(cells), list(numbers)
-
-        def place(number):
-            return _place(table, int(np.flatnonzero(cells == number)[0]))
-
-        vectors, overlong = self._embed_texts(language_model, texts, template, place)
+    def _count_overlong(self, overlong, cells, place):
         self.n_overlong_ = int(overlong[cells[cells >= 0]].sum())
         if self.n_overlong_:
             done = "given NaN" if self.overlong == "drop" else "cut"
@@ -289,23 +337,22 @@ class LLMEmbedder(
                 self.n_overlong_, len(cells), place(np.flatnonzero(overlong)[0]),
                 self.max_length_, done,
             )  # fmt: skip
-        embeddings = np.full((len(cells), self.n_features_out_), np.nan, dtype=np.float32)
-        embeddings[cells >= 0] = vectors[cells[cells >= 0]]
-        return embeddings.reshape(*table.items.shape, -1)  # (..., d)
 
-    def _embed_texts(self, language_model, texts, template, place):
-        """Embed distinct texts, those in the store excepted."""
-        store, keys = None, None
-        vectors = np.full((len(texts), self.n_features_out_), np.nan, dtype=np.float32)
-        found = overlong = np.zeros(len(texts), dtype=bool)
+    def _embed_texts(self, language_model, texts, template, keys, writer):
+        """Write the embeddings of distinct texts; return which texts are too long."""
+        store, place = None, writer.place
+        found, overlong = np.zeros((2, len(texts)), dtype=bool)
         if self.store is not None:
             store = EmbeddingStore(self.store)
-            keys = store_keys(self._settings(language_model.spec, template), texts)
-            vectors, found, overlong = store.get_many(keys, self.n_features_out_)
+            step = max(1, READ_AT_ONCE // (4 * self.n_features_out_))
+            for part in gen_batches(len(texts), step):
+                vectors, found[part], overlong[part] = store.get_many(
+                    keys[part], self.n_features_out_
+                )
+                writer.write(part.start + np.flatnonzero(found[part]), vectors[found[part]])
         missing = np.flatnonzero(~found)
         ids, cut = self._tokenize(language_model, [texts[i] for i in missing], template,
                                   lambda i: place(missing[i]))  # fmt: skip
-        overlong = overlong.copy()
         overlong[missing] = cut
         if overlong.any() and self.overlong == "raise":
             raise ValueError(
@@ -314,15 +361,15 @@ class LLMEmbedder(
                 "max_length, or choose overlong='truncate' or 'drop'."
             )
         if self.overlong == "drop":
-            vectors[overlong] = np.nan
+            writer.write(np.flatnonzero(overlong), np.nan)
             kept = np.flatnonzero(~cut)
             missing, cut, ids = missing[kept], cut[kept], [ids[i] for i in kept]
         for batch, new in self._run(language_model.spec, ids):
             where = missing[batch]
-            vectors[where] = new
             if store is not None:
                 store.put_many([keys[i] for i in where], new, cut[batch])
-        return vectors, overlong
+            writer.write(where, new)
+        return overlong
 
     def _tokenize(self, language_model, texts, template, place):
         """Return token ids and which texts were cut."""

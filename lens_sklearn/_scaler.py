@@ -3,11 +3,13 @@
 import numpy as np
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin, _fit_context
 from sklearn.preprocessing import StandardScaler
+from sklearn.utils import gen_batches
 from sklearn.utils.validation import check_is_fitted
 
 from ._pairs import AugmentedPairs, check_embeddings
 
 FLOATS = ("float32", "float64")  # check_array keeps these and turns all else into the first
+CHUNK = 1 << 22  # bytes; StandardScaler's temporaries in float64 are a few times as large
 
 
 class EmbeddingScaler(
@@ -26,6 +28,12 @@ class EmbeddingScaler(
         Subtract each feature's mean.
     with_std : bool, default=True
         Divide by each feature's standard deviation.
+    copy : bool, default=True
+        False standardises in place and so saves an array as large as the input. Every
+        ``transform`` and ``inverse_transform``, and with them a Pipeline's ``fit`` and
+        ``predict``, then **overwrite the array that they are given**, which is safe behind
+        :class:`LLMEmbedder`, whose array nobody else holds. Arrays that are read-only, mapped
+        from a file or not of floats are still copied.
 
     Attributes
     ----------
@@ -44,11 +52,16 @@ class EmbeddingScaler(
     ((50, 2, 3), True)
     """
 
-    _parameter_constraints = {"with_mean": ["boolean"], "with_std": ["boolean"]}
+    _parameter_constraints = {
+        "with_mean": ["boolean"],
+        "with_std": ["boolean"],
+        "copy": ["boolean"],
+    }
 
-    def __init__(self, with_mean=True, with_std=True):
+    def __init__(self, with_mean=True, with_std=True, *, copy=True):
         self.with_mean = with_mean
         self.with_std = with_std
+        self.copy = copy
 
     def fit(self, X, y=None):
         """Learn each feature's mean and standard deviation.
@@ -84,14 +97,30 @@ class EmbeddingScaler(
         -------
         EmbeddingScaler
             Itself, fitted.
+
+        Raises
+        ------
+        ValueError
+            If nothing but padding was seen so far, or an embedding is not finite.
         """
         first = not hasattr(self, "scaler_")
         X = check_embeddings(self, X, reset=first, allow_padding=True, dtype=FLOATS)
         if first:
             scaler = StandardScaler(with_mean=self.with_mean, with_std=self.with_std)
             # Folded rows never leave this class, whatever output the user has configured.
-            self.scaler_ = scaler.set_output(transform="default")
-        self.scaler_.partial_fit(X.reshape(-1, X.shape[-1]))
+            scaler.set_output(transform="default")
+        else:
+            scaler = self.scaler_
+        for part in _parts(X):
+            rows = X[part].reshape(-1, X.shape[-1])
+            padding = np.isnan(rows[:, :1]).any(axis=1)
+            if padding.any():
+                rows = rows[~padding]
+            if len(rows):  # padding alone would turn the means into NaN
+                scaler.partial_fit(rows)
+        if not hasattr(scaler, "n_samples_seen_"):
+            raise ValueError("every embedding of X is padding; there is nothing to learn from.")
+        self.scaler_ = scaler
         return self
 
     def transform(self, X):
@@ -106,7 +135,7 @@ class EmbeddingScaler(
         -------
         ndarray of the same shape
             Standardised embeddings, float32 unless `X` is float64; `AugmentedPairs` of
-            synthesised text stay such.
+            synthesised text stay such. Under ``copy=False`` it is `X` itself where it can be.
         """
         return self._apply(X, "transform")
 
@@ -132,11 +161,34 @@ class EmbeddingScaler(
             new.originals = self._apply(X.originals, method)
             new.pool = self._apply(X.pool, method)
             return new
+        given = X
         X = check_embeddings(self, X, reset=False, allow_padding=True, dtype=FLOATS)
-        return getattr(self.scaler_, method)(X.reshape(-1, X.shape[-1])).reshape(X.shape)
+        # The check has copied an array of another dtype already.
+        ours = isinstance(given, np.ndarray) and not np.may_share_memory(X, given)
+        in_place = ours or not self.copy and X.flags.writeable and not _is_mapped(X)
+        out = X if in_place else np.empty(X.shape, dtype=X.dtype)
+        for part in _parts(X):
+            rows = X[part]
+            folded = rows.reshape(-1, X.shape[-1])
+            out[part] = getattr(self.scaler_, method)(folded).reshape(rows.shape)
+        return out
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
+
+
+def _parts(X):
+    """Return slices of the first axis that hold about `CHUNK` bytes each."""
+    return gen_batches(len(X), max(1, CHUNK * len(X) // max(1, X.nbytes)))
+
+
+def _is_mapped(array):
+    """Whether an array is a view of a file."""
+    while isinstance(array, np.ndarray):
+        if isinstance(array, np.memmap):
+            return True
+        array = array.base
+    return False

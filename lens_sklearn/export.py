@@ -43,7 +43,7 @@ CLASSES = {
     )
 }
 #: Parameters that belong to a machine and not to a model, with what is written for them.
-OF_THE_MACHINE = {"store": None, "device": "auto", "n_jobs": None, "memory": None}
+OF_THE_MACHINE = {"store": None, "out": None, "device": "auto", "n_jobs": None, "memory": None}
 
 
 def save(model, folder):
@@ -53,9 +53,9 @@ def save(model, folder):
     ----------
     model : Pipeline, LLMEmbedder, EmbeddingScaler, augmenter or reward model
         Fitted. A Pipeline's steps are estimators of this package. What belongs to the machine
-        is not written: ``store``, ``memory`` and ``n_jobs`` become None, ``device`` "auto".
-        Language models are kept by name; augmenters by their parameters alone, since on new
-        data they change nothing.
+        is not written: ``store``, ``out``, ``memory`` and ``n_jobs`` become None, ``device``
+        "auto". Language models are kept by name; augmenters by their parameters alone, since
+        on new data they change nothing.
     folder : str or Path
         Made if it is not there; gets ``pipeline.json`` and ``weights.safetensors``.
 

@@ -59,6 +59,8 @@ def test_embeddings_are_those_of_one_process(client, model_folder, rows, tmp_pat
     embedder = LLMEmbedder(model_folder, batch_tokens=64, n_jobs=-1, store=tmp_path / "store")
     with joblib.parallel_config(backend="dask"):
         np.testing.assert_array_equal(embedder.fit_transform(rows), local)
+        mapped = LLMEmbedder(model_folder, batch_tokens=64, n_jobs=-1, out=tmp_path / "out")
+        np.testing.assert_array_equal(mapped.fit_transform(rows), local)
     n_texts = len({text for row in rows for text in row.values()})
     assert len(EmbeddingStore(tmp_path / "store")) == n_texts
     # Only this process has the store open: the workers return vectors and write nothing.

@@ -16,7 +16,7 @@ HEAVY = ("transformers", "datasets", "matplotlib", "pandas", "lmdb", "narwhals",
 
 # Who may import whom: a module imports only modules of lower floors.
 FLOORS = [
-    {"_augmented_rows", "_device", "_low_rank_error", "_rows", "_demo_data"},
+    {"_augmented_rows", "_device", "_embedding_array", "_low_rank_error", "_rows", "_demo_data"},
     {"_pairs", "_language_model"},
     {"_best_of_n", "_contrastive_vae", "_embedding_store", "_scaler", "_transfer", "theory"},
     {"_embedder", "_reward", "datasets"},
