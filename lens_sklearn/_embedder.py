@@ -27,6 +27,7 @@ from ._rows import PAIR_COLUMNS, read_texts
 POOLINGS = ("last", "mean", "cls", "weighted_mean", "max")
 LONG_WORK = 64  # texts; with more of them a terminal shows a progress bar
 READ_AT_ONCE = 1 << 24  # bytes of embeddings from the store, copied to where they belong
+CPU_TOKENS, DEVICE_TOKENS = 2048, 8192  # batch_tokens="auto"
 TOKENIZED_AT_ONCE = 1024  # texts; token ids become arrays before the next ones are made
 
 logger = logging.getLogger(__name__)
@@ -66,8 +67,9 @@ class LLMEmbedder(
         How conversations become text. "auto" takes the tokenizer's template when it has one. A
         str is a Jinja template. None, False or a tokenizer without a template join the
         contents by line breaks. Plain texts are embedded as they are.
-    batch_tokens : int, default=8192
-        Tokens in one batch, padding included.
+    batch_tokens : int or "auto", default="auto"
+        Tokens in one batch, padding included. "auto" is 2048 on the CPU, where small batches
+        have less padding and stay in the cache, and 8192 elsewhere.
     dtype : {"auto", "float32", "bfloat16", "float16"}, default="auto"
         Precision of the network; "auto" is bfloat16 on CUDA and float32 on the CPU. Pooling
         and the store are float32.
@@ -141,7 +143,7 @@ class LLMEmbedder(
         "max_length": [Interval(Integral, 1, None, closed="left")],
         "overlong": [StrOptions({"truncate", "raise", "drop"})],
         "chat_template": [str, None, Options(bool, {False})],
-        "batch_tokens": [Interval(Integral, 1, None, closed="left")],
+        "batch_tokens": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "dtype": [StrOptions({"auto", "float32", "bfloat16", "float16"})],
         "device": [str],
         "store": [str, os.PathLike, None],
@@ -161,7 +163,7 @@ class LLMEmbedder(
         max_length=1024,
         overlong="truncate",
         chat_template="auto",
-        batch_tokens=8192,
+        batch_tokens="auto",
         dtype="auto",
         device="auto",
         store=None,
@@ -395,7 +397,10 @@ class LLMEmbedder(
     def _run(self, spec, ids):
         """Yield (indices, vectors) a batch, as the batches are done."""
         lengths = np.array([len(tokens) for tokens in ids], dtype=int)
-        batches = batches_by_tokens(lengths, self.batch_tokens)
+        budget = self.batch_tokens
+        if budget == "auto":
+            budget = CPU_TOKENS if spec.device.startswith("cpu") else DEVICE_TOKENS
+        batches = batches_by_tokens(lengths, budget)
         work = (
             joblib.delayed(_embed_batch)(
                 number, spec, [ids[i] for i in batch], self.layers_, _checked_poolings(self.pooling)

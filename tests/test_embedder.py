@@ -124,6 +124,21 @@ def test_batch_and_single_agree_and_order_is_kept(kind, pooling, texts, request)
     np.testing.assert_allclose(backwards, whole, **TOLERANCE)
 
 
+@pytest.mark.parametrize("device, tokens", [("cpu", 2048), ("cuda:1", 8192), ("mps", 8192)])
+def test_batches_are_small_on_the_cpu_alone(decoder, monkeypatch, device, tokens):
+    seen = []
+
+    def grouped(lengths, budget):
+        seen.append(budget)
+        return []
+
+    monkeypatch.setattr(_embedder, "batches_by_tokens", grouped)
+    spec = _language_model.ModelSpec("a", None, None, "float32", device)
+    for budget in ("auto", 60):
+        list(LLMEmbedder(decoder, batch_tokens=budget)._run(spec, []))
+    assert seen == [tokens, 60]
+
+
 @pytest.mark.parametrize("pad_is_eos", [False, True])
 @pytest.mark.parametrize("padding_side", ["left", "right"])
 def test_padding_side_and_padding_token_make_no_difference(
@@ -527,6 +542,7 @@ def test_a_folder_that_is_no_model_says_what_is_missing(tmp_path):
         ({"overlong": "cut"}, "overlong"),
         ({"chat_template": True}, "chat_template"),
         ({"batch_tokens": 0}, "batch_tokens"),
+        ({"batch_tokens": "all"}, "batch_tokens"),
         ({"dtype": "int8"}, "dtype"),
         ({"device": "abacus"}, "device='abacus'"),
     ],

@@ -1,6 +1,6 @@
 """Speed and memory as ratios, each against a rival in the same run.
 
-    python benchmarks/speed/run.py [fit memory synthesis grid embedding] [--data FOLDER]
+    python benchmarks/speed/run.py [fit memory synthesis grid embedding many] [--data FOLDER]
 
 Prints ratio and reach beside each other and keeps the rows in ``benchmarks/results/speed.json``
 with machine, versions and commit; parts that are not run keep their rows. The embedding part
@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 
 RESULTS = Path(__file__).parents[1] / "results" / "speed.json"
-PARTS = ("fit", "memory", "synthesis", "grid", "embedding")
+PARTS = ("fit", "memory", "synthesis", "grid", "embedding", "many")
 PACKAGES = ("torch", "numpy", "scikit-learn", "skorch", "transformers", "sentence-transformers")
 
 
