@@ -20,7 +20,7 @@ from sklearn.utils.validation import check_is_fitted
 from ._augmented_rows import AugmentedRows
 from ._embedding_array import CellWriter, array_name, keep_rows, made_folder, new_array
 from ._embedding_store import EmbeddingStore, store_keys
-from ._language_model import batches_by_tokens, get_language_model, resolve_model
+from ._language_model import batches_by_tokens, embed_batch, get_language_model, resolve_model
 from ._pairs import AugmentedPairs, default_target
 from ._rows import PAIR_COLUMNS, read_texts
 
@@ -93,9 +93,10 @@ class LLMEmbedder(
         it in memory, whereas a float32 map is trained on as it is.
     n_jobs : int, default=None
         Batches are spread over this many joblib workers, each with its own copy of the model;
-        None and 1 stay in this process, -1 takes all cores. It pays on CPUs. Under
-        ``joblib.parallel_config(backend="dask")`` the workers are a cluster's; this process
-        alone writes the store.
+        None and 1 stay in this process, -1 takes all cores. With several GPUs and the device
+        "auto" or "cuda" the batches go to all of them in turn: give at least as many jobs.
+        Under ``joblib.parallel_config(backend="dask")`` the workers are a cluster's; this
+        process alone writes the store.
     show_progress : bool, default=None
         Show a progress bar; None shows it on a terminal when many texts are to be embedded.
 
@@ -401,16 +402,21 @@ class LLMEmbedder(
         if budget == "auto":
             budget = CPU_TOKENS if spec.device.startswith("cpu") else DEVICE_TOKENS
         batches = batches_by_tokens(lengths, budget)
+        alone = self.n_jobs in (None, 1) or len(batches) < 2
         work = (
-            joblib.delayed(_embed_batch)(
-                number, spec, [ids[i] for i in batch], self.layers_, _checked_poolings(self.pooling)
+            joblib.delayed(embed_batch)(
+                number, spec, [ids[i] for i in batch], self.layers_,
+                _checked_poolings(self.pooling), take_turns=not alone,
             )
             for number, batch in enumerate(batches)
-        )
-        if self.n_jobs in (None, 1) or len(batches) < 2:
+        )  # fmt: skip
+        if alone:
             done = (call(*args, **kwargs) for call, args, kwargs in work)
         else:
-            done = joblib.Parallel(n_jobs=self.n_jobs, return_as="generator_unordered")(work)
+            # Threads share the one copy of the model on each GPU; processes would each make one.
+            prefer = "threads" if spec.device.startswith("cuda") else None
+            parallel = joblib.Parallel(self.n_jobs, prefer=prefer, return_as="generator_unordered")
+            done = parallel(work)
         with progress_bar(self.show_progress, len(ids)) as bar:
             for number, vectors in done:
                 yield batches[number], self._checked_width(vectors)
@@ -465,11 +471,6 @@ def _with_parents(embeddings, X):
         X.parent,
         target=default_target(embeddings),  # a tied original says nothing of its children
     )
-
-
-def _embed_batch(number, spec, ids, layers, poolings):
-    """Embed one batch in whatever process this runs in."""
-    return number, get_language_model(spec).embed(ids, layers, poolings)
 
 
 def render(language_model, messages, template, place, i, **options):

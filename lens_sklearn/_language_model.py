@@ -114,9 +114,41 @@ def get_language_model(spec):
     with _LOCK:
         language_model = _CACHE.pop(spec, None) or LanguageModel(spec)
         _CACHE[spec] = language_model
-        while len(_CACHE) > CACHE_SIZE:
+        while len(_CACHE) > max(CACHE_SIZE, torch.cuda.device_count()):
             _CACHE.popitem(last=False)
         return language_model
+
+
+def embed_batch(number, spec, ids, layers, poolings, *, take_turns=False):
+    """Embed one batch in whatever process and on whatever GPU this runs.
+
+    Parameters
+    ----------
+    number : int
+        Which batch.
+    spec : ModelSpec
+        Which model.
+    ids : list of ndarray of int
+        Token ids of the texts.
+    layers, poolings : tuple
+        As in `LanguageModel.embed`.
+    take_turns : bool, default=False
+        Whether the device "cuda" means each GPU of the machine in turn, by the batch's number.
+
+    Returns
+    -------
+    number : int
+        As given.
+    vectors : ndarray of float32, shape (b, d)
+        Embeddings.
+    """
+    n_devices = torch.cuda.device_count() if take_turns and spec.device == "cuda" else 0
+    if n_devices > 1:
+        spec = spec._replace(device=f"cuda:{number % n_devices}")
+    language_model = get_language_model(spec)
+    with _LOCK:  # transformers sets global defaults while it reads weights
+        language_model.network  # noqa: B018
+    return number, language_model.embed(ids, layers, poolings)
 
 
 class LanguageModel:
