@@ -22,8 +22,9 @@ from ._transfer import TransferredRows
 from .theory._certificate import keeps_order, rewards_of
 
 CHUNK = 1024  # pairs rewarded at once: bounds the memory at large d
-# Of factor="auto". A network needs fewer steps to follow a reward where d is larger.
-AUTO_FACTORS, AUTO_MOST, AUTO_PAIRS = (1, 2, 4, 8), 256, 250_000  # pairs times sqrt(d)
+# Of factor="auto". A network needs fewer steps to follow a reward where d is larger, and more where
+# many pairs have taught it much.
+AUTO_FACTORS, AUTO_PAIRS, AUTO_BETWEEN = (1, 2, 4, 8), 250_000, (8, 256)  # pairs times sqrt(d)
 AUTO_FOLDS, AUTO_SMALLEST = 3, 20
 
 
@@ -48,7 +49,7 @@ class LatentPairAugmenter(PairAugmenter):
         Pairs returned for each original pair, the original included. "auto" chooses by the
         accuracy on held-out original pairs in three folds by `groups`: of 1, 2, 4 and 8 that at
         which a ``BTRewardRegressor()`` does best. With ``relabel="all"``, where all that is
-        trained on follows the reward, of 1 and what makes about 250,000 / √d pairs (factors 2
+        trained on follows the reward, of 1 and what makes about 250,000 / √d pairs (factors 8
         to 256): 1 if the reward itself does worse than a ``BTRewardRegressor()`` of the
         originals by more than a standard error. Fewer than 20 pairs get 1.
     noise_variance : float, default=0.01
@@ -447,7 +448,7 @@ def follow_factor(pairs):
     Returns
     -------
     int
-        ``250_000 / sqrt(d)`` pairs in all, but 2 to 256 times the originals.
+        ``250_000 / sqrt(d)`` pairs in all, but 8 to 256 times the originals.
     """
     n, _, d = pairs.shape
-    return int(np.clip(np.ceil(AUTO_PAIRS / sqrt(d) / n), 2, AUTO_MOST))
+    return int(np.clip(np.ceil(AUTO_PAIRS / sqrt(d) / n), *AUTO_BETWEEN))

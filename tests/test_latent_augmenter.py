@@ -194,7 +194,7 @@ def test_auto_augments_where_it_does_no_harm(pairs):
 
 
 @pytest.mark.parametrize(
-    ("n", "d", "factor"), [(50, 384, 256), (200, 384, 64), (200, 3840, 21), (10**5, 8, 2)]
+    ("n", "d", "factor"), [(50, 384, 256), (200, 384, 64), (200, 3840, 21), (10**5, 8, 8)]
 )
 def test_the_more_pairs_and_features_the_smaller_the_factor(n, d, factor):
     assert follow_factor(np.broadcast_to(np.float32(0), (n, 2, d))) == factor
