@@ -163,6 +163,10 @@ def _positive(text):
     return value
 
 
+def _factor(text):
+    return text if text == "auto" else _positive(text)
+
+
 def _layer(text):
     if text == "all":
         return text
@@ -211,7 +215,10 @@ def _add_fit(parser):
         help="how pairs are made: lens is the paper's, recommended what did best on real data",
     )
     synthesis.add_argument(
-        "--factor", type=_positive, default=4, help="pairs a real pair becomes, itself included"
+        "--factor",
+        type=_factor,
+        help="pairs a real pair becomes, itself included, or auto: chosen by cross-validation "
+        "(lens, recommended); by default 4, and auto for recommended",
     )
     synthesis.add_argument("--gamma", type=float, default=0.1, help="weight of the contrast (lens)")
     synthesis.add_argument("--beta", type=float, default=1.0, help="weight of the KL term (lens)")
@@ -242,15 +249,21 @@ def run_fit(arguments):
     arguments : argparse.Namespace
         Of ``lens-sklearn fit``.
     """
+    from sklearn import config_context
+
     from . import export
-    from ._rows import load_preferences
+    from ._rows import load_preferences, prompt_groups
 
     started = time.perf_counter()
     rows = load_preferences(arguments.pairs)
     train, test = _split_by_prompt(rows, arguments.test_fraction, arguments.seed)
     pipeline = _pipeline(arguments)
     _say(f"{len(train)} pairs for training, {len(test)} held out, from {arguments.pairs}")
-    pipeline.fit(train)
+    if pipeline["augment"].factor == "auto":
+        with config_context(enable_metadata_routing=True):  # folds keep prompts whole
+            pipeline.fit(train, groups=prompt_groups(train))
+    else:
+        pipeline.fit(train)
     scores = {"train_accuracy": pipeline.score(train)}
     if test:
         scores["held_out_accuracy"] = pipeline.score(test)
@@ -260,6 +273,7 @@ def run_fit(arguments):
         "train_pairs": len(train),
         "held_out_pairs": len(test),
         "n_features": reward.n_features_in_,
+        "factor": getattr(pipeline["augment"], "factor_", pipeline["augment"].factor),
         "epochs": len(reward.history_),
     }
     _write_config(arguments, Path(arguments.output), sizes=sizes, scores=scores)
@@ -414,7 +428,10 @@ def _pipeline(arguments):
 
     seed, device = arguments.seed, arguments.device
     verbose = int(sys.stderr.isatty())
-    noise = {"factor": arguments.factor, "random_state": seed}
+    factor = arguments.factor or ("auto" if arguments.method == "recommended" else 4)
+    if factor == "auto" and arguments.method not in ("lens", "recommended"):
+        raise ValueError(f"--factor auto goes with lens and recommended, not {arguments.method}.")
+    noise = {"factor": factor, "random_state": seed}
     if arguments.method == "lens":
         vae = ContrastiveVAE(
             gamma=arguments.gamma,
@@ -431,7 +448,7 @@ def _pipeline(arguments):
     elif arguments.method == "gaussian":
         augmenter = GaussianAugmenter(**noise)
     else:
-        augmenter = RepeatAugmenter(factor=1 if arguments.method == "none" else arguments.factor)
+        augmenter = RepeatAugmenter(factor=1 if arguments.method == "none" else factor)
     embedder = LLMEmbedder(
         _model(arguments.model),
         layer=arguments.layer,

@@ -73,6 +73,16 @@ def test_every_method_fits(method, data, tmp_path):
     assert load(tmp_path)["augment"].factor == (1 if method == "none" else 3)
 
 
+def test_recommended_chooses_its_factor_by_prompts(data, tmp_path, capsys):
+    given = options(data)
+    where = given.index("--factor")
+    fit = ["fit", data / "pairs.jsonl", "-o", tmp_path, *given[:where], *given[where + 2 :]]
+    assert run(*fit, "--method", "recommended", "--test-fraction", "0") == 0
+    assert load(tmp_path)["augment"].factor == "auto"
+    assert "factor" in capsys.readouterr().out
+    assert json.loads((tmp_path / "config.json").read_text())["sizes"]["factor"] in (1, 256)
+
+
 def test_same_seed_same_rewards(data, tmp_path):
     assert run("fit", data / "pairs.jsonl", "-o", tmp_path / "again", *options(data)) == 0
     for name in ("reward", "again"):
@@ -153,6 +163,10 @@ def test_demo_learns_something_from_real_text(tmp_path):
         (["best-of-n", "{data}/reward", "{data}/candidates.jsonl", "--n", "0"], "at least 1"),
         (["fit", "{data}/pairs.jsonl", "-o", "out", "--test-fraction", "2"], "--test-fraction 2"),
         (["fit", "{data}/candidates.jsonl", "-o", "out"], "'chosen' and 'rejected'"),
+        (
+            ["fit", "{data}/pairs.jsonl", "-o", "out", "--method", "repeat", "--factor", "auto"],
+            "--factor auto goes with lens and recommended, not repeat",
+        ),
         (["fit", "{data}/model/config.json", "-o", "out"], "the ending must be"),
     ],
 )
