@@ -157,7 +157,10 @@ class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescrip
 
 
 def _positive(text):
-    value = int(text)
+    try:
+        value = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number") from None
     if value < 1:
         raise argparse.ArgumentTypeError(f"{value} is not positive")
     return value
@@ -217,6 +220,7 @@ def _add_fit(parser):
     synthesis.add_argument(
         "--factor",
         type=_factor,
+        metavar="FACTOR|auto",
         help="pairs a real pair becomes, itself included, or auto: chosen by cross-validation "
         "(lens, recommended); by default 4, and auto for recommended",
     )

@@ -190,6 +190,12 @@ def test_bad_usage_exits_2(arguments, capsys):
     assert "usage:" in capsys.readouterr().err
 
 
+def test_a_wrong_number_is_named(capsys):
+    with pytest.raises(SystemExit):
+        run("fit", "x", "-o", "y", "--factor", "many")
+    assert "argument --factor: 'many' is no whole number" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("command", ["fit", "score", "best-of-n", "demo"])
 def test_help_teaches(command, capsys):
     with pytest.raises(SystemExit) as stop:
