@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from sklearn.base import BaseEstimator, RegressorMixin, _fit_context
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval
+from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 from skorch import NeuralNet
 from skorch.callbacks import Callback, EarlyStopping
@@ -33,9 +33,11 @@ class RewardMLP(nn.Module):
         Width of the hidden layer.
     seed : int, default=0
         Draws the initial weights from a generator of its own.
+    output_init : {"zero", "uniform"}, default="zero"
+        How the output layer begins.
     """
 
-    def __init__(self, n_features, hidden_dim, seed=0):
+    def __init__(self, n_features, hidden_dim, seed=0, output_init="zero"):
         super().__init__()
         self.hidden = nn.utils.skip_init(nn.Linear, n_features, hidden_dim)
         self.output = nn.utils.skip_init(nn.Linear, hidden_dim, 1)
@@ -44,6 +46,9 @@ class RewardMLP(nn.Module):
             bound = layer.in_features**-0.5
             nn.init.uniform_(layer.weight, -bound, bound, generator=generator)
             nn.init.uniform_(layer.bias, -bound, bound, generator=generator)
+        if output_init == "zero":
+            for parameter in self.output.parameters():
+                nn.init.zeros_(parameter)
 
     def forward(self, x):
         """Return the rewards of embeddings.
@@ -357,6 +362,10 @@ class BTRewardRegressor(PairwiseReward):
         Moves targets t to ``t (1 - s) + s / 2``.
     center_coefficient : float, default=0.0
         Weight of the mean of ``(r0 + r1)²``, which keeps rewards near 0 (TRL's term).
+    output_init : {"zero", "uniform"}, default="zero"
+        How the output layer begins. "zero" lets every reward begin at 0, so that where the pairs
+        say nothing it stays small; "uniform" is torch's own, presumably the paper's, whose random
+        reward a few hundred pairs and 20 epochs do not undo.
     callbacks : list of skorch callbacks, default=None
         Further callbacks of the training.
     device : str, default="auto"
@@ -383,7 +392,7 @@ class BTRewardRegressor(PairwiseReward):
     References
     ----------
     LENS, section 3.3; R. A. Bradley and M. E. Terry, "Rank analysis of incomplete block
-    designs", Biometrika, 1952.
+    designs", Biometrika, 1952; for the head that begins near 0, OpenRLHF issue 348.
 
     Examples
     --------
@@ -408,6 +417,7 @@ class BTRewardRegressor(PairwiseReward):
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "label_smoothing": [Interval(Real, 0, 1, closed="left")],
         "center_coefficient": [Interval(Real, 0, None, closed="left")],
+        "output_init": [StrOptions({"zero", "uniform"})],
         "callbacks": [list, tuple, None],
         "device": [str, torch.device],
         "random_state": ["random_state"],
@@ -427,6 +437,7 @@ class BTRewardRegressor(PairwiseReward):
         validation_fraction=0.1,
         label_smoothing=0.0,
         center_coefficient=0.0,
+        output_init="zero",
         callbacks=None,
         device="auto",
         random_state=None,
@@ -442,6 +453,7 @@ class BTRewardRegressor(PairwiseReward):
         self.validation_fraction = validation_fraction
         self.label_smoothing = label_smoothing
         self.center_coefficient = center_coefficient
+        self.output_init = output_init
         self.callbacks = callbacks
         self.device = device
         self.random_state = random_state
@@ -528,6 +540,7 @@ class BTRewardRegressor(PairwiseReward):
             module__n_features=train.pairs.shape[-1],
             module__hidden_dim=self.hidden_dim,
             module__seed=draw_seed(random_state),
+            module__output_init=self.output_init,
             criterion__label_smoothing=self.label_smoothing,
             criterion__center_coefficient=self.center_coefficient,
             optimizer__weight_decay=self.weight_decay,

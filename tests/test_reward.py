@@ -20,6 +20,7 @@ from lens_sklearn import (
 )
 from lens_sklearn._pairs import AugmentedPairs, CodedPairs
 from lens_sklearn._reward import BradleyTerryLoss, PairBatches, PairDataset, RewardMLP
+from lens_sklearn.datasets import make_preference_pairs
 
 FAST = dict(hidden_dim=16, learning_rate=1e-2, random_state=0)
 finite = st.floats(-5, 5, width=32)
@@ -67,6 +68,34 @@ def test_batches_hold_every_pair_once(n, batch_size):
         assert first.tolist() != second.tolist(), "every epoch has an order of its own"
 
 
+# ------------------------------------------------------------------- initial weights
+@given(seed=st.integers(0, 2**16))
+def test_rewards_begin_at_zero_and_differ_by_the_output_alone(seed):
+    zero, uniform = (RewardMLP(5, 16, seed, init) for init in ("zero", "uniform"))
+    x = torch.from_numpy(np.random.default_rng(seed).normal(size=(7, 5)).astype(np.float32))
+    assert not zero(x).any()
+    assert uniform(x).all()
+    assert torch.equal(zero.hidden.weight, uniform.hidden.weight)
+    assert torch.equal(zero.hidden.bias, uniform.hidden.bias)
+
+
+def test_few_pairs_do_not_undo_a_random_output():
+    """What is learnt from 60 pairs in 64 dimensions drowns in the initial reward."""
+    won = []
+    for seed in range(8):
+        toy = make_preference_pairs(n_pairs=60, n_features=64, random_state=seed)
+        won.append(
+            [
+                BTRewardRegressor(output_init=init, random_state=seed)
+                .fit(toy.pairs)
+                .score(toy.candidates, toy.gold)
+                for init in ("zero", "uniform")
+            ]
+        )
+    zero, uniform = np.transpose(won)
+    assert np.sum(zero > uniform) >= 7
+
+
 # ------------------------------------------------------------------------------ codes
 def synthesised(pairs, factor=8, **options):
     vae = ContrastiveVAE(4, 3, max_epochs=2, sharing=options.pop("sharing", "heads"))
@@ -90,7 +119,7 @@ def test_codes_give_the_rewards_and_gradients_of_decoded_rows(pairing, sharing, 
     augmented = synthesised(pairs, pairing=pairing, sharing=sharing).to(torch.device("cpu"))
     index = rng.integers(0, len(augmented), b)
     batch = torch.from_numpy(rng.random((2, b), dtype=np.float32)).unbind()
-    module = RewardMLP(12, 16, seed=seed)
+    module = RewardMLP(12, 16, seed, "uniform")  # at zero most gradients are zero
     on_rows = loss_and_gradients(module, augmented.rows(index), batch)
     on_codes = loss_and_gradients(module, augmented.coded(index), batch)
     torch.testing.assert_close(on_codes, on_rows, rtol=1e-5, atol=1e-5)

@@ -26,7 +26,14 @@ __all__ = ["BASELINES", "METHODS", "ORIGINAL"]
 ORIGINAL = "original"
 
 #: The un-augmented models that augmentation has to beat; the best of them is the yardstick.
-BASELINES = ("tuned linear", "tuned MLP", "ensemble")
+BASELINES = (
+    "tuned linear",
+    "tuned MLP",
+    "ensemble",
+    "original, zero output",
+    "tuned MLP, zero output",
+    "ensemble, zero output",
+)
 
 FACTORS = (2, 4, 8)
 
@@ -37,6 +44,13 @@ METHODS = (
     | {f"direct noise {k}x": partial(direct_noise.fit, factor=k) for k in FACTORS}
     | {f"Gaussian {k}x": partial(gaussian.fit, factor=k) for k in FACTORS}
     | {f"LENS {k}x": lens.Lens(factor=k) for k in FACTORS}
+    | {
+        "original, zero output": partial(original.fit, output_init="zero"),
+        "repeat 4x, zero output": partial(repeat.fit, output_init="zero"),
+        "tuned MLP, zero output": partial(tuned_mlp.fit, output_init="zero"),
+        "ensemble, zero output": partial(ensemble.fit, output_init="zero"),
+        "LENS 4x, zero output": lens.Lens(factor=4, reward={"output_init": "zero"}),
+    }
     | ours.METHODS
     | ablations.METHODS
 )

@@ -11,9 +11,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.manifold import TSNE
 from sklearn.metrics import silhouette_score
 
-from lens_sklearn import BTRewardRegressor
-
 from .lens import Lens
+from .published import reward
 
 GAMMAS = (0.0, 0.1, 0.5, 1.0, 10.0)
 BETAS = (0.1, 0.5, 1.0, 2.0, 5.0)
@@ -29,8 +28,8 @@ class OnlySynthetic(Lens):
     def __call__(self, split, seed):
         _, pairs = self.augmented(split, seed)
         # Early stopping validates on original pairs, which this one must not see.
-        reward = BTRewardRegressor(early_stopping=False, random_state=seed)
-        return reward.fit(np.asarray(pairs[pairs.is_synthetic])).predict
+        alone = reward(early_stopping=False, random_state=seed)
+        return alone.fit(np.asarray(pairs[pairs.is_synthetic])).predict
 
 
 class Timed(Lens):
@@ -40,16 +39,16 @@ class Timed(Lens):
         start = time.perf_counter()
         augmenter, pairs = self.augmented(split, seed)
         augmented = time.perf_counter()
-        reward = BTRewardRegressor(random_state=seed).fit(pairs)
+        fitted = reward(random_state=seed).fit(pairs)
         trained = time.perf_counter()
         split.details |= {
             "seconds_generation": round(augmented - start, 2),
             "seconds_reward": round(trained - augmented, 2),
             "n_parameters_vae": augmenter.vae_.n_parameters_,
-            "n_parameters_reward": sum(p.numel() for p in reward.net_.module_.parameters()),
+            "n_parameters_reward": sum(p.numel() for p in fitted.net_.module_.parameters()),
             "n_pairs": len(pairs),
         }
-        return reward.predict
+        return fitted.predict
 
 
 class Latents(Lens):
@@ -87,7 +86,7 @@ class Latents(Lens):
             "divergence": augmenter.vae_.history_[-1]["divergence"],
             "map": TSNE(random_state=seed).fit_transform(shown).round(1).tolist(),
         }
-        return BTRewardRegressor(random_state=seed).fit(pairs).predict
+        return reward(random_state=seed).fit(pairs).predict
 
 
 METHODS = (

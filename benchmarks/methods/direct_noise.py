@@ -1,8 +1,10 @@
 """Noise added to the embeddings themselves."""
 
-from lens_sklearn import BTRewardRegressor, DirectNoiseAugmenter
+from lens_sklearn import DirectNoiseAugmenter
+
+from .published import reward
 
 
 def fit(split, seed, factor=4):
     pairs = DirectNoiseAugmenter(factor=factor, random_state=seed).fit_transform(split.pairs)
-    return BTRewardRegressor(random_state=seed).fit(pairs).predict
+    return reward(random_state=seed).fit(pairs).predict

@@ -7,8 +7,8 @@ from . import tuned_mlp
 N_MEMBERS = 5
 
 
-def fit(split, seed):
-    params, _ = tuned_mlp.search(split, seed)
+def fit(split, seed, output_init="uniform"):
+    params, _ = tuned_mlp.search(split, seed, output_init)
     split.details |= params
     # Seeds far from those of other splits, so that no two ensembles share a member.
     members = [

@@ -1,6 +1,8 @@
 """LENS as published; the autoencoder is fitted once a split for all factors and noises."""
 
-from lens_sklearn import BTRewardRegressor, ContrastiveVAE, LatentPairAugmenter
+from lens_sklearn import ContrastiveVAE, LatentPairAugmenter
+
+from .published import reward
 
 
 class Lens:
@@ -8,14 +10,15 @@ class Lens:
 
     Parameters
     ----------
-    vae : dict, default=None
-        Parameters of the autoencoder that are not the paper's.
+    vae, reward : dict, default=None
+        Parameters of the autoencoder and of the reward that are not the paper's.
     **augmenter
         Parameters of the augmenter.
     """
 
-    def __init__(self, vae=None, **augmenter):
+    def __init__(self, vae=None, reward=None, **augmenter):
         self.vae = vae or {}
+        self.reward = reward or {}
         self.augmenter = augmenter
 
     def augmented(self, split, seed):
@@ -30,7 +33,7 @@ class Lens:
 
     def __call__(self, split, seed):
         _, pairs = self.augmented(split, seed)
-        return BTRewardRegressor(random_state=seed).fit(pairs).predict
+        return reward(random_state=seed, **self.reward).fit(pairs).predict
 
 
 class _OncePerSplit:

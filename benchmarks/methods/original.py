@@ -1,7 +1,7 @@
 """The paper's reward on the original pairs alone: 20 epochs at 1e-4, early stopping."""
 
-from lens_sklearn import BTRewardRegressor
+from .published import reward
 
 
-def fit(split, seed):
-    return BTRewardRegressor(random_state=seed).fit(split.pairs).predict
+def fit(split, seed, **params):
+    return reward(random_state=seed, **params).fit(split.pairs).predict

@@ -1,8 +1,10 @@
 """The original pairs over again: the steps of augmentation without new data."""
 
-from lens_sklearn import BTRewardRegressor, RepeatAugmenter
+from lens_sklearn import RepeatAugmenter
+
+from .published import reward
 
 
-def fit(split, seed, factor=4):
+def fit(split, seed, factor=4, **params):
     pairs = RepeatAugmenter(factor=factor).fit_transform(split.pairs)
-    return BTRewardRegressor(random_state=seed).fit(pairs).predict
+    return reward(random_state=seed, **params).fit(pairs).predict

@@ -7,7 +7,7 @@ import torch
 from sklearn.model_selection import GroupKFold
 from skorch.callbacks import Callback
 
-from lens_sklearn import BTRewardRegressor
+from .published import reward
 
 LEARNING_RATES = (3e-4, 1e-3)
 #: Decoupled, so a step shrinks the weights by rate times decay: the strong ones matter here.
@@ -17,29 +17,34 @@ MAX_STEPS = 300  # of a fit in the search, or 10 epochs if they are more
 PATIENCE = 60  # steps
 
 
-def fit(split, seed):
-    params, _ = search(split, seed)
+def fit(split, seed, output_init="uniform"):
+    params, _ = search(split, seed, output_init)
     split.details |= params
     return fit_once(split.pairs, params, seed).predict
 
 
-def search(split, seed):
-    """Return the best parameters and their held-out loss; once a split."""
-    return split.once(("tuned MLP", seed), lambda: _search(split.pairs, split.groups, seed))
+def search(split, seed, output_init="uniform"):
+    """Return the best parameters and their held-out loss; once a split and kind of start."""
+    key = ("tuned MLP", seed, output_init)
+    return split.once(key, lambda: _search(split.pairs, split.groups, seed, output_init))
 
 
 def fit_once(pairs, params, seed):
     """Fit with parameters of `search`."""
-    return BTRewardRegressor(early_stopping=False, random_state=seed, **params).fit(pairs)
+    return reward(early_stopping=False, random_state=seed, **params).fit(pairs)
 
 
-def _search(pairs, groups, seed):
+def _search(pairs, groups, seed, output_init):
     """Try every rate and decay; the held-out curve gives the epochs of each at no cost."""
     folds = list(GroupKFold(N_FOLDS, shuffle=True, random_state=seed).split(pairs, groups=groups))
     results = []
     for learning_rate in LEARNING_RATES:
         for weight_decay in WEIGHT_DECAYS:
-            params = {"learning_rate": learning_rate, "weight_decay": weight_decay}
+            params = {
+                "learning_rate": learning_rate,
+                "weight_decay": weight_decay,
+                "output_init": output_init,
+            }
             curve = np.mean([_held_out(pairs, *fold, params, seed) for fold in folds], axis=0)
             epochs = int(np.argmin(curve)) + 1
             results.append((float(curve.min()), params | {"max_epochs": epochs}))
@@ -52,7 +57,7 @@ def _held_out(pairs, train, test, params, seed):
     per_epoch = ceil(len(pairs) / 128)  # the same in every fold
     max_epochs = max(10, MAX_STEPS // per_epoch)
     losses = HeldOutLoss(pairs[test], patience=max(3, PATIENCE // per_epoch))
-    BTRewardRegressor(
+    reward(
         early_stopping=False, max_epochs=max_epochs, callbacks=[losses], random_state=seed, **params
     ).fit(pairs[train])
     return losses.losses + [losses.losses[-1]] * (max_epochs - len(losses.losses))

@@ -1,0 +1,7 @@
+"""The paper's reward, whose output layer begins as torch's layers do; the paper names no other."""
+
+from functools import partial
+
+from lens_sklearn import BTRewardRegressor
+
+reward = partial(BTRewardRegressor, output_init="uniform")
