@@ -149,7 +149,7 @@ def evaluate(setting, n_pairs, seed, split, cache):
             score = tuned_linear(pairs, groups)
         else:
             train = pairs if augmenter is None else augmenter.fit_transform(pairs)
-            score = BTRewardRegressor(random_state=seed).fit(train).predict
+            score = BTRewardRegressor(output_init="uniform", random_state=seed).fit(train).predict
         record = {"setting": setting, "n_pairs": n_pairs, "seed": seed, "method": name}
         record["seconds"] = round(time.perf_counter() - start, 2)
         record["accuracy"] = held_out_accuracy(score, test)

@@ -103,7 +103,7 @@ def split(name, data, n_pairs, seed):
 
 
 def judge(pairs, seed=0):
-    return BTRewardRegressor(max_epochs=40, random_state=seed).fit(pairs)
+    return BTRewardRegressor(output_init="uniform", max_epochs=40, random_state=seed).fit(pairs)
 
 
 # -------------------------------------------------------------------- certificates
@@ -164,7 +164,7 @@ def constants(name, arguments, memory, done):
     pairs, test, optimum = world(name, arguments.data)
     optimum = judge(pairs) if optimum is None else optimum
     pairs = pairs[: N_CONSTANTS[name]]
-    model = BTRewardRegressor(max_epochs=40)
+    model = BTRewardRegressor(output_init="uniform", max_epochs=40)
     vae = ContrastiveVAE(learning_rate=arguments.learning_rate)
     shared = {"n_repeats": arguments.repeats, "random_state": 0}
     scaling = estimate_reconstruction_exponent(vae, pairs, test, **shared)
@@ -195,7 +195,7 @@ def keep(name, arguments, memory, done):
         rows = []
         pairs, test = split(name, arguments.data, arguments.n_pairs, seed)
         for method, decode, share, train in keep_methods(pairs, arguments, memory, seed):
-            model = BTRewardRegressor(random_state=seed).fit(train)
+            model = BTRewardRegressor(output_init="uniform", random_state=seed).fit(train)
             row = {"data": name, "n_pairs": len(pairs), "seed": seed, "decode": decode}
             row |= {"keep": method, "kept": share}
             row["accuracy"] = held_out_accuracy(model.predict, test)
