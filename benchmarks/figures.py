@@ -15,6 +15,8 @@ STYLES = {
     "tuned linear": dict(color="#000000", linestyle="--"),
     "tuned MLP": dict(color="#000000", linestyle="-."),
     "ensemble": dict(color="#000000", linestyle="-", linewidth=2),
+    "original, zero output": dict(color="#999999", linewidth=2),
+    "ensemble, zero output": dict(color="#999999", linestyle="--", linewidth=2),
     "Gaussian 4x": dict(color="#56B4E9"),
     "LENS 4x": dict(color="#E69F00"),
     "LENS 8x": dict(color="#D55E00"),

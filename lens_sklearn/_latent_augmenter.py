@@ -25,7 +25,7 @@ CHUNK = 1024  # pairs rewarded at once: bounds the memory at large d
 # Of factor="auto". A network needs fewer steps to follow a reward where d is larger, and more where
 # many pairs have taught it much.
 AUTO_FACTORS, AUTO_PAIRS, AUTO_BETWEEN = (1, 2, 4, 8), 250_000, (8, 256)  # pairs times sqrt(d)
-AUTO_FOLDS, AUTO_SMALLEST = 3, 20
+AUTO_FOLDS, AUTO_SMALLEST, AUTO_ERRORS = 3, 20, 2  # beyond the interval of 95 %
 
 
 class LatentPairAugmenter(PairAugmenter):
@@ -51,7 +51,7 @@ class LatentPairAugmenter(PairAugmenter):
         which a ``BTRewardRegressor()`` does best. With ``relabel="all"``, where all that is
         trained on follows the reward, of 1 and what makes about 250,000 / √d pairs (factors 8
         to 256): 1 if the reward itself does worse than a ``BTRewardRegressor()`` of the
-        originals by more than a standard error. Fewer than 20 pairs get 1.
+        originals by more than two standard errors. Fewer than 20 pairs get 1.
     noise_variance : float, default=0.01
         Variance of the noise in latent space.
     n_candidates : int, default=4
@@ -320,7 +320,7 @@ class LatentPairAugmenter(PairAugmenter):
         if self.relabel != "all":
             return factors[int(right.mean(axis=1).argmax())]  # the smaller of equals
         loss = right[0] - right[1]
-        return 1 if loss.mean() > loss.std(ddof=1) / sqrt(n) else factors[1]
+        return 1 if loss.mean() > AUTO_ERRORS * loss.std(ddof=1) / sqrt(n) else factors[1]
 
     def _fitted_on(self, pairs, factor, unlabeled, seed):
         """Return what judges a factor: a network, or the reward whose targets it would get."""
