@@ -21,7 +21,6 @@ CURVE_METHODS = (
     "LENS 2x",
     "LENS 4x",
     "LENS 8x",
-    "repeat 4x, zero output",
     "LENS 4x, zero output",
     *ours.METHODS,
 )
