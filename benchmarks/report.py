@@ -12,6 +12,7 @@ that hold at the 5 % level after Holm's correction for all methods and sizes of 
 import argparse
 import sys
 import tomllib
+from numbers import Real
 from pathlib import Path
 
 import numpy as np
@@ -217,7 +218,7 @@ def details_table(records):
     """
     rows, keys = {}, {}
     for r in records:
-        numbers = {k: v for k, v in r.get("details", {}).items() if np.isscalar(v)}
+        numbers = {k: v for k, v in r.get("details", {}).items() if isinstance(v, Real)}
         if numbers:
             rows.setdefault((r["dataset"], r["n_pairs"], r["method"]), []).append(numbers)
             keys |= dict.fromkeys(numbers)

@@ -536,3 +536,10 @@ def test_every_row_of_table_1_is_a_size_of_the_suite(monkeypatch, capsys):
         with pytest.raises(SystemExit):
             run.main(arguments)
     assert "--size goes with --suite table1" in capsys.readouterr().err
+
+
+def test_the_report_averages_numbers_and_leaves_words_out():
+    record = {"dataset": "toy", "n_pairs": 9, "method": "tuned MLP"}
+    kept = [{"max_epochs": n, "output_init": "zero"} for n in (10, 20)]
+    table = report.details_table([record | {"seed": i, "details": d} for i, d in enumerate(kept)])
+    assert "15" in table and "output_init" not in table
