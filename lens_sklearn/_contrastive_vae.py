@@ -32,8 +32,8 @@ class _PairLinear(nn.Module):
             nn.init.uniform_(parameter, -bound, bound, generator=generator)
 
     def forward(self, x):  # (2, b, n_in) -> (2, b, n_out)
-        if len(self.weight) == 1:
-            return x @ self.weight[0] + self.bias[0]
+        if len(self.weight) == 1:  # squeezed, as the gradient of an index is filled with zeros
+            return x @ self.weight.squeeze(0) + self.bias.squeeze(0)
         return torch.baddbmm(self.bias, x, self.weight)
 
 
