@@ -9,7 +9,8 @@ from skorch.callbacks import Callback
 
 from .published import reward
 
-LEARNING_RATES = (3e-4, 1e-3)
+#: By the kind of start: from zero, small steps pick well before large ones have settled.
+LEARNING_RATES = {"uniform": (3e-4, 1e-3), "zero": (1e-4, 3e-4, 1e-3)}
 #: Decoupled, so a step shrinks the weights by rate times decay: the strong ones matter here.
 WEIGHT_DECAYS = (0.0, 50.0, 150.0)
 N_FOLDS = 3
@@ -38,7 +39,7 @@ def _search(pairs, groups, seed, output_init):
     """Try every rate and decay; the held-out curve gives the epochs of each at no cost."""
     folds = list(GroupKFold(N_FOLDS, shuffle=True, random_state=seed).split(pairs, groups=groups))
     results = []
-    for learning_rate in LEARNING_RATES:
+    for learning_rate in LEARNING_RATES[output_init]:
         for weight_decay in WEIGHT_DECAYS:
             params = {
                 "learning_rate": learning_rate,
