@@ -53,7 +53,8 @@ def learning_curves(records, folder):
             _curve_differences(bottom, sizes, values)
             bottom.set_ylabel("against the best tuned,\nun-augmented model")
             bottom.set_xlabel("pairs N")
-        axes[0, 0].legend(fontsize=8)
+        handles = axes[0, 0].get_legend_handles_labels()
+        figure.legend(*handles, loc="outside lower center", ncols=3 * axes.shape[1], fontsize=8)
         figure.suptitle(dataset)
         paths.append(_save(figure, folder / f"curves_{dataset}.png"))
     return paths
