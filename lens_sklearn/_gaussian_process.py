@@ -13,7 +13,7 @@ from sklearn.utils._param_validation import Interval
 from ._pairs import check_pairs, row_order
 from ._reward import PairwiseReward
 
-CHUNK = 4096  # embeddings scored at once: bounds the memory of predict
+CHUNK = 1024  # rows of a kernel at once: bounds the memory of fit and predict
 MAX_ITERATIONS = 50
 TOLERANCE = 1e-6
 METRIC = 1 / 8  # the power of the differences' covariance that embeddings are multiplied with
@@ -133,7 +133,11 @@ class GaussianProcessReward(PairwiseReward):
         size = np.sqrt(np.einsum("ij,ij->", members, members) / len(members))
         self.scale_ *= size or 1.0
         self.members_ = members / (size or 1.0)
-        parts = np.stack([_of_pairs(k) for k in _kernels(self.members_, self.members_)])
+        parts = np.empty((3, len(pairs), len(pairs)))
+        for chunk in gen_batches(len(pairs), CHUNK // 2):
+            rows = self.members_[2 * chunk.start : 2 * chunk.stop]
+            for part, k in zip(parts, _kernels(rows, self.members_), strict=True):
+                part[chunk] = _of_pairs(k)
         spread = np.trace(parts, axis1=1, axis2=2) / len(pairs)  # c_j
         share = self.prior_variance / (len(parts) * np.where(spread > 0, spread, 1.0))
         kernel = np.einsum("j,jnm->nm", share, parts)
@@ -195,6 +199,6 @@ def _kernels(A, B):
 
 
 def _of_pairs(kernel):
-    """Covariance of the pairs' differences (n, n) from that of their members (2n, 2n)."""
+    """Covariance of the pairs' differences (m, n) from that of their members (2m, 2n)."""
     differences = kernel[0::2] - kernel[1::2]
     return differences[:, 0::2] - differences[:, 1::2]

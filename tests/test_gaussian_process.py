@@ -65,6 +65,15 @@ def test_kernels_are_covariances(pairs):
     assert all(np.isfinite(k).all() for k in _kernels(zero, members))
 
 
+def test_chunks_change_nothing(pairs, candidates, monkeypatch):
+    whole = GaussianProcessReward().fit(pairs)
+    expected = whole.predict(candidates[0])
+    monkeypatch.setattr("lens_sklearn._gaussian_process.CHUNK", 14)  # 60 pairs in chunks of 7
+    chunked = GaussianProcessReward().fit(pairs)
+    np.testing.assert_allclose(chunked.dual_coef_, whole.dual_coef_, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(chunked.predict(candidates[0]), expected, rtol=1e-6, atol=1e-9)
+
+
 def test_more_pairs_than_are_used_are_drawn_by_seed():
     toy = make_preference_pairs(300, 8, random_state=0)
     few = GaussianProcessReward(max_pairs=50, random_state=0)
