@@ -1,7 +1,7 @@
 """Synthesis of preference pairs in the latent space of an autoencoder, and by a reward's word."""
 
 import warnings
-from math import sqrt
+from math import ceil, sqrt
 from numbers import Integral, Real
 
 import numpy as np
@@ -24,8 +24,10 @@ from .theory._certificate import keeps_order, rewards_of
 CHUNK = 1024  # pairs rewarded at once: bounds the memory at large d
 # Of factor="auto". A network needs fewer steps to follow a reward where d is larger, and more where
 # many pairs have taught it much.
-AUTO_FACTORS, AUTO_PAIRS, AUTO_BETWEEN = (1, 2, 4, 8), 250_000, (8, 256)  # pairs times sqrt(d)
+AUTO_FACTORS, AUTO_PAIRS, AUTO_LEAST = (1, 2, 4, 8), 250_000, 150  # the latter two times sqrt(d)
+AUTO_BETWEEN = (8, 256)  # the least factor is the smaller one of 8 and AUTO_LEAST / sqrt(d)
 AUTO_FOLDS, AUTO_SMALLEST, AUTO_ERRORS = 3, 20, 2  # beyond the interval of 95 %
+AUTO_FOLLOWED = 1000  # with more pairs, errors are as small as what a network loses of its reward
 
 
 class LatentPairAugmenter(PairAugmenter):
@@ -49,9 +51,10 @@ class LatentPairAugmenter(PairAugmenter):
         Pairs returned for each original pair, the original included. "auto" chooses by the
         accuracy on held-out original pairs in three folds by `groups`: of 1, 2, 4 and 8 that at
         which a ``BTRewardRegressor()`` does best. With ``relabel="all"``, where all that is
-        trained on follows the reward, of 1 and what makes about 250,000 / √d pairs (factors 8
-        to 256): 1 if the reward itself does worse than a ``BTRewardRegressor()`` of the
-        originals by more than two standard errors. Fewer than 20 pairs get 1.
+        trained on follows the reward, of 1 and what makes about 250,000 / √d pairs (a factor of
+        2 to 256): beyond 1,000 originals the better one, up to there 1 only if the reward itself
+        does worse than a ``BTRewardRegressor()`` of the originals by more than two standard
+        errors. Fewer than 20 pairs get 1.
     noise_variance : float, default=0.01
         Variance of the noise in latent space.
     n_candidates : int, default=4
@@ -309,22 +312,23 @@ class LatentPairAugmenter(PairAugmenter):
         if n < AUTO_SMALLEST or n_folds < 2:  # too few to tell anything apart: do no harm
             return 1
         factors = (1, follow_factor(pairs)) if self.relabel == "all" else AUTO_FACTORS
+        by_networks = self.relabel != "all" or n > AUTO_FOLLOWED
         right = np.empty((len(factors), n))
         for train, test in GroupKFold(n_folds).split(right[0], groups=groups):
             known = AugmentedPairs(pairs.originals[train], target=pairs.target[train])
             for row, factor in zip(right, factors, strict=True):
-                reward = self._fitted_on(known, factor, unlabeled, seed)
+                reward = self._fitted_on(known, factor, unlabeled, seed, by_networks)
                 wins = np.sign(reward.decision_function(pairs[test])) / 2 + 0.5
                 row[test] = 1 - abs(pairs.target[test] - wins)
         self.factor_scores_ = dict(zip(factors, right.mean(axis=1).tolist(), strict=True))
-        if self.relabel != "all":
+        if by_networks:
             return factors[int(right.mean(axis=1).argmax())]  # the smaller of equals
         loss = right[0] - right[1]
         return 1 if loss.mean() > AUTO_ERRORS * loss.std(ddof=1) / sqrt(n) else factors[1]
 
-    def _fitted_on(self, pairs, factor, unlabeled, seed):
+    def _fitted_on(self, pairs, factor, unlabeled, seed, by_networks):
         """Return what judges a factor: a network, or the reward whose targets it would get."""
-        if factor > 1 and self.relabel == "all":
+        if factor > 1 and not by_networks:
             return self._fitted_reward(pairs, check_random_state(seed))
         if factor > 1:
             augmenter = clone(self).set_params(factor=factor, random_state=seed)
@@ -448,7 +452,10 @@ def follow_factor(pairs):
     Returns
     -------
     int
-        ``250_000 / sqrt(d)`` pairs in all, but 8 to 256 times the originals.
+        ``250_000 / sqrt(d)`` pairs in all, but 8 times the originals or, beyond d = 350,
+        ``150 / sqrt(d)`` times; at most 256 times.
     """
     n, _, d = pairs.shape
-    return int(np.clip(np.ceil(AUTO_PAIRS / sqrt(d) / n), *AUTO_BETWEEN))
+    least, most = AUTO_BETWEEN
+    factor = max(AUTO_PAIRS / sqrt(d) / n, min(least, AUTO_LEAST / sqrt(d)), 2)
+    return min(ceil(factor), most)

@@ -194,7 +194,11 @@ def test_auto_augments_where_it_does_no_harm(pairs):
 
 
 @pytest.mark.parametrize(
-    ("n", "d", "factor"), [(50, 384, 256), (200, 384, 64), (200, 3840, 21), (10**5, 8, 8)]
+    ("n", "d", "factor"),
+    [
+        *[(50, 384, 256), (200, 384, 64), (200, 3840, 21), (10**5, 8, 8)],
+        *[(5000, 384, 8), (5000, 3840, 3), (5000, 10**5, 2)],
+    ],
 )
 def test_the_more_pairs_and_features_the_smaller_the_factor(n, d, factor):
     assert follow_factor(np.broadcast_to(np.float32(0), (n, 2, d))) == factor
@@ -213,6 +217,19 @@ def test_auto_refuses_a_teacher_that_is_wrong():
     augmented = wrong.fit_transform(toy.pairs)
     assert wrong.factor_ == 1 and len(augmented) == 150
     assert wrong.factor_scores_[1] > 0.5 > wrong.factor_scores_[209]
+
+
+def test_auto_judges_what_the_network_makes_of_the_reward_where_pairs_are_many(monkeypatch):
+    """A reward that is right gains nothing where the network cannot follow it."""
+    toy = make_preference_pairs(150, 64, random_state=0)
+    blunt = recommended(factor="auto", sharpness=1e-9)  # all targets are 0.5
+    assert blunt.fit(toy.pairs).factor_ == 209
+    scores = blunt.factor_scores_
+    monkeypatch.setattr("lens_sklearn._latent_augmenter.AUTO_FOLLOWED", 100)
+    assert blunt.fit(toy.pairs).factor_ == 1
+    assert blunt.factor_scores_[1] == scores[1] > blunt.factor_scores_[209]
+    assert scores[209] > blunt.factor_scores_[209], "that was the reward itself"
+    assert recommended(factor="auto").fit(toy.pairs).factor_ == 209
 
 
 def test_auto_judges_the_teacher_on_pairs_that_it_has_not_seen():
