@@ -1,7 +1,7 @@
 """What is run on what: the learning curves and the paper's tables and figures.
 
 Number of splits and settings are chosen by the methods' measured cost (``results/README.md``):
-the curves of one dataset take one and a half to four hours on two cores.
+the curves of one dataset take two to six hours on two cores.
 """
 
 from typing import NamedTuple
