@@ -53,7 +53,7 @@ def curves():
 
 def quick():
     """Every method at one or two sizes, in about five minutes on two cores."""
-    places = (("alpaca_384", 100), ("alpaca_384", 200), ("alpaca_3840", 100), ("hh_3840", 100))
+    places = (("alpaca_384", 100), ("alpaca_384", 200), ("alpaca_3840", 100))
     return [Cell(name, n, 2, CURVE_METHODS) for name, n in places]
 
 
