@@ -25,7 +25,7 @@ CHUNK = 1024  # pairs rewarded at once: bounds the memory at large d
 # Of factor="auto". A network needs fewer steps to follow a reward where d is larger, and more where
 # many pairs have taught it much.
 AUTO_FACTORS, AUTO_PAIRS, AUTO_LEAST = (1, 2, 4, 8), 250_000, 150  # the latter two times sqrt(d)
-AUTO_BETWEEN = (8, 256)  # the least factor is the smaller one of 8 and AUTO_LEAST / sqrt(d)
+AUTO_LOWEST, AUTO_HIGHEST = (2, 8), 256  # the least factor, AUTO_LEAST / sqrt(d), is 2 to 8
 AUTO_FOLDS, AUTO_SMALLEST, AUTO_ERRORS = 3, 20, 2  # beyond the interval of 95 %
 AUTO_FOLLOWED = 1000  # with more pairs, errors are as small as what a network loses of its reward
 
@@ -452,10 +452,9 @@ def follow_factor(pairs):
     Returns
     -------
     int
-        ``250_000 / sqrt(d)`` pairs in all, but 8 times the originals or, beyond d = 350,
-        ``150 / sqrt(d)`` times; at most 256 times.
+        ``250_000 / sqrt(d)`` pairs in all, but at least ``150 / sqrt(d)`` times the originals,
+        within 2 and 8 times, and at most 256 times.
     """
     n, _, d = pairs.shape
-    least, most = AUTO_BETWEEN
-    factor = max(AUTO_PAIRS / sqrt(d) / n, min(least, AUTO_LEAST / sqrt(d)), 2)
-    return min(ceil(factor), most)
+    least = np.clip(AUTO_LEAST / sqrt(d), *AUTO_LOWEST)
+    return ceil(np.clip(AUTO_PAIRS / sqrt(d) / n, least, AUTO_HIGHEST))
