@@ -20,16 +20,18 @@ from ._pairs import LowRankRows, check_embeddings, check_pairs, row_order
 CHUNK = 4096
 
 
+def _uniform(n_in, generator, *shape):  # torch.nn.Linear's own initialisation
+    bound = 1 / sqrt(n_in)
+    return nn.Parameter(nn.init.uniform_(torch.empty(shape), -bound, bound, generator=generator))
+
+
 class _PairLinear(nn.Module):
     """A linear layer over both columns of a pair, with one weight for both or one each."""
 
     def __init__(self, n_weights, n_in, n_out, generator):
         super().__init__()
-        bound = 1 / sqrt(n_in)  # torch.nn.Linear's own initialisation
-        self.weight = nn.Parameter(torch.empty(n_weights, n_in, n_out))
-        self.bias = nn.Parameter(torch.empty(n_weights, 1, n_out))
-        for parameter in self.parameters():
-            nn.init.uniform_(parameter, -bound, bound, generator=generator)
+        self.weight = _uniform(n_in, generator, n_weights, n_in, n_out)
+        self.bias = _uniform(n_in, generator, n_weights, 1, n_out)
 
     def forward(self, x):  # (2, b, n_in) -> (2, b, n_out)
         if len(self.weight) == 1:  # squeezed, as the gradient of an index is filled with zeros
@@ -47,23 +49,22 @@ class _PairVAE(nn.Module):
         self.trunk = _PairLinear(trunk, n_features, hidden_dim, generator)
         self.heads = _PairLinear(heads, hidden_dim, 2 * latent_dim, generator)
         self.expand = _PairLinear(trunk, latent_dim, hidden_dim, generator)
-        self.project = _PairLinear(trunk, hidden_dim, n_features, generator)
+        # The last row is the bias, for which `hidden` ends with a 1.
+        self.project = _uniform(hidden_dim, generator, trunk, hidden_dim + 1, n_features)
 
     def encode(self, x):  # (2, b, d) -> two of (2, b, latent_dim)
         mean, log_variance = self.heads(self.trunk(x).relu()).chunk(2, dim=-1)
         # exp(±15) spans every useful scale; beyond it float32 overflows.
         return mean, log_variance.clamp(-15, 15)
 
-    def hidden(self, z):  # (2, b, latent_dim) -> (2, b, hidden_dim)
-        return self.expand(z).relu()
+    def hidden(self, z):  # (2, b, latent_dim) -> (2, b, hidden_dim + 1)
+        return nn.functional.pad(self.expand(z).relu(), (0, 1), value=1.0)
 
     def decode(self, z):  # (2, b, latent_dim) -> (2, b, d)
-        return self.project(self.hidden(z))
+        return self.hidden(z) @ self.project
 
     def error(self, x, square_norm, z):  # (2, b, d) -> (2, b); decode and subtract, never written
-        return LowRankError.apply(
-            x, square_norm, self.hidden(z), self.project.weight, self.project.bias
-        )
+        return LowRankError.apply(x, square_norm, self.hidden(z), self.project)
 
 
 def lens_losses(x, reconstructed, mean, log_variance, reconstruction="sum"):
@@ -493,21 +494,18 @@ class ContrastiveVAE(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
         return LowRankRows(codes.reshape(-1, codes.shape[-1]), self._basis(), base, base_row)
 
     def _codes(self, z):
-        """Activations before the last layer, with the bias's 1: a row of `_basis` each."""
+        """Activations before the last layer: a row of `_basis` each."""
         n, n_samples = z.shape[:2]
         hidden = self._map("hidden", z.reshape(n * n_samples, 2, -1))[0]
-        hidden = np.concatenate([hidden, np.ones_like(hidden[..., :1])], axis=-1)
         hidden = hidden.reshape(n, n_samples, 2, -1)
-        if len(self.module_.project.weight) == 1:
+        if len(self.module_.project) == 1:
             return hidden
         codes = np.zeros((*hidden.shape[:3], 2, hidden.shape[-1]), dtype=np.float32)
         codes[:, :, [0, 1], [0, 1]] = hidden  # each column reads its own decoder's rows
         return codes.reshape(*hidden.shape[:3], -1)
 
     def _basis(self):
-        project = self.module_.project
-        rows = torch.cat([project.weight, project.bias], dim=1)  # (1 or 2, h + 1, d)
-        return rows.detach().flatten(0, 1).numpy()
+        return self.module_.project.detach().flatten(0, 1).numpy().copy()  # (h + 1 or twice, d)
 
     def score(self, X, y=None):
         """Return minus the mean loss (equation 6) with latents at the posteriors' means.

@@ -53,7 +53,7 @@ def test_error_without_reconstruction_is_the_error(sharing, b, d, seed, magnitud
     weights = torch.randn(2, b, generator=generator, dtype=torch.float64)
     results = []
     for error in (module.error(x, x.square().sum(-1), z), (x - module.decode(z)).square().sum(-1)):
-        learnt = [z, *module.expand.parameters(), *module.project.parameters()]
+        learnt = [z, *module.expand.parameters(), module.project]
         results.append([error, *torch.autograd.grad((weights * error).sum(), learnt)])
     torch.testing.assert_close(*results, rtol=1e-8, atol=1e-8)
 

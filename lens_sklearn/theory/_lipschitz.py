@@ -76,7 +76,7 @@ def decoder_lipschitz(vae, pairs):
         own = column if len(expand.weight) == 2 else 0
         bounds.append(
             _relu_net_bounds(
-                expand.weight[own].T, expand.bias[own, 0], project.weight[own].T, latents[:, column]
+                expand.weight[own].T, expand.bias[own, 0], project[own, :-1].T, latents[:, column]
             )
         )
     return LipschitzBounds(*np.max(bounds, axis=0).tolist())
