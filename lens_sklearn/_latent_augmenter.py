@@ -16,7 +16,7 @@ from ._augmenters import PairAugmenter
 from ._contrastive_vae import ContrastiveVAE
 from ._device import draw_seed
 from ._gaussian_process import GaussianProcessReward
-from ._pairs import AugmentedPairs, check_embeddings, row_order
+from ._pairs import AugmentedPairs, check_unlabeled, row_order
 from ._reward import BTRewardRegressor
 from ._transfer import TransferredRows
 from .theory._certificate import keeps_order, rewards_of
@@ -296,13 +296,7 @@ class LatentPairAugmenter(PairAugmenter):
                 "unlabelled responses have no parents to take a target from; set "
                 'relabel="synthetic" or "all" (LatentPairAugmenter.recommended does).'
             )
-        unlabeled = check_embeddings(self, unlabeled, reset=False, allow_padding=True, min_ndim=3)
-        if unlabeled.ndim != 3:
-            raise ValueError(
-                f"unlabeled must have the shape (m, N, d), N responses to each of m prompts; got "
-                f"{unlabeled.shape}."
-            )
-        return unlabeled
+        return check_unlabeled(self, unlabeled)
 
     def _chosen_factor(self, pairs, unlabeled, groups, random_state):
         n, seed = len(pairs), draw_seed(random_state)
@@ -353,13 +347,9 @@ class LatentPairAugmenter(PairAugmenter):
         return self._with_members(pairs, pool, members)
 
     def _pair_unlabeled(self, pairs, unlabeled, random_state):
-        m, n_responses, d = unlabeled.shape
+        _, n_responses, d = unlabeled.shape
         usable = ~np.isnan(unlabeled[:, :, 0])
         prompts = np.flatnonzero(usable.sum(axis=1) >= 2)
-        if not len(prompts):
-            raise ValueError(
-                f"none of the {m} prompts of unlabeled has two responses; a pair needs two."
-            )
         n_new, generator = (self.factor_ - 1) * len(pairs), _generator(random_state)
         prompt = prompts[generator.integers(len(prompts), size=n_new)]
         drawn = np.where(usable[prompt], generator.random((n_new, n_responses)), 2)
