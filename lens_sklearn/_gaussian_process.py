@@ -3,20 +3,23 @@
 from numbers import Integral, Real
 
 import numpy as np
-from scipy.linalg import solve, svd
+from scipy.linalg import eigh, solve, svd
 from scipy.special import expit
 from sklearn.base import _fit_context
 from sklearn.covariance import ledoit_wolf_shrinkage
 from sklearn.utils import check_random_state, gen_batches
 from sklearn.utils._param_validation import Interval
 
-from ._pairs import check_pairs, row_order
+from ._pairs import check_pairs, check_unlabeled, row_order
 from ._reward import PairwiseReward
 
 CHUNK = 1024  # rows of a kernel at once: bounds the memory of fit and predict
 MAX_ITERATIONS = 50
 TOLERANCE = 1e-6
 METRIC = 1 / 8  # the power of the differences' covariance that embeddings are multiplied with
+FILTER = 3 / 8  # that of the Wiener filter of differences, with unlabelled responses
+REFERENCE = 4_000_000  # numbers of unlabelled responses that the metric is estimated from
+LEAST_SHRINKAGE = 1e-4  # no direction has no variance at all
 
 
 class GaussianProcessReward(PairwiseReward):
@@ -33,6 +36,14 @@ class GaussianProcessReward(PairwiseReward):
 
     with Σ the Ledoit-Wolf estimate of the covariance of :math:`z^+ - z^-`: directions in which
     the responses to a prompt differ count for a little more than those in which prompts do.
+    Responses without labels tell far better which are which. With those, and T the covariance of
+    all responses, :math:`\Sigma^{1/8}` becomes
+
+    .. math:: \Sigma^{1/8}\, T^{1/2} (T^{-1/2} \Sigma T^{-1/2})^{3/8}\, T^{-1/2},
+
+    whose latter part is a power of the Wiener filter :math:`\Sigma T^{-1}`, the best linear guess
+    of what tells a response apart from others to its prompt. The ratio in its midst has a
+    Ledoit-Wolf estimate of its own, so that few responses make it the identity.
     The prior variance of a training pair's log-odds is v. At a few hundred pairs a fixed
     v = 1 does better than any strength of regularisation found by cross-validation, which has
     too few pairs to tell strengths apart.
@@ -46,7 +57,8 @@ class GaussianProcessReward(PairwiseReward):
         memory with their square. 5,000 take about 20 seconds of one core at d = 384, 70 at d =
         3840, and 2 GB.
     random_state : int, RandomState instance or None, default=None
-        Draws them; with fewer pairs nothing is random.
+        Draws them, and of more than 4,000,000 / d unlabelled responses some prompts' that make
+        as many; with fewer nothing is random.
 
     Attributes
     ----------
@@ -55,9 +67,10 @@ class GaussianProcessReward(PairwiseReward):
     dual_coef_ : ndarray of float64, shape (2 * n_used, 3)
         Their weights in the reward, a column a kernel.
     directions_ : ndarray of float64, shape (r, d)
-        Eigenvectors of Σ that the pairs span, r = min(n_used, d).
-    gains_ : ndarray of float64, shape (r,)
-        Their factors Σ^(1/8) over that of all other directions, less 1.
+        Eigenvectors of Σ that the pairs span, r = min(n_used, d), or of T.
+    gains_ : ndarray of float64, shape (r,) or (r, r)
+        Their factors in the metric over that of all other directions, less 1; a matrix with
+        unlabelled responses.
     n_iter_ : int
         Newton steps taken.
     n_features_in_ : int
@@ -73,7 +86,8 @@ class GaussianProcessReward(PairwiseReward):
     W. Chu and Z. Ghahramani, "Preference learning with Gaussian processes", ICML 2005;
     O. Ledoit and M. Wolf, "A well-conditioned estimator for large-dimensional covariance
     matrices", J. Multivariate Analysis 88, 2004;
-    A. Jacot, F. Gabriel and C. Hongler, "Neural tangent kernel", NeurIPS 2018.
+    A. Jacot, F. Gabriel and C. Hongler, "Neural tangent kernel", NeurIPS 2018;
+    N. Wiener, "Extrapolation, interpolation, and smoothing of stationary time series", 1949.
 
     Examples
     --------
@@ -97,7 +111,7 @@ class GaussianProcessReward(PairwiseReward):
         self.random_state = random_state
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None, sample_weight=None):
+    def fit(self, X, y=None, sample_weight=None, *, unlabeled=None):
         """Learn the reward from pairs.
 
         Parameters
@@ -108,6 +122,9 @@ class GaussianProcessReward(PairwiseReward):
             Probability that column 0 wins (default 1; 0.5 for a pair of equal embeddings).
         sample_weight : array-like of shape (n,), optional
             Weight of each pair.
+        unlabeled : array-like of shape (m, N, d), optional
+            Responses without labels, N to each of m prompts, all-NaN ones being padding: those of
+            the pairs, or others of their kind.
 
         Returns
         -------
@@ -117,21 +134,19 @@ class GaussianProcessReward(PairwiseReward):
         Raises
         ------
         ValueError
-            On malformed pairs, targets outside [0, 1], or weights that are all zero.
+            On malformed pairs, targets outside [0, 1], or weights that are all zero; if
+            unlabelled responses have another shape or d, or no prompt has two.
         """
         pairs = self._weighted(check_pairs(self, X, y, reset=True), X, y, sample_weight)
+        random_state = check_random_state(self.random_state)
         if len(pairs) > self.max_pairs:
-            random_state = check_random_state(self.random_state)
             drawn = random_state.permutation(len(pairs))[: self.max_pairs]
             rank = np.argsort(row_order(pairs.originals))  # of each original; nothing is decoded
             pairs = pairs[np.argsort(rank[pairs.parent], kind="stable")[drawn]]
         members = pairs.rows(np.arange(len(pairs))).astype(np.float64)
         members = members.reshape(-1, members.shape[-1])  # (2n, d)
-        self.mean_, self.scale_ = members.mean(axis=0), members.std(axis=0)
-        self.scale_[self.scale_ <= 1e-6 * abs(self.mean_)] = np.inf  # constant features say nothing
-        members = (members - self.mean_) / self.scale_
-        self._fit_metric(members[0::2] - members[1::2])
-        members = self._in_metric(members)
+        self._fit_metric(members, unlabeled, random_state)
+        members = self._in_metric((members - self.mean_) / self.scale_)
         size = np.sqrt(np.einsum("ij,ij->", members, members) / len(members))
         self.scale_ *= size or 1.0
         self.members_ = members / (size or 1.0)
@@ -147,20 +162,30 @@ class GaussianProcessReward(PairwiseReward):
         self.dual_coef_ = np.outer(np.stack([dual, -dual], axis=1).ravel(), share)
         return self
 
-    def _fit_metric(self, differences):
-        n = len(differences)
-        varying = differences[:, np.isfinite(self.scale_)]
-        share = 1.0
-        if n > 1 and varying.any():
-            share = ledoit_wolf_shrinkage(varying, assume_centered=True)
-        variance = np.mean(np.square(varying)) if varying.any() else 1.0
-        noise = (share or 1.0) * variance  # Σ where the pairs say nothing
-        deviations, self.directions_ = svd(differences / np.sqrt(n), full_matrices=False)[1:]
-        covariance = (1 - share) * deviations**2 + share * variance
-        self.gains_ = (covariance / noise) ** METRIC - 1
+    def _fit_metric(self, members, unlabeled, random_state):
+        responses, differences = members, members[0::2] - members[1::2]
+        if unlabeled is not None:
+            unlabeled = _drawn(check_unlabeled(self, unlabeled), random_state)
+            responses = np.concatenate([members, unlabeled[~np.isnan(unlabeled[:, :, 0])]])
+            differences = np.concatenate([differences, _contrasts(unlabeled)])
+        self.mean_, self.scale_ = responses.mean(axis=0), responses.std(axis=0)
+        self.scale_[self.scale_ <= 1e-6 * abs(self.mean_)] = np.inf  # constant features say nothing
+        differences /= self.scale_
+        if unlabeled is None:
+            variance, least, self.directions_ = _shrunk_spectrum(differences)
+            self.gains_ = (variance / least) ** METRIC - 1
+            return
+        variance, _, self.directions_ = _shrunk_spectrum((responses - self.mean_) / self.scale_)
+        deviation = np.sqrt(variance)  # T^(1/2), on its axes
+        along = differences @ self.directions_.T
+        ratio = _shrunk_power(along / deviation, *_shrinkage(along / deviation), FILTER)
+        sigma = _shrunk_power(along, *_shrinkage(differences), METRIC)
+        self.gains_ = (ratio * deviation / deviation[:, None]) @ sigma - np.eye(len(variance))
 
     def _in_metric(self, rows):
-        return rows + ((rows @ self.directions_.T) * self.gains_) @ self.directions_
+        along = rows @ self.directions_.T
+        along = along * self.gains_ if self.gains_.ndim == 1 else along @ self.gains_
+        return rows + along @ self.directions_
 
     def _most_probable(self, kernel, target, weight):
         """Newton's method in the dual: log-odds are ``kernel @ dual``."""
@@ -185,6 +210,49 @@ class GaussianProcessReward(PairwiseReward):
             )
             rewards[chunk] = sum(k @ a for k, a in zip(kernels, self.dual_coef_.T, strict=True))
         return rewards
+
+
+def _drawn(unlabeled, random_state):
+    """Draw the responses of so many prompts that a metric of them is affordable."""
+    n_prompts = max(1, REFERENCE // unlabeled[0].size)
+    if len(unlabeled) > n_prompts:
+        unlabeled = unlabeled[random_state.permutation(len(unlabeled))[:n_prompts]]
+    return unlabeled.astype(np.float64)
+
+
+def _contrasts(unlabeled):
+    """Return N - 1 independent differences a prompt, each with the covariance of a difference.
+
+    Response k + 1 less the mean of the k before it, times √(2k / (k + 1)).
+    """
+    there = ~np.isnan(unlabeled[:, :, 0])
+    k = (np.cumsum(there, axis=1) - there)[:, :, None]  # (m, N, 1)
+    filled = np.where(there[:, :, None], unlabeled, 0.0)
+    contrasts = filled - (np.cumsum(filled, axis=1) - filled) / np.maximum(k, 1)
+    contrasts *= np.sqrt(2 * k / (k + 1))
+    return contrasts[there & (k[:, :, 0] > 0)]
+
+
+def _shrinkage(rows):
+    """Return the Ledoit-Wolf shrinkage of centred rows' covariance, and the mean variance."""
+    varying = rows[:, rows.any(axis=0)]
+    if len(rows) < 2 or not varying.size:
+        return 1.0, np.mean(np.square(varying)) if varying.size else 1.0
+    share = max(ledoit_wolf_shrinkage(varying, assume_centered=True), LEAST_SHRINKAGE)
+    return share, np.mean(np.square(varying))
+
+
+def _shrunk_power(rows, share, mean, power):
+    """Raise the shrunk covariance of rows to a power; what no row spans becomes 1."""
+    variance, axes = eigh((1 - share) / (share * mean * len(rows)) * (rows.T @ rows))
+    return (axes * (np.maximum(variance, 0) + 1) ** power) @ axes.T
+
+
+def _shrunk_spectrum(rows):
+    """Return the shrunk covariance's eigenvalues in the rows' span and outside it, and its axes."""
+    share, mean = _shrinkage(rows)
+    deviations, axes = svd(rows / np.sqrt(len(rows)), full_matrices=False)[1:]
+    return (1 - share) * deviations**2 + share * mean, share * mean, axes
 
 
 def _kernels(A, B):

@@ -10,7 +10,7 @@ from sklearn.base import _fit_context, clone
 from sklearn.model_selection import GroupKFold
 from sklearn.utils import check_random_state, gen_batches
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
-from sklearn.utils.validation import check_memory
+from sklearn.utils.validation import check_memory, has_fit_parameter
 
 from ._augmenters import PairAugmenter
 from ._contrastive_vae import ContrastiveVAE
@@ -254,8 +254,9 @@ class LatentPairAugmenter(PairAugmenter):
             (n, d) are paired by its order.
         unlabeled : array-like of shape (m, N, d), optional
             Responses without labels, N to a prompt, all-NaN ones being padding. The synthetic
-            pairs are then two of a prompt's each, with targets from the reward. A Pipeline
-            hands them on with metadata routing and ``transform_input=["unlabeled"]``.
+            pairs are then two of a prompt's each, with targets from the reward, which is given
+            them as well if its `fit` takes `unlabeled`. A Pipeline hands them on with metadata
+            routing and ``transform_input=["unlabeled"]``.
         groups : array-like of shape (n,), optional
             Prompts of the pairs, kept whole in the folds of ``factor="auto"``. Default: each
             pair has its own.
@@ -277,7 +278,7 @@ class LatentPairAugmenter(PairAugmenter):
             augmented = self._pair_unlabeled(pairs, unlabeled, random_state)
         elif self.factor_ > 1:
             augmented = self._augment(pairs, self.factor_, random_state)
-        return self._asked(augmented, random_state)
+        return self._asked(augmented, unlabeled, random_state)
 
     def _prepare(self, X, y, unlabeled, groups):
         pairs = self._checked(X, y)
@@ -323,7 +324,7 @@ class LatentPairAugmenter(PairAugmenter):
     def _fitted_on(self, pairs, factor, unlabeled, seed, by_networks):
         """Return what judges a factor: a network, or the reward whose targets it would get."""
         if factor > 1 and not by_networks:
-            return self._fitted_reward(pairs, check_random_state(seed))
+            return self._fitted_reward(pairs, unlabeled, check_random_state(seed))
         if factor > 1:
             augmenter = clone(self).set_params(factor=factor, random_state=seed)
             pairs = augmenter.fit_transform(pairs.originals, pairs.target, unlabeled=unlabeled)
@@ -377,13 +378,13 @@ class LatentPairAugmenter(PairAugmenter):
             residual=self.decode == "residual",
         )
 
-    def _asked(self, augmented, random_state):
+    def _asked(self, augmented, unlabeled, random_state):
         """Return the pairs with the reward's targets, and of them those that are kept."""
         synthetic = np.flatnonzero(augmented.is_synthetic)
         self.n_kept_ = len(synthetic)
         if not len(synthetic) or (self.keep == "all" and self.relabel == "none"):
             return augmented
-        self.reward_ = self._fitted_reward(augmented, random_state)
+        self.reward_ = self._fitted_reward(augmented, unlabeled, random_state)
         if self.relabel != "none":
             relabelled = synthetic if self.relabel == "synthetic" else np.arange(len(augmented))
             augmented = augmented[:]  # the pairs that were given keep their targets
@@ -409,18 +410,19 @@ class LatentPairAugmenter(PairAugmenter):
             )
         return augmented[np.flatnonzero(kept)]
 
-    def _fitted_reward(self, augmented, random_state):
+    def _fitted_reward(self, augmented, unlabeled, random_state):
         reward = BTRewardRegressor() if self.reward is None else clone(self.reward)
         if self.random_state is not None and reward.get_params().get("random_state", 0) is None:
             reward.set_params(random_state=draw_seed(random_state))
         order = row_order(augmented.originals)
-        return reward.fit(
-            AugmentedPairs(
-                augmented.originals[order],
-                target=augmented.target[order],
-                weight=augmented.weight[order],
-            )
+        originals = AugmentedPairs(
+            augmented.originals[order],
+            target=augmented.target[order],
+            weight=augmented.weight[order],
         )
+        if unlabeled is not None and has_fit_parameter(reward, "unlabeled"):
+            return reward.fit(originals, unlabeled=unlabeled)
+        return reward.fit(originals)
 
 
 def _generator(random_state):

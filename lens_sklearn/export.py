@@ -282,7 +282,8 @@ def _restore(estimator, state, arrays):
         estimator.net_ = _reward_net(estimator, d, arrays)
     elif isinstance(estimator, GaussianProcessReward):
         n, r = len(arrays["members_"]), len(arrays["gains_"])
-        shapes = ((d,), (d,), (r, d), (r,), (n, d), (n, 3))
+        gains = (r, r) if arrays["gains_"].ndim == 2 else (r,)
+        shapes = ((d,), (d,), (r, d), gains, (n, d), (n, 3))
         for key, shape in zip(PROCESS_STATE, shapes, strict=True):
             if arrays[key].shape != shape:
                 raise ValueError(f"the process's {key} has shape {arrays[key].shape}, not {shape}")

@@ -8,7 +8,7 @@ from scipy.optimize import minimize
 from scipy.special import expit
 
 from lens_sklearn import AugmentedPairs, GaussianProcessReward
-from lens_sklearn._gaussian_process import _kernels, _of_pairs
+from lens_sklearn._gaussian_process import _contrasts, _kernels, _of_pairs
 from lens_sklearn.datasets import make_preference_pairs
 
 
@@ -83,6 +83,92 @@ def test_more_pairs_than_are_used_are_drawn_by_seed():
     assert (first != few.set_params(random_state=1).fit(toy.pairs).predict(toy.candidates)).any()
     everything = GaussianProcessReward().fit(toy.pairs)
     assert everything.score(toy.candidates, toy.gold) > few.score(toy.candidates, toy.gold)
+
+
+# --------------------------------------------------------------------------- unlabelled
+def topical(rng, n_prompts, n_responses):
+    """Responses that differ in the first 4 of 24 features, to prompts that differ in the rest."""
+    topic = np.pad(3 * rng.normal(size=(n_prompts, 1, 20)), ((0, 0), (0, 0), (4, 0)))
+    own = np.pad(rng.normal(size=(n_prompts, n_responses, 4)), ((0, 0), (0, 0), (0, 20)))
+    return topic + own + 0.3 * rng.normal(size=(n_prompts, n_responses, 24))
+
+
+def ordered(pairs):
+    """The better response first: that with the larger sine of feature 0."""
+    return np.take_along_axis(pairs, np.argsort(-np.sin(pairs[:, :, :1]), axis=1), axis=1)
+
+
+def test_unlabelled_responses_tell_what_differs_within_prompts():
+    """Topics are discounted, more than by the pairs alone, and the order of others improves."""
+    gains = []
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        pairs, test = ordered(topical(rng, 30, 2)), ordered(topical(rng, 300, 2))
+        without = GaussianProcessReward().fit(pairs)
+        reward = GaussianProcessReward().fit(pairs, unlabeled=topical(rng, 200, 5))
+        size = np.linalg.norm(reward._in_metric(np.eye(24)), axis=1)
+        assert size[:4].min() > 1.5 * size[4:].max()
+        gains.append(reward.score(test) - without.score(test))
+    assert np.mean(gains) > 0.005
+
+
+@given(seed=st.integers(0, 100), shift=st.floats(-3, 3), scale=st.floats(0.01, 100))
+def test_order_scale_and_constant_features_of_unlabelled_do_not_matter(seed, shift, scale):
+    rng = np.random.default_rng(seed)
+    pairs = rng.normal(size=(30, 2, 5)).astype(np.float32)
+    new = rng.normal(size=(4, 3, 5)).astype(np.float32)
+    unlabeled = rng.normal(size=(9, 4, 5)).astype(np.float32)
+    expected = GaussianProcessReward().fit(pairs, unlabeled=unlabeled).predict(new)
+
+    def moved(X):
+        constant = np.full((*X.shape[:-1], 1), 7.0)
+        return np.concatenate([scale * X + shift, constant], axis=-1)
+
+    padded = np.concatenate([moved(unlabeled), np.full((9, 2, 6), np.nan)], axis=1)
+    reward = GaussianProcessReward().fit(moved(pairs), unlabeled=padded[rng.permutation(9)])
+    np.testing.assert_allclose(reward.predict(moved(new)), expected, atol=1e-3)
+
+
+def test_contrasts_are_differences_of_their_number():
+    rng = np.random.default_rng(0)
+    factor = rng.normal(size=(3, 3))
+    responses = 10 * rng.normal(size=(20_000, 1, 3)) + rng.normal(size=(20_000, 4, 3)) @ factor
+    responses[:10_000, 3] = np.nan
+    contrasts = _contrasts(responses)
+    assert contrasts.shape == (10_000 * 2 + 10_000 * 3, 3)
+    np.testing.assert_allclose(np.cov(contrasts.T), 2 * factor.T @ factor, rtol=0.05, atol=0.05)
+    pairs = responses[:, :2]
+    np.testing.assert_allclose(_contrasts(pairs), pairs[:, 1] - pairs[:, 0], atol=1e-9)
+
+
+def test_few_unlabelled_responses_change_little(pairs, candidates):
+    """Of two prompts nothing is known about ratios of variances: they are taken to be one."""
+    reward = GaussianProcessReward().fit(pairs)
+    rewards = reward.predict(candidates[0])
+    few = GaussianProcessReward().fit(pairs, unlabeled=pairs.reshape(30, 4, 12)[:2])
+    assert np.corrcoef(rewards.ravel(), few.predict(candidates[0]).ravel())[0, 1] > 0.98
+
+
+def test_more_unlabelled_responses_than_are_used_are_drawn_by_seed(pairs, monkeypatch):
+    unlabeled = np.random.default_rng(0).normal(size=(50, 4, 12))
+    monkeypatch.setattr("lens_sklearn._gaussian_process.REFERENCE", 10 * 4 * 12)
+    one, same, other = (
+        GaussianProcessReward(random_state=seed).fit(pairs, unlabeled=unlabeled).predict(pairs)
+        for seed in (0, 0, 1)
+    )
+    np.testing.assert_array_equal(one, same)
+    assert (one != other).any()
+
+
+def test_bad_unlabelled_responses(pairs):
+    for unlabeled, message in (
+        (np.zeros((3, 4, 11)), "11 features"),
+        (np.zeros((3, 12)), r"shape \(m, N, d\)"),
+        (np.zeros((3, 1, 12)), "none of the 3 prompts"),
+        (np.full((3, 2, 12), np.inf), "finite|infinity"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            GaussianProcessReward().fit(pairs, unlabeled=unlabeled)
 
 
 def test_padding_ties_and_bad_input(pairs, candidates):

@@ -142,6 +142,18 @@ def test_unlabelled_pairs_are_two_responses_of_one_prompt(pairs):
     np.testing.assert_array_equal(np.bincount(augmented.parent), 4)
 
 
+def test_the_reward_is_given_the_unlabelled_responses_if_it_takes_them(pairs):
+    unlabeled = np.random.default_rng(5).normal(size=(40, 4, 12)).astype(np.float32)
+    augmenter = recommended()
+    augmented = augmenter.fit_transform(pairs, unlabeled=unlabeled)
+    process = GaussianProcessReward().fit(pairs, unlabeled=unlabeled)
+    odds = 3 * process.decision_function(augmented)
+    np.testing.assert_allclose(augmented.target, expit(odds), atol=1e-5)
+    augmenter = recommended(reward=BTRewardRegressor(max_epochs=1, random_state=0))
+    augmented = augmenter.fit_transform(pairs, unlabeled=unlabeled)
+    assert len(augmented) == 240 and augmenter.reward_.n_features_in_ == 12
+
+
 def test_no_autoencoder_is_fitted_for_unlabelled_responses(pairs):
     unlabeled = np.random.default_rng(5).normal(size=(7, 4, 12)).astype(np.float32)
     augmenter = recommended(decode="reconstruct", vae=ContrastiveVAE(4, 8, max_epochs=1))
@@ -272,8 +284,9 @@ def test_a_fitted_preset_is_saved(pairs, tmp_path):
     again = export.load(tmp_path)
     np.testing.assert_array_equal(again.predict(pairs), pipe.predict(pairs))
     assert again[0].reward.prior_variance == 1.0
-    alone = GaussianProcessReward().fit(pairs)
-    export.save(alone, tmp_path / "alone")
-    np.testing.assert_array_equal(
-        export.load(tmp_path / "alone").predict(pairs), alone.predict(pairs)
-    )
+    for name, unlabeled in (("alone", None), ("with", pairs.reshape(30, 4, 12))):
+        alone = GaussianProcessReward().fit(pairs, unlabeled=unlabeled)
+        export.save(alone, tmp_path / name)
+        np.testing.assert_array_equal(
+            export.load(tmp_path / name).predict(pairs), alone.predict(pairs)
+        )
