@@ -22,6 +22,7 @@ CURVE_METHODS = (
     "LENS 4x",
     "LENS 8x",
     "LENS 4x, zero output",
+    "repeat 4x, zero output, filtered",
     *ours.METHODS,
 )
 

@@ -10,6 +10,7 @@ from . import (
     ablations,
     direct_noise,
     ensemble,
+    filtered,
     gaussian,
     lens,
     original,
@@ -51,6 +52,7 @@ METHODS = (
         "repeat 4x, zero output": partial(repeat.fit, output_init="zero"),
         "tuned MLP, zero output": partial(tuned_mlp.fit, output_init="zero"),
         "ensemble, zero output": partial(ensemble.fit, output_init="zero"),
+        "repeat 4x, zero output, filtered": filtered.fit,
         "LENS 4x, zero output": lens.Lens(factor=4, reward={"output_init": "zero"}),
     }
     | ours.METHODS

@@ -15,13 +15,15 @@ def fit(split, seed, unlabeled=False):
     return BTRewardRegressor(random_state=seed).fit(pairs).predict
 
 
-def teacher(split, seed):
+def teacher(split, seed, unlabeled=False):
     """Return the reward that gives the synthetic pairs their targets, by itself."""
-    return GaussianProcessReward(random_state=seed).fit(split.pairs).predict
+    reward = GaussianProcessReward(random_state=seed)
+    return reward.fit(split.pairs, unlabeled=split.unlabeled if unlabeled else None).predict
 
 
 METHODS = {
     "ours": fit,
     "ours, unlabelled": partial(fit, unlabeled=True),
     "Gaussian process": teacher,
+    "Gaussian process, unlabelled": partial(teacher, unlabeled=True),
 }
