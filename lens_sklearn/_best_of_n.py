@@ -383,3 +383,40 @@ class BestOfNDisplay:
         ax.legend()
         self.ax_, self.figure_ = ax, ax.figure
         return self
+
+
+def save_curves(named_rewards, gold, path, *, ns=None, where=""):
+    """Draw the Best-of-N curves of several reward models into a file.
+
+    Parameters
+    ----------
+    named_rewards : list of (str, ndarray of shape (n_prompts, N))
+        Names and predicted rewards.
+    gold : ndarray, shape (n_prompts, N)
+        Gold rewards.
+    path : str or Path
+        The picture.
+    ns : list of int, default=None
+        As in `best_of_n_curve`.
+    where : str, default=""
+        Ends the title.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise ImportError("a plot needs matplotlib: pip install 'lens-sklearn[plot]'") from None
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    FigureCanvasAgg(figure)
+    ax = figure.add_subplot()
+    for number, (name, rewards) in enumerate(named_rewards):
+        display = BestOfNDisplay.from_predictions(
+            rewards, gold, ns=ns, name=name, ax=ax, random_state=0
+        )
+        if number:  # the references are the same for all
+            for line in ax.get_lines()[-2:]:
+                line.remove()
+    handles = {line.get_label(): line for line in display.ax_.get_lines()}
+    ax.legend(handles.values(), handles.keys())
+    ax.set_title(f"Best-of-n on {len(gold)} prompts{where}")
+    figure.savefig(path, dpi=150)

@@ -10,7 +10,7 @@ from sklearn.covariance import ledoit_wolf_shrinkage
 from sklearn.utils import check_random_state, gen_batches
 from sklearn.utils._param_validation import Interval
 
-from ._pairs import check_pairs, check_unlabeled, row_order
+from ._pairs import check_embeddings, check_pairs, row_order
 from ._reward import PairwiseReward
 
 CHUNK = 1024  # rows of a kernel at once: bounds the memory of fit and predict
@@ -104,6 +104,8 @@ class GaussianProcessReward(PairwiseReward):
         "max_pairs": [Interval(Integral, 1, None, closed="left")],
         "random_state": ["random_state"],
     }
+
+    __metadata_request__fit = {"unlabeled": True}  # with metadata routing on
 
     def __init__(self, prior_variance=1.0, *, max_pairs=5000, random_state=None):
         self.prior_variance = prior_variance
@@ -210,6 +212,39 @@ class GaussianProcessReward(PairwiseReward):
             )
             rewards[chunk] = sum(k @ a for k, a in zip(kernels, self.dual_coef_.T, strict=True))
         return rewards
+
+
+def check_unlabeled(estimator, X):
+    """Check responses without labels, several to a prompt.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Its d is theirs.
+    X : array-like, shape (m, N, d)
+        N responses to each of m prompts; all-NaN ones are padding.
+
+    Returns
+    -------
+    ndarray of float32, shape (m, N, d)
+        The checked array.
+
+    Raises
+    ------
+    ValueError
+        If the shape or d is another, one is not finite, or no prompt has two.
+    """
+    X = check_embeddings(estimator, X, reset=False, allow_padding=True, min_ndim=3)
+    if X.ndim != 3:
+        raise ValueError(
+            "unlabeled must have the shape (m, N, d), N responses to each of m prompts; got "
+            f"{X.shape}."
+        )
+    if (~np.isnan(X[:, :, 0])).sum(axis=1).max() < 2:
+        raise ValueError(
+            f"none of the {len(X)} prompts of unlabeled has the two that a pair needs."
+        )
+    return X
 
 
 def _drawn(unlabeled, random_state):

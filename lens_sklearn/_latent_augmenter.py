@@ -15,8 +15,8 @@ from sklearn.utils.validation import check_memory, has_fit_parameter
 from ._augmenters import PairAugmenter
 from ._contrastive_vae import ContrastiveVAE
 from ._device import draw_seed
-from ._gaussian_process import GaussianProcessReward
-from ._pairs import AugmentedPairs, check_unlabeled, row_order
+from ._gaussian_process import GaussianProcessReward, check_unlabeled
+from ._pairs import AugmentedPairs, row_order
 from ._reward import BTRewardRegressor
 from ._transfer import TransferredRows
 from .theory._certificate import keeps_order, rewards_of
@@ -146,7 +146,7 @@ class LatentPairAugmenter(PairAugmenter):
     }
 
     # With metadata routing on, a search's groups keep prompts whole in our folds as well.
-    __metadata_request__fit = {"groups": True}
+    __metadata_request__fit = {"groups": True, "unlabeled": True}
 
     def __init__(
         self,

@@ -67,39 +67,6 @@ def check_embeddings(estimator, X, *, reset, allow_padding=False, min_ndim=2, dt
     return X
 
 
-def check_unlabeled(estimator, X):
-    """Check responses without labels, several to a prompt.
-
-    Parameters
-    ----------
-    estimator : estimator
-        Its d is theirs.
-    X : array-like, shape (m, N, d)
-        N responses to each of m prompts; all-NaN ones are padding.
-
-    Returns
-    -------
-    ndarray of float32, shape (m, N, d)
-        The checked array.
-
-    Raises
-    ------
-    ValueError
-        If they have another shape or d, are not finite, or no prompt has two of them.
-    """
-    X = check_embeddings(estimator, X, reset=False, allow_padding=True, min_ndim=3)
-    if X.ndim != 3:
-        raise ValueError(
-            f"unlabeled must have the shape (m, N, d), N responses to each of m prompts; got "
-            f"{X.shape}."
-        )
-    if (~np.isnan(X[:, :, 0])).sum(axis=1).max() < 2:
-        raise ValueError(
-            f"none of the {len(X)} prompts of unlabeled has two responses; a pair needs two."
-        )
-    return X
-
-
 def _has_feature_names(X, estimator):
     # Column names matter for 2-D frames alone, whose d is what scikit-learn counts too.
     return hasattr(X, "columns") or (

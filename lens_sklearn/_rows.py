@@ -277,17 +277,21 @@ def load_candidates(path):
         If a row has no ``gold``, or another number of gold rewards than of responses, or a
         gold reward that is not finite.
     """
+    rows = _load_candidates(path, "'responses' and 'gold'")
+    return rows, _gold_of(rows, read_texts(rows).items.shape)
+
+
+def _load_candidates(path, columns="'responses'"):
     rows = _load_rows(path)
     if not isinstance(rows[0], Mapping) or _kind_of(rows[0]) != "candidates":
         raise ValueError(
-            f"{path}: candidate rows need the columns 'responses' and 'gold'; "
-            f"got {_columns_of(rows[0])}."
+            f"{path}: candidate rows need the columns {columns}; got {_columns_of(rows[0])}."
         )
     for row in rows:
         for column in (CANDIDATE_COLUMN, "gold"):
             if isinstance(row.get(column), str):
                 row[column] = json.loads(row[column])
-    return rows, _gold_of(rows, read_texts(rows).items.shape)
+    return rows
 
 
 def _gold_of(rows, shape):

@@ -20,11 +20,14 @@ FIT_EXAMPLES = """\
 examples:
   lens-sklearn fit pairs.jsonl -o reward
   lens-sklearn fit pairs.jsonl -o reward --model minilm --pooling mean --layer all
+  lens-sklearn fit pairs.jsonl -o reward --method recommended --unlabeled candidates.jsonl
   lens-sklearn fit pairs.parquet -o reward --model Qwen/Qwen2.5-0.5B-Instruct --factor 8 \\
       --gamma 0.5 --noise-variance 0.1 --store embeddings
 
 PAIRS has the columns chosen, rejected and, optionally, prompt:
   {"prompt": "What is 2 + 2?", "chosen": "4.", "rejected": "5."}
+--unlabeled ROWS has responses, two or more a row, and, optionally, prompt:
+  {"prompt": "What is 3 + 4?", "responses": ["7.", "8.", "Seven."]}
 --model minilm is all-MiniLM-L6-v2 from the package of the extra "demo"; it needs no network."""
 
 SCORE_EXAMPLES = """\
@@ -224,6 +227,11 @@ def _add_fit(parser):
         help="pairs a real pair becomes, itself included, or auto: chosen by cross-validation "
         "(lens, recommended); by default 4, and auto for recommended",
     )
+    synthesis.add_argument(
+        "--unlabeled",
+        metavar="ROWS",
+        help="responses without labels, several to a prompt, to learn from (recommended)",
+    )
     synthesis.add_argument("--gamma", type=float, default=0.1, help="weight of the contrast (lens)")
     synthesis.add_argument("--beta", type=float, default=1.0, help="weight of the KL term (lens)")
     synthesis.add_argument(
@@ -263,11 +271,14 @@ def run_fit(arguments):
     train, test = _split_by_prompt(rows, arguments.test_fraction, arguments.seed)
     pipeline = _pipeline(arguments)
     _say(f"{len(train)} pairs for training, {len(test)} held out, from {arguments.pairs}")
+    params = {}
     if pipeline["augment"].factor == "auto":
-        with config_context(enable_metadata_routing=True):  # folds keep prompts whole
-            pipeline.fit(train, groups=prompt_groups(train))
-    else:
-        pipeline.fit(train)
+        params["groups"] = prompt_groups(train)  # folds keep prompts whole
+    if arguments.unlabeled is not None:
+        params["unlabeled"] = _unlabeled(arguments, test)
+        _say(f"{len(params['unlabeled'])} prompts with responses from {arguments.unlabeled}")
+    with config_context(enable_metadata_routing=True):
+        pipeline.fit(train, **params)
     scores = {"train_accuracy": pipeline.score(train)}
     if test:
         scores["held_out_accuracy"] = pipeline.score(test)
@@ -320,7 +331,7 @@ def run_best_of_n(arguments):
     arguments : argparse.Namespace
         Of ``lens-sklearn best-of-n``.
     """
-    from ._best_of_n import best_of_n_curve, best_of_n_score
+    from ._best_of_n import best_of_n_curve, best_of_n_score, save_curves
     from ._rows import load_candidates
 
     rows, gold = load_candidates(arguments.candidates)
@@ -343,7 +354,7 @@ def run_best_of_n(arguments):
         )
         _write_lines(arguments.output, lines)
     if arguments.plot:
-        _plot([("reward model", rewards)], gold, arguments.plot, ns=arguments.n)
+        save_curves([("reward model", rewards)], gold, arguments.plot, ns=arguments.n)
     _print_table(
         ["n", "gold of the pick", "95 % interval", "random", "oracle"],
         [
@@ -366,6 +377,7 @@ def run_demo(arguments):
     from sklearn.pipeline import Pipeline
 
     from . import export
+    from ._best_of_n import save_curves
     from ._demo import Split, demo_table, run_split, summarise
     from ._demo_data import demo_responses
     from ._embedder import LLMEmbedder
@@ -406,9 +418,8 @@ def run_demo(arguments):
     (folder / "table.md").write_text(table + "\n", encoding="utf-8")
     _write_json(folder / "table.json", {"summary": summary, "splits": results})
     _write_lines(folder / "candidates.jsonl", map(json.dumps, candidates))
-    _plot(
-        [(n, rewards[n]) for n in CURVE_METHODS], gold, folder / "curve.png", where=", first split"
-    )
+    named = [(name, rewards[name]) for name in CURVE_METHODS]
+    save_curves(named, gold, folder / "curve.png", where=", first split")
     sizes = {"pairs": arguments.pairs, "splits": arguments.splits, "d": embeddings.shape[-1]}
     _write_config(arguments, folder, sizes=sizes, scores={"first_split": results[0]})
     print(
@@ -474,7 +485,8 @@ def _pipeline(arguments):
             ("scale", EmbeddingScaler()),
             ("augment", augmenter),
             ("reward", reward),
-        ]
+        ],
+        transform_input=None if arguments.unlabeled is None else ["unlabeled"],
     )
 
 
@@ -522,6 +534,23 @@ def _split_by_prompt(rows, test_fraction, seed):
     return [rows[i] for i in train], [rows[i] for i in test]
 
 
+def _unlabeled(arguments, held_out):
+    """Read responses without labels; those to held-out prompts are left out."""
+    from ._rows import _load_candidates
+
+    if arguments.method != "recommended":
+        raise ValueError(f"--unlabeled goes with --method recommended, not {arguments.method}.")
+    rows = _load_candidates(arguments.unlabeled)
+    held_out = [row["prompt"] for row in held_out if "prompt" in row]
+    rows = [row for row in rows if row.get("prompt") is None or row["prompt"] not in held_out]
+    if not rows:
+        raise ValueError(
+            f"{arguments.unlabeled}: all prompts are held out for the accuracy; give others or set "
+            "--test-fraction 0."
+        )
+    return rows
+
+
 @contextmanager
 def _one_thread():
     """Train on one thread: the networks are small, and threads wait for busy cores."""
@@ -535,30 +564,6 @@ def _one_thread():
             yield
     finally:
         torch.set_num_threads(n_threads)
-
-
-def _plot(named_rewards, gold, path, ns=None, where=""):
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise ImportError("a plot needs matplotlib: pip install 'lens-sklearn[plot]'") from None
-    from ._best_of_n import BestOfNDisplay
-
-    figure = Figure(figsize=(6, 4), layout="constrained")
-    FigureCanvasAgg(figure)
-    ax = figure.add_subplot()
-    for number, (name, rewards) in enumerate(named_rewards):
-        display = BestOfNDisplay.from_predictions(
-            rewards, gold, ns=ns, name=name, ax=ax, random_state=0
-        )
-        if number:  # the references are the same for all
-            for line in ax.get_lines()[-2:]:
-                line.remove()
-    handles = {line.get_label(): line for line in display.ax_.get_lines()}
-    ax.legend(handles.values(), handles.keys())
-    ax.set_title(f"Best-of-n on {len(gold)} prompts{where}")
-    figure.savefig(path, dpi=150)
 
 
 def _write_config(arguments, folder, **more):

@@ -83,6 +83,46 @@ def test_recommended_chooses_its_factor_by_prompts(data, tmp_path, capsys):
     assert json.loads((tmp_path / "config.json").read_text())["sizes"]["factor"] in (1, 256)
 
 
+def test_unlabelled_responses_are_learnt_from(data, tmp_path, capsys):
+    fit = ["fit", data / "pairs.jsonl", *options(data), "--method", "recommended"]
+    rows = read(data / "candidates.jsonl")
+    write(tmp_path / "bare.jsonl", [{k: r[k] for k in ("prompt", "responses")} for r in rows])
+    assert run(*fit, "-o", tmp_path / "one", "--unlabeled", tmp_path / "bare.jsonl") == 0
+    assert f"{len(rows)} prompts with responses" in capsys.readouterr().err
+    assert run(*fit, "-o", tmp_path / "two") == 0
+    one, two = (load(tmp_path / name).predict(rows) for name in ("one", "two"))
+    assert (one[0] != two[0]).any()
+
+
+def test_unlabelled_responses_to_held_out_prompts_are_left_out(data, tmp_path, capsys):
+    pairs = read(data / "pairs.jsonl")
+    write(
+        tmp_path / "all.jsonl",
+        [{"prompt": r["prompt"], "responses": [r["rejected"], r["chosen"]]} for r in pairs],
+    )
+    fit = ["fit", data / "pairs.jsonl", *options(data), "-o", tmp_path / "reward"]
+    fit += ["--method", "recommended", "--unlabeled", tmp_path / "all.jsonl"]
+    assert run(*fit) == 0
+    assert f"{len(pairs) - 8} prompts with responses" in capsys.readouterr().err
+    write(tmp_path / "few.jsonl", read(tmp_path / "all.jsonl")[:1])
+    seeds = [run(*fit[:-1], tmp_path / "few.jsonl", "--seed", seed) for seed in range(8)]
+    assert 2 in seeds and "all prompts are held out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "method", "message"),
+    [
+        ("candidates", "lens", "goes with --method recommended, not lens"),
+        ("pairs", "recommended", "need the columns 'responses'"),
+    ],
+)
+def test_bad_unlabelled_rows(name, method, message, data, tmp_path, capsys):
+    fit = ["fit", data / "pairs.jsonl", "-o", tmp_path / "reward", *options(data)]
+    fit += ["--method", method, "--unlabeled", data / f"{name}.jsonl"]
+    assert run(*fit) == 2
+    assert message in capsys.readouterr().err
+
+
 def test_same_seed_same_rewards(data, tmp_path):
     assert run("fit", data / "pairs.jsonl", "-o", tmp_path / "again", *options(data)) == 0
     for name in ("reward", "again"):

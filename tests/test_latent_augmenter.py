@@ -164,11 +164,10 @@ def test_no_autoencoder_is_fitted_for_unlabelled_responses(pairs):
 def test_unlabelled_responses_come_through_a_pipeline(pairs):
     unlabeled = 5 + 3 * np.random.default_rng(5).normal(size=(7, 4, 12)).astype(np.float32)
     with config_context(enable_metadata_routing=True):
-        augmenter = recommended().set_fit_request(unlabeled=True)
         pipe = Pipeline(
             [
                 ("scale", EmbeddingScaler()),
-                ("augment", augmenter),
+                ("augment", recommended()),
                 ("reward", BTRewardRegressor(max_epochs=2, random_state=0)),
             ],
             transform_input=["unlabeled"],
