@@ -241,9 +241,7 @@ def check_unlabeled(estimator, X):
             f"{X.shape}."
         )
     if (~np.isnan(X[:, :, 0])).sum(axis=1).max() < 2:
-        raise ValueError(
-            f"none of the {len(X)} prompts of unlabeled has the two that a pair needs."
-        )
+        raise ValueError(f"none of the {len(X)} prompts of unlabeled has two responses.")
     return X
 
 
