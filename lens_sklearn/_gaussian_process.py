@@ -17,7 +17,7 @@ CHUNK = 1024  # rows of a kernel at once: bounds the memory of fit and predict
 MAX_ITERATIONS = 50
 TOLERANCE = 1e-6
 METRIC = 1 / 8  # the power of the differences' covariance that embeddings are multiplied with
-FILTER = 3 / 8  # that of the Wiener filter of differences, with unlabelled responses
+FILTER = 1 / 4  # that of the Wiener filter of differences, with unlabelled responses
 REFERENCE = 4_000_000  # numbers of unlabelled responses that the metric is estimated from
 LEAST_SHRINKAGE = 1e-4  # no direction has no variance at all
 
@@ -39,7 +39,7 @@ class GaussianProcessReward(PairwiseReward):
     Responses without labels tell far better which are which. With those, and T the covariance of
     all responses, :math:`\Sigma^{1/8}` becomes
 
-    .. math:: \Sigma^{1/8}\, T^{1/2} (T^{-1/2} \Sigma T^{-1/2})^{3/8}\, T^{-1/2},
+    .. math:: \Sigma^{1/8}\, T^{1/2} (T^{-1/2} \Sigma T^{-1/2})^{1/4}\, T^{-1/2},
 
     whose latter part is a power of the Wiener filter :math:`\Sigma T^{-1}`, the best linear guess
     of what tells a response apart from others to its prompt. The ratio in its midst has a
