@@ -94,6 +94,21 @@ def test_soft_targets_travel_through_the_pipeline(pipe, rows):
     assert (np.diff(straight).mean() < 0) and (np.diff(against).mean() > 0)
 
 
+def test_unlabelled_rows_of_text_are_learnt_from(pipe, rows, candidate_rows):
+    pipe.set_params(
+        augment=LatentPairAugmenter.recommended(factor=4, random_state=0),
+        transform_input=["unlabeled"],
+    )
+    with sklearn.config_context(enable_metadata_routing=True):
+        alone = clone(pipe).fit(rows).predict(rows)
+        pipe.fit(rows, unlabeled=candidate_rows[0])
+    assert (pipe.predict(rows) != alone).any()
+    process = pipe["augment"].reward_
+    usable = np.isfinite(candidate_rows[1]).sum()
+    assert process.directions_.shape[0] == min(2 * len(rows) + usable, pipe[-1].n_features_in_)
+    assert process.gains_.ndim == 2, "the metric is that of the unlabelled responses"
+
+
 @pytest.mark.parametrize("n_jobs", [1, 2])
 def test_grid_search_over_the_latent_parameters(pipe, rows, candidate_rows, n_jobs):
     search = GridSearchCV(
