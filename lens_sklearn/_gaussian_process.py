@@ -180,8 +180,11 @@ class GaussianProcessReward(PairwiseReward):
         variance, _, self.directions_ = _shrunk_spectrum((responses - self.mean_) / self.scale_)
         deviation = np.sqrt(variance)  # T^(1/2), on its axes
         along = differences @ self.directions_.T
-        ratio = _shrunk_power(along / deviation, *_shrinkage(along / deviation), FILTER)
-        sigma = _shrunk_power(along, *_shrinkage(differences), METRIC)
+        white = along / deviation
+        share, mean = _shrinkage(white)
+        ratio = _shrunk_power(white, share, mean, mean, FILTER)  # 1 where it is as in the mean
+        share, mean = _shrinkage(differences)
+        sigma = _shrunk_power(along, share, mean, share * mean, METRIC)  # 1 beside all responses
         self.gains_ = (ratio * deviation / deviation[:, None]) @ sigma - np.eye(len(variance))
 
     def _in_metric(self, rows):
@@ -275,10 +278,10 @@ def _shrinkage(rows):
     return share, np.mean(np.square(varying))
 
 
-def _shrunk_power(rows, share, mean, power):
-    """Raise the shrunk covariance of rows to a power; what no row spans becomes 1."""
-    variance, axes = eigh((1 - share) / (share * mean * len(rows)) * (rows.T @ rows))
-    return (axes * (np.maximum(variance, 0) + 1) ** power) @ axes.T
+def _shrunk_power(rows, share, mean, unit, power):
+    """Raise the shrunk covariance of rows, over a unit of variance, to a power."""
+    variance, axes = eigh((1 - share) / len(rows) * (rows.T @ rows))
+    return (axes * ((np.maximum(variance, 0) + share * mean) / unit) ** power) @ axes.T
 
 
 def _shrunk_spectrum(rows):
