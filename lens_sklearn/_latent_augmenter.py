@@ -181,11 +181,12 @@ class LatentPairAugmenter(PairAugmenter):
     def recommended(cls, **overrides):
         """Return the augmenter that did best on real preference data.
 
-        Synthetic pairs apply one pair's difference to another's response (or are pairs of
-        unlabelled responses, where `fit_transform` is given any), a
+        Synthetic pairs apply one pair's difference to another's response, a
         :class:`GaussianProcessReward` of the originals says how likely either member is to win,
-        and cross-validation decides whether to augment at all. The paper's settings are the
-        constructor's defaults instead.
+        and cross-validation decides whether to augment at all. Where `fit_transform` is given
+        unlabelled responses, synthetic pairs are two of those, and they tell the reward what
+        responses to one prompt differ in. The paper's settings are the constructor's defaults
+        instead.
 
         Parameters
         ----------
