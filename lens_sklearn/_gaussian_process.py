@@ -126,7 +126,8 @@ class GaussianProcessReward(PairwiseReward):
             Weight of each pair.
         unlabeled : array-like of shape (m, N, d), optional
             Responses without labels, N to each of m prompts, all-NaN ones being padding: those of
-            the pairs, or others of their kind.
+            the pairs, those to be picked from, or others of their kind. Some hundred prompts are
+            wanted. Their metric takes about 1 second at d = 384 and 7 at d = 3840.
 
         Returns
         -------
