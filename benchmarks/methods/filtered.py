@@ -1,15 +1,16 @@
 """What unlabelled responses give to a plain network: repeated pairs in the process's metric."""
 
+from dataclasses import replace
 from math import sqrt
 
 import numpy as np
 
-from lens_sklearn import GaussianProcessReward, RepeatAugmenter
+from lens_sklearn import GaussianProcessReward
 
-from .published import reward
+from . import repeat
 
 
-def fit(split, seed, factor=4):
+def fit(split, seed):
     process = GaussianProcessReward(random_state=seed)
     process.fit(split.pairs, unlabeled=split.unlabeled)
 
@@ -17,6 +18,5 @@ def fit(split, seed, factor=4):
         rows = process._in_metric((X - process.mean_) / process.scale_)
         return (sqrt(X.shape[-1]) * rows).astype(np.float32)
 
-    pairs = RepeatAugmenter(factor=factor).fit_transform(in_metric(split.pairs))
-    network = reward(output_init="zero", random_state=seed).fit(pairs)
-    return lambda X: network.predict(in_metric(X))
+    score = repeat.fit(replace(split, pairs=in_metric(split.pairs)), seed, output_init="zero")
+    return lambda X: score(in_metric(X))
