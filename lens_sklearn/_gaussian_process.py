@@ -273,10 +273,10 @@ def _contrasts(unlabeled):
 def _shrinkage(rows):
     """Return the Ledoit-Wolf shrinkage of centred rows' covariance, and the mean variance."""
     varying = rows[:, rows.any(axis=0)]
-    if len(rows) < 2 or not varying.size:
-        return 1.0, np.mean(np.square(varying)) if varying.size else 1.0
-    share = max(ledoit_wolf_shrinkage(varying, assume_centered=True), LEAST_SHRINKAGE)
-    return share, np.mean(np.square(varying))
+    share, mean = 1.0, np.mean(np.square(varying)) if varying.size else 1.0
+    if len(rows) > 1 and varying.size:
+        share = max(ledoit_wolf_shrinkage(varying, assume_centered=True), LEAST_SHRINKAGE)
+    return share, mean
 
 
 def _shrunk_power(rows, share, mean, unit, power):
