@@ -99,6 +99,13 @@ def prompt_groups(X):
     ndarray of int, shape (n,)
         Equal numbers for equal prompts, in order of first appearance.
     """
+    numbers = {}
+    keys = (key or ("row", i) for i, key in enumerate(_prompt_keys(X)))
+    return np.array([numbers.setdefault(key, len(numbers)) for key in keys])
+
+
+def _prompt_keys(X):
+    """Return what names each row's prompt, empty where it has none."""
     rows = _as_records(X)
     kind = _kind_of(rows[0]) if isinstance(rows[0], Mapping) else "texts"
     if kind == "texts":
@@ -112,9 +119,8 @@ def prompt_groups(X):
                 if kind == "pairs"
                 else [_text(r, f"row {i}, responses") for r in _responses_of(row, i)]
             )
-        keys.append(("row", i) if not key else key)
-    numbers = {}
-    return np.array([numbers.setdefault(key, len(numbers)) for key in keys])
+        keys.append(key)
+    return keys
 
 
 def read_preferences(X):

@@ -536,13 +536,13 @@ def _split_by_prompt(rows, test_fraction, seed):
 
 def _unlabeled(arguments, held_out):
     """Read responses without labels; those to held-out prompts are left out."""
-    from ._rows import _load_candidates
+    from ._rows import _load_candidates, _prompt_keys
 
     if arguments.method != "recommended":
         raise ValueError(f"--unlabeled goes with --method recommended, not {arguments.method}.")
     rows = _load_candidates(arguments.unlabeled)
-    held_out = [row["prompt"] for row in held_out if "prompt" in row]
-    rows = [row for row in rows if row.get("prompt") is None or row["prompt"] not in held_out]
+    held_out = {key for key in _prompt_keys(held_out) if key} if held_out else set()
+    rows = [row for row, key in zip(rows, _prompt_keys(rows), strict=True) if key not in held_out]
     if not rows:
         raise ValueError(
             f"{arguments.unlabeled}: all prompts are held out for the accuracy; give others or set "

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from lens_sklearn import load_candidates, load_preferences, prompt_groups
-from lens_sklearn._rows import read_texts
+from lens_sklearn._rows import _prompt_keys, read_texts
 
 ROWS = [
     {"prompt": "p0", "chosen": "good", "rejected": "bad"},
@@ -163,3 +163,13 @@ def test_other_endings_and_missing_files(tmp_path):
         load_preferences(tmp_path / "rows.txt")
     with pytest.raises(FileNotFoundError, match="no such file"):
         load_preferences(tmp_path / "none.jsonl")
+
+
+def test_pairs_and_candidates_of_a_prompt_are_known_by_the_same_key():
+    pair = {"chosen": [USER, says("4")], "rejected": [USER, says("5")]}
+    candidates = {"responses": [[USER, says("Four.")], [USER, says("Five.")], [USER, says("6")]]}
+    (key,) = _prompt_keys([pair])
+    assert key and _prompt_keys([candidates]) == [key]
+    strings = [{"chosen": "4", "rejected": "5"}, {"chosen": "6", "rejected": "7"}]
+    assert not any(_prompt_keys(strings))
+    assert prompt_groups(strings).tolist() == [0, 1]
