@@ -27,6 +27,9 @@ from .objective import METRICS
 from .run import RESULTS, read_records
 from .suites import SUITES
 
+BEST = "best tuned"
+#: What a suite's methods are compared with.
+RIVALS = {"why": ("repeat 4x, zero output", "LENS 4x, probed")}
 INTRODUCTION = __doc__[__doc__.index("Differences") :].strip()
 FINDINGS = Path(__file__).parent / "findings.toml"
 
@@ -53,7 +56,7 @@ def report(name, records, folder):
         chosen = [r for r in records if r["dataset"] == dataset]
         if name in ("curves", "quick"):
             parts += multiplier_tables(chosen, dataset)
-        found = comparisons(chosen)
+        found = comparisons(chosen, RIVALS.get(name, (ORIGINAL, BEST)))
         for n_pairs in sorted({r["n_pairs"] for r in chosen}):
             parts.append(size_table(chosen, dataset, n_pairs, found))
     if any("details" in r for r in records):
@@ -64,17 +67,19 @@ def report(name, records, folder):
     return "\n\n".join([part for part in parts if part] + [provenance_line(records)])
 
 
-def comparisons(records):
-    """Compare every method with the original and with the best tuned un-augmented model.
+def comparisons(records, titles=(ORIGINAL, BEST)):
+    """Compare every method with some, such as the original and the best un-augmented model.
 
     Parameters
     ----------
     records : list of dict
         Results on one dataset.
+    titles : sequence of str, default=("original", "best tuned")
+        Methods, or "best tuned" for the un-augmented model that is best at a size.
 
     Returns
     -------
-    dict of (metric, rival's title, N) to (rival, dict of method to str)
+    dict of (metric, title, N) to (rival, dict of method to str)
         The paired differences as cells, starred if they hold after Holm's correction for all
         methods and sizes that are compared by the same metric with the same kind of rival.
     """
@@ -83,10 +88,10 @@ def comparisons(records):
         if not any(metric in r for r in records):
             continue
         sizes, values = values_of(records, metric)
-        for title in ("original", "best tuned"):
+        for title in titles:
             found, rivals = {}, {}
             for i, n in enumerate(sizes):
-                rival = ORIGINAL if title == "original" else best_baseline(values, BASELINES, i)
+                rival = best_baseline(values, BASELINES, i) if title == BEST else title
                 if rival not in values or np.isnan(values[rival][i]).all():
                     continue
                 rivals[n] = rival
@@ -123,8 +128,7 @@ def size_table(records, dataset, n_pairs, compared):
     Returns
     -------
     str
-        Means, differences to the original and, where it was run, to the best tuned
-        un-augmented model.
+        Means, and differences to what they were compared with where that was run.
     """
     chosen = [r for r in records if r["n_pairs"] == n_pairs]
     methods = sorted({r["method"] for r in chosen}, key=list(METHODS).index)
@@ -135,13 +139,13 @@ def size_table(records, dataset, n_pairs, compared):
         _, values = values_of(chosen, metric)
         columns.append([f"{np.nanmean(values[m]):.3f}" for m in methods])
         header.append(metric)
-        for title in ("original", "best tuned"):
+        for title in dict.fromkeys(title for _, title, _ in compared):
             rival, cells = compared.get((metric, title, n_pairs), (None, None))
             if rival:
                 columns.append([cells.get(m, "") for m in methods])
                 header.append(f"against {title}")
-            if rival and title == "best tuned":
-                notes.append(f"best tuned by {metric}: {rival}")
+            if rival and title == BEST:
+                notes.append(f"{BEST} by {metric}: {rival}")
         if metric == "gold":
             notes += [f"{k} {np.mean([r[k] for r in chosen]):.2f}" for k in ("random", "oracle")]
     seconds = {m: [r["seconds"] for r in chosen if r["method"] == m] for m in methods}

@@ -6,7 +6,7 @@ the curves of one dataset take two to six hours on two cores.
 
 from typing import NamedTuple
 
-from .methods import BASELINES, METHODS, ORIGINAL, ours
+from .methods import BASELINES, METHODS, ORIGINAL, leads, ours
 from .methods.ablations import BETAS, GAMMAS, NOISE_VARIANCES
 
 SIZES = (50, 100, 200, 300, 500, 1000, 2000, 5000)
@@ -49,6 +49,20 @@ def curves():
         Cell(name, n, n_splits(n), few if n > 1000 else CURVE_METHODS)
         for name, all_n in sizes.items()
         for n in all_n
+    ]
+
+
+def why():
+    """Why LENS falls short of repeated pairs, and repairs of it."""
+    controls = ("original, zero output", "repeat 4x, zero output")
+    probed = ("LENS 4x, probed", "LENS 4x, autoencoder at 1e-3")
+    return [
+        Cell("alpaca_384", 100, 20, (*controls, *leads.METHODS)),
+        Cell("alpaca_384", 200, 20, (*controls, *leads.METHODS)),
+        Cell("alpaca_3840", 200, 10, (*controls, *leads.METHODS)),
+        Cell("hh_3840", 200, 10, (*controls, *leads.METHODS)),
+        Cell("alpaca_384", 1000, 8, (*controls, *probed)),
+        Cell("alpaca_3840", 1000, 8, (*controls, *probed)),
     ]
 
 
@@ -116,6 +130,7 @@ def _paper(methods):
 
 SUITES = {
     "curves": curves,
+    "why": why,
     "table1": table1,
     "table2": table2,
     "table5": table5,

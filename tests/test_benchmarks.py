@@ -17,10 +17,10 @@ import torch
 from benchmarks import report, run
 from benchmarks.curves import chained_means, holm, interval, multiplier, values_of
 from benchmarks.datasets import CandidateData, PairData, alpaca_results, alpaca_text, hub, toy
-from benchmarks.methods import BASELINES, METHODS, tuned_mlp
+from benchmarks.methods import BASELINES, METHODS, leads, tuned_mlp
 from benchmarks.objective import MIN_GAP, evaluate
 from benchmarks.suites import CURVE_METHODS, SUITES, Cell, quick
-from lens_sklearn import best_of_n_score
+from lens_sklearn import BTRewardRegressor, RepeatAugmenter, best_of_n_score
 
 matplotlib.use("Agg")
 
@@ -161,7 +161,7 @@ def test_every_method_of_a_suite_is_there():
         assert len(set(cell.methods)) == len(cell.methods)
 
 
-@pytest.mark.parametrize("method", CURVE_METHODS)
+@pytest.mark.parametrize("method", [*CURVE_METHODS, *leads.METHODS])
 def test_methods_return_a_score_that_their_seed_repeats(method, world):
     split = world.split(40, 0).scaled()
     first = METHODS[method](split, 1)(split.test)
@@ -178,6 +178,72 @@ def test_what_ablations_keep_beside_their_results(world):
     METHODS["LENS 8x, timed"](split, 0)
     assert split.details["n_pairs"] == 320 and split.details["seconds_reward"] >= 0
     assert np.isfinite(METHODS["LENS 4x, synthetic only"](split, 0)(split.test)).all()
+
+
+def test_the_probe_tells_a_trained_autoencoder_from_an_untrained_one(world):
+    def kept(**vae):
+        split = world.split(60, 0).scaled()
+        leads.Probed(vae=vae, factor=4)(split, 0)
+        return split.details
+
+    untrained, trained = kept(max_epochs=1), kept(learning_rate=1e-2, max_epochs=200)
+    for name in ("kept", "kept_difference", "test_kept", "test_kept_difference"):
+        assert untrained[name] < 0.1 < 0.4 < trained[name] <= 1
+    assert abs(untrained["accuracy_of_kept"] - 0.5) < trained["accuracy_of_kept"] - 0.5
+    assert untrained["head"] > 0.6  # one for chosen, one for rejected, and nothing else
+    assert kept(sharing="all")["head"] == 0.5
+
+
+def test_an_autoencoder_with_unlabelled_responses_sees_them(world, monkeypatch):
+    seen = []
+    fit = leads.ContrastiveVAE.fit
+    monkeypatch.setattr(leads.ContrastiveVAE, "fit", lambda vae, X: seen.append(X) or fit(vae, X))
+    split = world.split(30, 0).scaled()
+    METHODS["LENS 4x, one head"](split, 0)
+    METHODS["LENS 4x, autoencoder with unlabelled"](split, 0)
+    assert [len(X) for X in seen] == [30, 30 + split.unlabeled[:, :, 0].size // 2]
+
+
+def test_fresh_pairs_are_others_in_every_epoch(world):
+    split = world.split(40, 0).scaled()
+    drawn, trained = [], []
+
+    def draw():
+        noisy = split.pairs + np.float32(0.1 * len(drawn))
+        drawn.append(RepeatAugmenter(factor=2).fit_transform(noisy))
+        return drawn[-1]
+
+    class Watch(leads.FreshPairs):
+        def on_epoch_begin(self, net, dataset_train=None, **kwargs):
+            super().on_epoch_begin(net, dataset_train=dataset_train, **kwargs)
+            trained.append(np.asarray(dataset_train.pairs.rows(np.arange(40))))
+
+    reward = BTRewardRegressor(early_stopping=False, max_epochs=3, callbacks=[Watch(draw)])
+    reward.fit(draw())
+    assert len(drawn) == 4 and len(trained) == 3
+    for pairs, epoch in zip(drawn[1:], trained, strict=True):
+        np.testing.assert_array_equal(pairs.rows(np.arange(40)), epoch)
+
+
+def test_a_linear_skip_begins_at_zero_and_is_trained(world):
+    split = world.split(40, 0).scaled()
+    module = leads.SkipMLP(8, 4)
+    assert not module(torch.ones(3, 8)).any()
+    reward = leads.SkipReward(max_epochs=2, random_state=0).fit(split.pairs)
+    assert reward.net_.module_.skip.weight.abs().min() > 0
+
+
+def test_noise_of_differences_stays_in_their_span():
+    pairs = np.random.default_rng(0).normal(size=(5, 2, 40)).astype(np.float32)
+    augmenter = leads.DifferenceNoise(factor=4, noise_variance=1.0, random_state=0)
+    noise = augmenter.fit(pairs)._synthesise(pairs, 50, np.random.RandomState(0))
+    noise = noise.reshape(5, 50, 2, 40) - pairs[:, None]
+    differences = pairs[:, 0] - pairs[:, 1]
+    flat = noise.reshape(-1, 40)
+    outside = flat - flat @ np.linalg.pinv(differences) @ differences
+    assert abs(outside).max() < 1e-4
+    ratio = np.square(flat).sum(axis=1).mean() / np.square(differences).sum(axis=1).mean()
+    assert ratio == pytest.approx(1.0, rel=0.15)
 
 
 def test_methods_do_not_read_the_test_set(world):
@@ -395,6 +461,19 @@ def test_the_report_has_tables_and_figures(tmp_path, capsys):
     assert "best tuned by accuracy: tuned linear" in out
     assert (tmp_path / "curves_toy.png").stat().st_size > 10_000
     assert (tmp_path / "report.md").read_text() == out
+
+
+def test_the_report_compares_with_the_methods_that_a_suite_names():
+    rows = [
+        {"dataset": "toy", "n_pairs": 9, "seed": s, "method": m, "seconds": 1.0, "accuracy": a + s}
+        for s in range(3)
+        for m, a in (("original", 0.1), ("repeat 4x", 0.2), ("LENS 4x", 0.5))
+    ]
+    found = report.comparisons(rows, ("repeat 4x",))
+    table = report.size_table(rows, "toy", 9, found)
+    assert "against repeat 4x" in table and "against original" not in table
+    assert found["accuracy", "repeat 4x", 9][1]["LENS 4x"].startswith("+0.300")
+    assert set(report.RIVALS) <= set(SUITES)
 
 
 # ----------------------------------------------------------------- datasets from others

@@ -12,6 +12,7 @@ from . import (
     ensemble,
     filtered,
     gaussian,
+    leads,
     lens,
     original,
     ours,
@@ -53,8 +54,9 @@ METHODS = (
         "tuned MLP, zero output": partial(tuned_mlp.fit, output_init="zero"),
         "ensemble, zero output": partial(ensemble.fit, output_init="zero"),
         "repeat 4x, zero output, filtered": filtered.fit,
-        "LENS 4x, zero output": lens.Lens(factor=4, reward={"output_init": "zero"}),
+        "LENS 4x, zero output": lens.Lens(factor=4, network={"output_init": "zero"}),
     }
     | ours.METHODS
     | ablations.METHODS
+    | leads.METHODS
 )

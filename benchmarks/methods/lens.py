@@ -10,33 +10,36 @@ class Lens:
 
     Parameters
     ----------
-    vae, reward : dict, default=None
-        Parameters of the autoencoder and of the reward that are not the paper's.
+    vae, network : dict, default=None
+        Parameters of the autoencoder and of the reward network that are not the paper's.
     **augmenter
         Parameters of the augmenter.
     """
 
-    def __init__(self, vae=None, reward=None, **augmenter):
+    def __init__(self, vae=None, network=None, **augmenter):
         self.vae = vae or {}
-        self.reward = reward or {}
+        self.network = network or {}
         self.augmenter = augmenter
 
     def augmented(self, split, seed):
         """Fit the augmenter and return it with the augmented pairs."""
         augmenter = LatentPairAugmenter(
             ContrastiveVAE(**self.vae),
-            memory=_OncePerSplit(split),
+            memory=self._memory(split),
             random_state=seed,
             **self.augmenter,
         )
         return augmenter, augmenter.fit_transform(split.pairs)
 
+    def _memory(self, split):
+        return OncePerSplit(split)
+
     def __call__(self, split, seed):
         _, pairs = self.augmented(split, seed)
-        return reward(random_state=seed, **self.reward).fit(pairs).predict
+        return reward(random_state=seed, **self.network).fit(pairs).predict
 
 
-class _OncePerSplit:
+class OncePerSplit:
     """What the augmenter takes as its memory: one in the split, so that it ends with it."""
 
     def __init__(self, split):
