@@ -37,6 +37,7 @@ BASELINES = (
     "repeat 4x, zero output",
     "tuned MLP, zero output",
     "ensemble, zero output",
+    "repeat 4x, zero output, five",
 )
 
 FACTORS = (2, 4, 8)
@@ -51,6 +52,9 @@ METHODS = (
     | {
         "original, zero output": partial(original.fit, output_init="zero"),
         "repeat 4x, zero output": partial(repeat.fit, output_init="zero"),
+        "repeat 4x, zero output, five": partial(
+            ensemble.of, method=partial(repeat.fit, output_init="zero")
+        ),
         "tuned MLP, zero output": partial(tuned_mlp.fit, output_init="zero"),
         "ensemble, zero output": partial(ensemble.fit, output_init="zero"),
         "repeat 4x, zero output, filtered": filtered.fit,

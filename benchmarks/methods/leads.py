@@ -23,6 +23,7 @@ from lens_sklearn._pairs import AugmentedPairs
 from lens_sklearn._reward import PairDataset, RewardMLP
 
 from ..objective import evaluate
+from . import ensemble
 from .lens import Lens, OncePerSplit
 
 ZERO = {"output_init": "zero"}
@@ -160,14 +161,6 @@ class Weighted(Lens):
         return BTRewardRegressor(random_state=seed).fit(pairs).predict
 
 
-class Five(Lens):
-    """Average five rewards, each on synthetic pairs of its own."""
-
-    def __call__(self, split, seed):
-        members = [super(Five, self).__call__(split, 5 * seed + i) for i in range(5)]
-        return lambda X: np.mean([member(X) for member in members], axis=0)
-
-
 class SkipMLP(RewardMLP):
     """The reward's perceptron and a linear reward beside it, both of which begin at zero."""
 
@@ -237,7 +230,7 @@ METHODS = {
         factor=4, relabel="all", reward=GaussianProcessReward(), network=ZERO
     ),
     "LENS 4x, order-checked": Lens(factor=4, keep="ordered", network=ZERO),
-    "LENS 4x, five rewards": Five(factor=4, network=ZERO),
+    "LENS 4x, five": partial(ensemble.of, method=Lens(factor=4, network=ZERO)),
     "LENS 4x, linear skip": partial(
         skip, augmenter=lambda split, seed: Lens(factor=4).augmented(split, seed)[1]
     ),

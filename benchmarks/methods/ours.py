@@ -4,15 +4,34 @@ from functools import partial
 
 from lens_sklearn import BTRewardRegressor, GaussianProcessReward, LatentPairAugmenter
 
+from . import ensemble
+
+
+def augmented(split, seed, unlabeled=False):
+    """Return what ``LatentPairAugmenter.recommended`` makes of the pairs; once a split."""
+
+    def compute():
+        augmenter = LatentPairAugmenter.recommended(random_state=seed)
+        pairs = augmenter.fit_transform(
+            split.pairs, unlabeled=split.unlabeled if unlabeled else None, groups=split.groups
+        )
+        return augmenter.factor_, pairs
+
+    factor, pairs = split.once(("ours", seed, unlabeled), compute)
+    split.details |= {"factor": factor}
+    return pairs
+
 
 def fit(split, seed, unlabeled=False):
-    """Train the paper's reward on what ``LatentPairAugmenter.recommended`` makes of the pairs."""
-    augmenter = LatentPairAugmenter.recommended(random_state=seed)
-    pairs = augmenter.fit_transform(
-        split.pairs, unlabeled=split.unlabeled if unlabeled else None, groups=split.groups
-    )
-    split.details |= {"factor": augmenter.factor_}
-    return BTRewardRegressor(random_state=seed).fit(pairs).predict
+    """Train the paper's reward on the augmented pairs."""
+    return BTRewardRegressor(random_state=seed).fit(augmented(split, seed, unlabeled)).predict
+
+
+def five(split, seed, unlabeled=False):
+    """Train five of them on the same augmented pairs, and average."""
+    pairs = augmented(split, seed, unlabeled)
+    networks = [BTRewardRegressor(random_state=s).fit(pairs) for s in ensemble.seeds(seed)]
+    return ensemble.mean([network.predict for network in networks])
 
 
 def teacher(split, seed, unlabeled=False):
@@ -23,7 +42,9 @@ def teacher(split, seed, unlabeled=False):
 
 METHODS = {
     "ours": fit,
+    "ours, five": five,
     "ours, unlabelled": partial(fit, unlabeled=True),
+    "ours, unlabelled, five": partial(five, unlabeled=True),
     "Gaussian process": teacher,
     "Gaussian process, unlabelled": partial(teacher, unlabeled=True),
 }
