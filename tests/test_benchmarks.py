@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import report, run
+from benchmarks import page, report, run
 from benchmarks.curves import chained_means, holm, interval, multiplier, values_of
 from benchmarks.datasets import CandidateData, PairData, alpaca_results, alpaca_text, hub, toy
 from benchmarks.methods import BASELINES, METHODS, leads, tuned_mlp
@@ -474,6 +474,24 @@ def test_the_report_compares_with_the_methods_that_a_suite_names():
     assert "against repeat 4x" in table and "against original" not in table
     assert found["accuracy", "repeat 4x", 9][1]["LENS 4x"].startswith("+0.300")
     assert set(report.RIVALS) <= set(SUITES)
+
+
+def test_the_page_holds_the_committed_results():
+    text = page.PAGE.read_text(encoding="utf-8")
+    assert text.count("<!-- table: ") == text.count("<!-- end -->") >= 10
+    assert page.rendered(text) == text
+
+
+def test_tables_of_the_page(tmp_path):
+    rows = synthetic_records(n_seeds=4, noise=0.01)
+    names = {"good": "ours", "bad": "original"}
+    for row in rows:
+        row["method"] = names.get(row["method"], row["method"])
+    curves = [row | {"dataset": "toy"} for row in rows]
+    assert "(+0." in page.table("toy, accuracy", curves, [])
+    assert "3.0 [3.0, 3.0]" in page.table("toy, multiplier by accuracy", curves, [])
+    with pytest.raises(ValueError, match="no results of 'other'"):
+        page.rendered("<!-- table: other, accuracy --> <!-- end -->", tmp_path)
 
 
 # ----------------------------------------------------------------- datasets from others

@@ -1,0 +1,261 @@
+"""Write the tables of the page "Does it help?" from the results.
+
+::
+
+    python -m benchmarks.page
+
+A table stands between ``<!-- table: NAME -->`` and ``<!-- end -->``; all else is written by hand.
+"""
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+from lens_sklearn._demo import markdown_table
+
+from .curves import best_baseline, interval, multiplier, values_of
+from .methods import BASELINES, leads
+from .run import RESULTS, read_records
+
+PAGE = Path(__file__).parents[1] / "docs" / "user_guide" / "does_it_help.md"
+MARKED = re.compile(r"(<!-- table: (.+?) -->).*?(<!-- end -->)", re.DOTALL)
+DECIMALS = {"accuracy": 3, "gold": 2}
+TITLES = {"accuracy": "pair accuracy", "gold": "gold of the pick"}
+
+#: Methods of the curves by what the page calls them.
+PLAIN = {
+    "original": "original (paper's steps)",
+    "repeat 4x": "repeat 4×",
+    "LENS 4x": "LENS 4×",
+    "original, zero output": "original, zero output",
+    "repeat 4x, zero output": "repeat 4×, zero output",
+    "LENS 4x, zero output": "LENS 4×, zero output",
+    "tuned linear": "tuned linear",
+    "tuned MLP": "tuned MLP",
+    "ensemble": "ensemble of tuned MLPs",
+    "tuned MLP, zero output": "tuned MLP, zero output",
+    "ensemble, zero output": "ensemble, zero output",
+    "repeat 4x, zero output, five": "repeat 4×, zero output, mean of five",
+}
+#: Those that stand with their difference to the best un-augmented model, and their multiplier.
+COMPARED = {
+    "ours": "**recommended**",
+    "ours, five": "**recommended**, mean of five",
+    "ours, unlabelled": "**recommended, with unlabelled**",
+    "ours, unlabelled, five": "**recommended, with unlabelled**, mean of five",
+    "Gaussian process": "`GaussianProcessReward` alone",
+    "Gaussian process, unlabelled": "`GaussianProcessReward` alone, with unlabelled",
+    "repeat 4x, zero output, filtered": "repeat 4×, zero output, in its metric with unlabelled",
+}
+CONTROL = "repeat 4x, zero output"
+PROBES = {
+    "kept": "kept of training responses",
+    "kept_difference": "of their differences",
+    "test_kept": "of test responses",
+    "test_kept_difference": "of their differences",
+    "accuracy_of_kept": "accuracy on reconstructions",
+    "head": "prefers the head",
+}
+
+
+def curve_table(records, metric):
+    """Write the means of a dataset's curves; the best un-augmented model at a size is in italics.
+
+    Parameters
+    ----------
+    records : list of dict
+        Results on the dataset.
+    metric : str
+        Which number.
+
+    Returns
+    -------
+    str
+        Markdown: a row a method, a column a size.
+    """
+    sizes, values = values_of(records, metric)
+    best = [best_baseline(values, BASELINES, i) for i in range(len(sizes))]
+    digits = DECIMALS[metric]
+
+    def cell(method, i):
+        if _lacks(values, method, i):
+            return ""
+        mean = f"{np.nanmean(values[method][i]):.{digits}f}"
+        if method == best[i]:
+            return f"*{mean}*"
+        if method in PLAIN:
+            return mean
+        return f"{mean} ({_signed(values[method][i] - values[best[i]][i], digits)})"
+
+    return _table(TITLES[metric], sizes, PLAIN | COMPARED, values, cell)
+
+
+def multiplier_table(records, metric):
+    """Write the data multipliers of a dataset.
+
+    Parameters
+    ----------
+    records : list of dict
+        Results on the dataset.
+    metric : str
+        By which number.
+
+    Returns
+    -------
+    str
+        Markdown: a row a method, a column a size.
+    """
+    sizes, values = values_of(records, metric)
+
+    def end(value, below, above):
+        return ("≤ " if below else "≥ " if above else "") + f"{value:.1f}"
+
+    def cell(method, i):
+        if _lacks(values, method, i):
+            return ""
+        m = multiplier(sizes, values, method, i, BASELINES)
+        value = end(m.value, m.below, m.above)
+        lower = end(m.lower, m.lower_below, False)
+        return f"{value} [{lower}, {end(m.upper, False, m.upper_above)}]"
+
+    return _table(f"multiplier by {metric}", sizes, COMPARED, values, cell)
+
+
+def repairs_table(records, metric):
+    """Write what repairs of LENS differ in from the originals repeated, a column a setting.
+
+    Parameters
+    ----------
+    records : list of dict
+        Results of the suite "why".
+    metric : str
+        Which number.
+
+    Returns
+    -------
+    str
+        Markdown.
+    """
+    there = {r["method"] for r in records}
+    methods = [m for m in ("repeat 4x, zero output, five", *leads.METHODS) if m in there]
+    header, columns = [], []
+    for dataset, n in _settings(records):
+        chosen = [r for r in records if (r["dataset"], r["n_pairs"]) == (dataset, n)]
+        _, values = values_of(chosen, metric)
+        if CONTROL not in values or "LENS 4x, residual" not in values:
+            continue
+        header.append(f"{dataset}, N = {n}")
+        differences = [values[m][0] - values[CONTROL][0] if m in values else None for m in methods]
+        columns.append(["" if d is None else _signed(d, DECIMALS[metric]) for d in differences])
+    rows = zip((m.replace("4x", "4×") for m in methods), *columns, strict=True)
+    return markdown_table([TITLES[metric], *header], [list(row) for row in rows])
+
+
+def probe_table(records):
+    """Write what reconstructions keep and what the reward makes of the heads.
+
+    Parameters
+    ----------
+    records : list of dict
+        Results of the suite "why".
+
+    Returns
+    -------
+    str
+        Markdown: means over splits, a row a setting and autoencoder.
+    """
+    rows = []
+    probed = [r for r in records if "head" in r.get("details", {})]
+    for dataset, n in _settings(probed):
+        for method in leads.METHODS:
+            found = [
+                r["details"]
+                for r in probed
+                if (r["dataset"], r["n_pairs"], r["method"]) == (dataset, n, method)
+            ]
+            if found:
+                means = (f"{np.mean([f[name] for f in found]):.2f}" for name in PROBES)
+                title = f"{dataset}, N = {n}: {method.replace('4x', '4×')}"
+                rows.append([title, *(_minus(mean) for mean in means)])
+    return markdown_table(["", *PROBES.values()], rows)
+
+
+def _settings(records):
+    return dict.fromkeys((r["dataset"], r["n_pairs"]) for r in records)
+
+
+def _lacks(values, method, i):
+    return method not in values or np.isnan(values[method][i]).all()
+
+
+def _signed(differences, digits):
+    d = interval(differences)
+    return _minus(f"{d.mean:+.{digits}f} ± {d.half_width:.{digits}f}")
+
+
+def _minus(text):
+    return text.replace("-", "−")
+
+
+def _table(title, sizes, methods, values, cell):
+    rows = [
+        [label, *(_minus(cell(method, i)) for i in range(len(sizes)))]
+        for method, label in methods.items()
+        if method in values
+    ]
+    return markdown_table([title, *(f"N = {n}" for n in sizes)], rows)
+
+
+def table(name, curves, why):
+    """Write the table of a name.
+
+    Parameters
+    ----------
+    name : str
+        "DATASET, METRIC", "DATASET, multiplier by METRIC", "why, METRIC" or "why, probes".
+    curves, why : list of dict
+        Results of these suites.
+
+    Returns
+    -------
+    str
+        Markdown.
+    """
+    subject, what = name.split(", ")
+    if subject == "why":
+        return probe_table(why) if what == "probes" else repairs_table(why, what)
+    records = [r for r in curves if r["dataset"] == subject]
+    if not records:
+        raise ValueError(f"table {name!r}: there are no results of {subject!r}.")
+    if what.startswith("multiplier by "):
+        return multiplier_table(records, what.removeprefix("multiplier by "))
+    return curve_table(records, what)
+
+
+def rendered(text, folder=RESULTS):
+    """Make the tables of a page anew.
+
+    Parameters
+    ----------
+    text : str
+        The page.
+    folder : Path, default=RESULTS
+        Where the results are.
+
+    Returns
+    -------
+    str
+        The page with other tables and the same text.
+    """
+    curves, why = (read_records(folder / f"{name}.jsonl") for name in ("curves", "why"))
+    return MARKED.sub(lambda m: f"{m[1]}\n\n{table(m[2], curves, why)}\n\n{m[3]}", text)
+
+
+def main():
+    """Write the page."""
+    PAGE.write_text(rendered(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
