@@ -17,6 +17,7 @@ STYLES = {
     "ensemble": dict(color="#000000", linestyle="-", linewidth=2),
     "original, zero output": dict(color="#999999", linewidth=2),
     "ensemble, zero output": dict(color="#999999", linestyle="--", linewidth=2),
+    "repeat 4x, zero output, five": dict(color="#000000", linestyle=":", linewidth=2.5),
     "Gaussian 4x": dict(color="#56B4E9"),
     "LENS 4x": dict(color="#E69F00"),
     "LENS 8x": dict(color="#D55E00"),
