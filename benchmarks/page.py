@@ -16,6 +16,7 @@ from lens_sklearn._demo import markdown_table
 
 from .curves import best_baseline, interval, multiplier, values_of
 from .methods import BASELINES, leads
+from .report import difference_cell, multiplier_cell
 from .run import RESULTS, read_records
 
 PAGE = Path(__file__).parents[1] / "docs" / "user_guide" / "does_it_help.md"
@@ -108,16 +109,10 @@ def multiplier_table(records, metric):
     """
     sizes, values = values_of(records, metric)
 
-    def end(value, below, above):
-        return ("≤ " if below else "≥ " if above else "") + f"{value:.1f}"
-
     def cell(method, i):
         if _lacks(values, method, i):
             return ""
-        m = multiplier(sizes, values, method, i, BASELINES)
-        value = end(m.value, m.below, m.above)
-        lower = end(m.lower, m.lower_below, False)
-        return f"{value} [{lower}, {end(m.upper, False, m.upper_above)}]"
+        return multiplier_cell(multiplier(sizes, values, method, i, BASELINES), 1)
 
     return _table(f"multiplier by {metric}", sizes, COMPARED, values, cell)
 
@@ -190,8 +185,7 @@ def _lacks(values, method, i):
 
 
 def _signed(differences, digits):
-    d = interval(differences)
-    return _minus(f"{d.mean:+.{digits}f} ± {d.half_width:.{digits}f}")
+    return _minus(difference_cell(interval(differences), digits))
 
 
 def _minus(text):

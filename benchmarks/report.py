@@ -103,7 +103,7 @@ def comparisons(records, titles=(ORIGINAL, BEST)):
                 cells[metric, title, n] = (
                     rival,
                     {
-                        method: _cell(d) + ("\\*" if p < 0.05 else "")
+                        method: difference_cell(d) + ("\\*" if p < 0.05 else "")
                         for (at, method), d, p in zip(found, found.values(), adjusted, strict=True)
                         if at == n
                     },
@@ -155,10 +155,25 @@ def size_table(records, dataset, n_pairs, compared):
     return "\n\n".join([title, table, *(["; ".join(notes) + "."] if notes else [])])
 
 
-def _cell(difference):
+def difference_cell(difference, digits=3):
+    """Write a difference with its interval.
+
+    Parameters
+    ----------
+    difference : Difference
+        From `curves.interval`.
+    digits : int, default=3
+        Decimals.
+
+    Returns
+    -------
+    str
+        The mean alone where there is one split.
+    """
+    mean = f"{difference.mean:+.{digits}f}"
     if np.isnan(difference.half_width):
-        return f"{difference.mean:+.3f}"
-    return f"{difference.mean:+.3f} ± {difference.half_width:.3f}"
+        return mean
+    return f"{mean} ± {difference.half_width:.{digits}f}"
 
 
 def multiplier_tables(records, dataset):
@@ -189,7 +204,7 @@ def multiplier_tables(records, dataset):
             + [
                 ""
                 if np.isnan(values[method][i]).all()
-                else _multiplier_cell(multiplier(sizes, values, method, i, base))
+                else multiplier_cell(multiplier(sizes, values, method, i, base))
                 for i in range(len(sizes))
             ]
             for method in values
@@ -199,9 +214,24 @@ def multiplier_tables(records, dataset):
     return tables
 
 
-def _multiplier_cell(found):
+def multiplier_cell(found, digits=2):
+    """Write a data multiplier with its interval.
+
+    Parameters
+    ----------
+    found : Multiplier
+        From `curves.multiplier`.
+    digits : int, default=2
+        Decimals.
+
+    Returns
+    -------
+    str
+        Bounds marked as such.
+    """
+
     def end(value, below, above):
-        return ("≤ " if below else "≥ " if above else "") + f"{value:.2f}"
+        return ("≤ " if below else "≥ " if above else "") + f"{value:.{digits}f}"
 
     value = end(found.value, found.below, found.above)
     lower = end(found.lower, found.lower_below, False)

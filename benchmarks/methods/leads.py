@@ -19,6 +19,7 @@ from lens_sklearn import (
     RepeatAugmenter,
 )
 from lens_sklearn._augmenters import PairAugmenter
+from lens_sklearn._device import draw_seed
 from lens_sklearn._pairs import AugmentedPairs
 from lens_sklearn._reward import PairDataset, RewardMLP
 
@@ -48,9 +49,8 @@ class Probed(Lens):
 
 
 def _probe(vae, fitted, split, seed):
-    def reconstructed(X):  # (..., d) -> through each head, (m, 2, d)
-        twice = np.stack([X.reshape(-1, X.shape[-1])] * 2, axis=1)
-        return vae.inverse_transform(vae.transform(twice))
+    def reconstructed(pairs):  # column j through head j
+        return vae.inverse_transform(vae.transform(pairs))
 
     def share(true, seen):
         return float(1 - np.mean((true - seen) ** 2) / np.mean((true - true.mean(axis=0)) ** 2))
@@ -58,9 +58,10 @@ def _probe(vae, fitted, split, seed):
     def difference(X):
         return X[:, 0] - X[:, 1]
 
-    by_head = reconstructed(split.test)
+    responses = split.test.reshape(-1, split.test.shape[-1])
+    by_head = reconstructed(np.stack([responses] * 2, axis=1))  # (m, 2, d)
     seen = by_head[:, 0].reshape(split.test.shape)  # through one head: none tells the order
-    trained = vae.inverse_transform(vae.transform(split.pairs))  # each through its own
+    trained = reconstructed(split.pairs)
     original = BTRewardRegressor(random_state=seed).fit(split.pairs)
     rewards = fitted.predict(by_head)
     return {
@@ -78,7 +79,7 @@ class PosteriorNoiseVAE(ContrastiveVAE):
 
     def _sample_latents(self, pairs, n_samples, noise_variance, n_candidates, random_state):
         mean, log_variance = self._map("encode", pairs)
-        generator = np.random.default_rng(random_state.randint(2**31))
+        generator = np.random.default_rng(draw_seed(random_state))
         shape = (len(pairs), n_samples, *mean.shape[1:])
         noise = sqrt(noise_variance) * generator.standard_normal(shape, dtype=np.float32)
         return mean[:, None] + np.exp(log_variance / 2)[:, None] * noise
@@ -103,22 +104,7 @@ class WithUnlabelled(Probed):
 
     def _memory(self, split):
         more = split.unlabeled.reshape(-1, 2, split.unlabeled.shape[-1])  # in no order
-        return _WithMore(split, more)
-
-
-class _WithMore(OncePerSplit):
-    def __init__(self, split, more):
-        super().__init__(split)
-        self.more = more
-
-    def cache(self, function):
-        def cached(vae, originals):
-            return self.split.once(
-                ("with unlabelled", repr(vae)),
-                lambda: function(vae, np.concatenate([originals, self.more])),
-            )
-
-        return cached
+        return OncePerSplit(split, more)
 
 
 class FreshPairs(Callback):
@@ -202,7 +188,7 @@ class DifferenceNoise(PairAugmenter):
 
     def _synthesise(self, originals, n_samples, random_state):
         n, _, d = originals.shape
-        generator = np.random.default_rng(random_state.randint(2**31))
+        generator = np.random.default_rng(draw_seed(random_state))
         weights = generator.standard_normal((2 * n * n_samples, n), dtype=np.float32)
         noise = weights @ (originals[:, 0] - originals[:, 1]) * sqrt(self.noise_variance / n)
         rows = np.repeat(originals[:, None], n_samples, axis=1).reshape(-1, d)

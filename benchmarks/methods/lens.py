@@ -1,5 +1,7 @@
 """LENS as published; the autoencoder is fitted once a split for all factors and noises."""
 
+import numpy as np
+
 from lens_sklearn import ContrastiveVAE, LatentPairAugmenter
 
 from .published import reward
@@ -40,13 +42,25 @@ class Lens:
 
 
 class OncePerSplit:
-    """What the augmenter takes as its memory: one in the split, so that it ends with it."""
+    """What the augmenter takes as its memory: one in the split, so that it ends with it.
 
-    def __init__(self, split):
+    Parameters
+    ----------
+    split : Split
+        The split.
+    more : ndarray, shape (m, 2, d), default=None
+        Pairs that the autoencoder is fitted on besides the originals.
+    """
+
+    def __init__(self, split, more=None):
         self.split = split
+        self.more = more
 
     def cache(self, function):
         def cached(vae, originals):
-            return self.split.once(repr(vae), lambda: function(vae, originals))
+            if self.more is not None:
+                originals = np.concatenate([originals, self.more])
+            key = (repr(vae), len(originals))
+            return self.split.once(key, lambda: function(vae, originals))
 
         return cached
