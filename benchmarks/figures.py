@@ -232,6 +232,7 @@ def _save(figure, path):
 #: Suite -> title -> function.
 FIGURES = {
     "curves": {"Learning curves": learning_curves},
+    "headline": {"Learning curves": learning_curves},
     "quick": {"Learning curves": learning_curves},
     "figure2": {"Figure 2": settings},
     "figure3": {"Figure 3": latents},

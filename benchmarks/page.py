@@ -1,4 +1,4 @@
-"""Write the tables of the page "Does it help?" from the results.
+"""Write the tables of the page "Does it help?", and of what it costs, from the results.
 
 ::
 
@@ -14,12 +14,18 @@ import numpy as np
 
 from lens_sklearn._demo import markdown_table
 
+from .cost import core_hours, median_seconds
 from .curves import best_baseline, interval, multiplier, values_of
 from .methods import BASELINES, leads
 from .report import difference_cell, multiplier_cell
 from .run import RESULTS, read_records
+from .suites import CURVE_METHODS, SUITES
 
-PAGE = Path(__file__).parents[1] / "docs" / "user_guide" / "does_it_help.md"
+PAGES = (
+    Path(__file__).parents[1] / "docs" / "user_guide" / "does_it_help.md",
+    RESULTS / "README.md",
+)
+COSTS = (("alpaca_384", 200), ("alpaca_384", 2000), ("alpaca_3840", 200), ("alpaca_3840", 2000))
 MARKED = re.compile(r"(<!-- table: (.+?) -->).*?(<!-- end -->)", re.DOTALL)
 DECIMALS = {"accuracy": 3, "gold": 2}
 TITLES = {"accuracy": "pair accuracy", "gold": "gold of the pick"}
@@ -52,9 +58,9 @@ COMPARED = {
 CONTROL = "repeat 4x, zero output"
 PROBES = {
     "kept": "kept of training responses",
-    "kept_difference": "of their differences",
+    "kept_difference": "of training differences",
     "test_kept": "of test responses",
-    "test_kept_difference": "of their differences",
+    "test_kept_difference": "of test differences",
     "accuracy_of_kept": "accuracy on reconstructions",
     "head": "prefers the head",
 }
@@ -176,6 +182,51 @@ def probe_table(records):
     return markdown_table(["", *PROBES.values()], rows)
 
 
+def seconds_table(records):
+    """Write what a fit takes.
+
+    Parameters
+    ----------
+    records : list of dict
+        Results of the suite "curves".
+
+    Returns
+    -------
+    str
+        Markdown: a row a method, a column of `COSTS` each.
+    """
+    known = median_seconds(records)
+
+    def cell(method, dataset, n_pairs):
+        seconds = known.get((dataset, n_pairs, method))
+        return "" if seconds is None else f"{seconds:.1f}" if seconds < 10 else f"{seconds:.0f}"
+
+    rows = [[m, *(cell(m, *setting) for setting in COSTS)] for m in CURVE_METHODS]
+    return markdown_table(["seconds", *(f"{d}, N = {n}" for d, n in COSTS)], rows)
+
+
+def hours_table(records):
+    """Write what the two suites of learning curves take.
+
+    Parameters
+    ----------
+    records : list of dict
+        Results of the suite "curves".
+
+    Returns
+    -------
+    str
+        Markdown: a row a suite, a column a dataset.
+    """
+    rows = []
+    for name in ("headline", "curves"):
+        cells = SUITES[name]()
+        sets = list(dict.fromkeys(c.dataset for c in cells))
+        hours = [core_hours([c for c in cells if c.dataset == d], records) for d in sets]
+        rows.append([f"`{name}`", *(f"{h:.1f}" for h in (*hours, sum(hours)))])
+    return markdown_table(["core hours", *sets, "all"], rows)
+
+
 def _settings(records):
     return dict.fromkeys((r["dataset"], r["n_pairs"]) for r in records)
 
@@ -207,7 +258,8 @@ def table(name, curves, why):
     Parameters
     ----------
     name : str
-        "DATASET, METRIC", "DATASET, multiplier by METRIC", "why, METRIC" or "why, probes".
+        "DATASET, METRIC", "DATASET, multiplier by METRIC", "why, METRIC", "why, probes",
+        "cost, seconds" or "cost, hours".
     curves, why : list of dict
         Results of these suites.
 
@@ -219,6 +271,8 @@ def table(name, curves, why):
     subject, what = name.split(", ")
     if subject == "why":
         return probe_table(why) if what == "probes" else repairs_table(why, what)
+    if subject == "cost":
+        return hours_table(curves) if what == "hours" else seconds_table(curves)
     records = [r for r in curves if r["dataset"] == subject]
     if not records:
         raise ValueError(f"table {name!r}: there are no results of {subject!r}.")
@@ -247,8 +301,9 @@ def rendered(text, folder=RESULTS):
 
 
 def main():
-    """Write the page."""
-    PAGE.write_text(rendered(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    """Write the pages."""
+    for path in PAGES:
+        path.write_text(rendered(path.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 if __name__ == "__main__":

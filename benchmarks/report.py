@@ -54,7 +54,7 @@ def report(name, records, folder):
     parts = [f"## {name}", *_findings(name)]
     for dataset in dict.fromkeys(r["dataset"] for r in records):
         chosen = [r for r in records if r["dataset"] == dataset]
-        if name in ("curves", "quick"):
+        if name in ("curves", "headline", "quick"):
             parts += multiplier_tables(chosen, dataset)
         found = comparisons(chosen, RIVALS.get(name, (ORIGINAL, BEST)))
         for n_pairs in sorted({r["n_pairs"] for r in chosen}):

@@ -52,6 +52,22 @@ def curves():
     ]
 
 
+def headline():
+    """What the targets are read off, on all three sets: within three hours on two cores."""
+    pairs_alone = (ORIGINAL, *BASELINES, "LENS 4x", "ours", "Gaussian process")
+    process = "Gaussian process, unlabelled"
+    return [
+        *(
+            Cell("alpaca_384", n, n_splits(n), (*pairs_alone, "ours, unlabelled", process))
+            for n in SIZES
+            if n <= 1000
+        ),
+        *(Cell("alpaca_3840", n, 20, (*pairs_alone, process)) for n in (100, 200, 300)),
+        Cell("alpaca_3840", 500, 20, BASELINES),  # what N = 100 to 300 may be worth
+        *(Cell("hh_3840", n, 20, pairs_alone) for n in (100, 300)),
+    ]
+
+
 def why():
     """Why LENS falls short of repeated pairs, and repairs of it."""
     controls = ("original, zero output", "repeat 4x, zero output")
@@ -131,6 +147,7 @@ def _paper(methods):
 
 SUITES = {
     "curves": curves,
+    "headline": headline,
     "why": why,
     "table1": table1,
     "table2": table2,

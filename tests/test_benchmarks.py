@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from benchmarks import page, report, run
+from benchmarks.cost import core_hours, median_seconds
 from benchmarks.curves import chained_means, holm, interval, multiplier, values_of
 from benchmarks.datasets import CandidateData, PairData, alpaca_results, alpaca_text, hub, toy
 from benchmarks.methods import BASELINES, METHODS, leads, tuned_mlp
@@ -476,10 +477,35 @@ def test_the_report_compares_with_the_methods_that_a_suite_names():
     assert set(report.RIVALS) <= set(SUITES)
 
 
-def test_the_page_holds_the_committed_results():
-    text = page.PAGE.read_text(encoding="utf-8")
-    assert text.count("<!-- table: ") == text.count("<!-- end -->") >= 10
+@pytest.mark.parametrize(("path", "n_tables"), [*zip(page.PAGES, (10, 2), strict=True)])
+def test_pages_hold_the_committed_results(path, n_tables):
+    text = path.read_text(encoding="utf-8")
+    assert text.count("<!-- table: ") == text.count("<!-- end -->") >= n_tables
     assert page.rendered(text) == text
+
+
+def test_the_headline_is_a_part_of_the_curves_and_takes_three_hours_on_two_cores():
+    cells = SUITES["headline"]()
+    curves = {(c.dataset, c.n_pairs): c for c in SUITES["curves"]()}
+    for cell in cells:
+        whole = curves[cell.dataset, cell.n_pairs]
+        assert set(cell.methods) <= set(whole.methods) and cell.n_splits == whole.n_splits
+    assert core_hours(cells, run.read_records(run.RESULTS / "curves.jsonl")) <= 2 * 3
+
+
+def test_shared_work_is_paid_for_once_and_other_sizes_are_guessed():
+    seconds = {"tuned MLP": 100.0, "ensemble": 130.0}
+    records = [
+        {"dataset": "toy", "n_pairs": n, "method": m, "seconds": s * n / 100}
+        for n in (100, 400)
+        for m, s in seconds.items()
+    ]
+    assert median_seconds(records)["toy", 400, "ensemble"] == 520
+    both = tuple(seconds)
+    assert core_hours([Cell("toy", 100, 36, both)], records) == pytest.approx(1.3)
+    assert core_hours([Cell("toy", 100, 36, ("ensemble",))], records) == pytest.approx(1.3)
+    assert core_hours([Cell("toy", 800, 36, ("tuned MLP",))], records) == pytest.approx(8)
+    assert core_hours([Cell("toy", 50, 36, ("tuned MLP", "other"))], records) == pytest.approx(1)
 
 
 def test_tables_of_the_page(tmp_path):
