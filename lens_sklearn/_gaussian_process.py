@@ -238,7 +238,10 @@ def check_unlabeled(estimator, X):
     ValueError
         If the shape or d is another, one is not finite, or no prompt has two.
     """
-    X = check_embeddings(estimator, X, reset=False, allow_padding=True, min_ndim=3)
+    try:
+        X = check_embeddings(estimator, X, reset=False, allow_padding=True, min_ndim=3)
+    except ValueError as error:  # it calls any array X, as the pairs are called here
+        raise ValueError(f"unlabeled: {error}") from None
     if X.ndim != 3:
         raise ValueError(
             "unlabeled must have the shape (m, N, d), N responses to each of m prompts; got "

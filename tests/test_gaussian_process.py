@@ -162,10 +162,10 @@ def test_more_unlabelled_responses_than_are_used_are_drawn_by_seed(pairs, monkey
 
 def test_bad_unlabelled_responses(pairs):
     for unlabeled, message in (
-        (np.zeros((3, 4, 11)), "11 features"),
+        (np.zeros((3, 4, 11)), "unlabeled: .*11 features"),
         (np.zeros((3, 12)), r"shape \(m, N, d\)"),
         (np.zeros((3, 1, 12)), "none of the 3 prompts"),
-        (np.full((3, 2, 12), np.inf), "finite|infinity"),
+        (np.full((3, 2, 12), np.inf), "unlabeled: .*(finite|infinity)"),
     ):
         with pytest.raises(ValueError, match=message):
             GaussianProcessReward().fit(pairs, unlabeled=unlabeled)
