@@ -6,6 +6,7 @@ the curves of one dataset take two to six hours on two cores.
 
 from typing import NamedTuple
 
+from .datasets.blocks import BLOCKS
 from .methods import BASELINES, METHODS, ORIGINAL, leads, ours
 from .methods.ablations import BETAS, GAMMAS, NOISE_VARIANCES
 
@@ -83,6 +84,24 @@ def why():
     ]
 
 
+def blocks():
+    """Embeddings that no setting was chosen on: each layer and pooling alone, but the last mean.
+
+    That one is ``alpaca_384``, and ``hh_layer6`` is its like.
+    """
+    controls = ("tuned linear", "original, zero output", "repeat 4x, zero output, five")
+    process = ("Gaussian process", "Gaussian process, unlabelled")
+    others = [block for block in BLOCKS if block != "layer6"]
+    return [
+        *(
+            Cell(f"alpaca_{block}", n, 8, (*controls, *process, "ours", "ours, unlabelled"))
+            for n in (100, 300)
+            for block in others
+        ),
+        *(Cell(f"hh_{block}", 300, 8, (*controls, *process, "ours")) for block in others),
+    ]
+
+
 def quick():
     """Every method at one or two sizes, in about five minutes on two cores."""
     places = (("alpaca_384", 100), ("alpaca_384", 200), ("alpaca_3840", 100))
@@ -149,6 +168,7 @@ SUITES = {
     "curves": curves,
     "headline": headline,
     "why": why,
+    "blocks": blocks,
     "table1": table1,
     "table2": table2,
     "table5": table5,

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from . import alpaca_npz, alpaca_results, alpaca_text, hh_npz, hub, toy
+from . import alpaca_npz, alpaca_results, alpaca_text, blocks, hh_npz, hub, toy
 from .splits import CandidateData, PairData, Split
 
 __all__ = ["DATASETS", "CandidateData", "PairData", "Split"]
@@ -17,4 +17,4 @@ DATASETS = {
     "alpaca_results": alpaca_results.load,
     "hub_hh": hub.load_hh,
     "hub_tldr": hub.load_tldr,
-}
+} | blocks.DATASETS
