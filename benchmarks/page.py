@@ -182,6 +182,51 @@ def probe_table(records):
     return markdown_table(["", *PROBES.values()], rows)
 
 
+def blocks_table(records, metric):
+    """Write what is gained on embeddings that no setting was chosen on.
+
+    Parameters
+    ----------
+    records : list of dict
+        Results of the suite "blocks".
+    metric : str
+        Which number.
+
+    Returns
+    -------
+    str
+        Markdown: differences to the best un-augmented model of each embedding, averaged over
+        embeddings before the interval over splits, and the lowest mean of an embedding.
+    """
+    settings = dict.fromkeys((r["dataset"].split("_")[0], r["n_pairs"]) for r in records)
+    rows = []
+    for source, n in settings:
+        differences = {method: {} for method in COMPARED}
+        for dataset in dict.fromkeys(r["dataset"] for r in records):
+            chosen = [r for r in records if (r["dataset"], r["n_pairs"]) == (dataset, n)]
+            _, values = values_of(chosen, metric)
+            if values and dataset.startswith(f"{source}_"):
+                best = values[best_baseline(values, BASELINES, 0)][0]
+                for method in differences.keys() & values.keys():
+                    differences[method][dataset] = values[method][0] - best
+        cells = [
+            _over_embeddings(found, DECIMALS[metric]) if found else ""
+            for found in differences.values()
+        ]
+        if any(cells):
+            rows.append([f"{source}, N = {n}", *cells])
+    shown = [i for i, column in enumerate(zip(*rows, strict=True)) if any(column)]
+    header = [TITLES[metric], *COMPARED.values()]
+    return markdown_table([header[i] for i in shown], [[row[i] for i in shown] for row in rows])
+
+
+def _over_embeddings(differences, digits):
+    worst = min(differences, key=lambda dataset: differences[dataset].mean())
+    mean = _signed(np.mean(list(differences.values()), axis=0), digits)
+    lowest = _minus(f"{differences[worst].mean():+.{digits}f}")
+    return f"{mean}; {lowest} ({worst.split('_')[1]})"
+
+
 def seconds_table(records):
     """Write what a fit takes.
 
@@ -252,15 +297,15 @@ def _table(title, sizes, methods, values, cell):
     return markdown_table([title, *(f"N = {n}" for n in sizes)], rows)
 
 
-def table(name, curves, why):
+def table(name, curves, why, blocks):
     """Write the table of a name.
 
     Parameters
     ----------
     name : str
         "DATASET, METRIC", "DATASET, multiplier by METRIC", "why, METRIC", "why, probes",
-        "cost, seconds" or "cost, hours".
-    curves, why : list of dict
+        "blocks, METRIC", "cost, seconds" or "cost, hours".
+    curves, why, blocks : list of dict
         Results of these suites.
 
     Returns
@@ -271,6 +316,8 @@ def table(name, curves, why):
     subject, what = name.split(", ")
     if subject == "why":
         return probe_table(why) if what == "probes" else repairs_table(why, what)
+    if subject == "blocks":
+        return blocks_table(blocks, what)
     if subject == "cost":
         return hours_table(curves) if what == "hours" else seconds_table(curves)
     records = [r for r in curves if r["dataset"] == subject]
@@ -296,8 +343,8 @@ def rendered(text, folder=RESULTS):
     str
         The page with other tables and the same text.
     """
-    curves, why = (read_records(folder / f"{name}.jsonl") for name in ("curves", "why"))
-    return MARKED.sub(lambda m: f"{m[1]}\n\n{table(m[2], curves, why)}\n\n{m[3]}", text)
+    results = [read_records(folder / f"{name}.jsonl") for name in ("curves", "why", "blocks")]
+    return MARKED.sub(lambda m: f"{m[1]}\n\n{table(m[2], *results)}\n\n{m[3]}", text)
 
 
 def main():

@@ -17,7 +17,16 @@ import torch
 from benchmarks import page, report, run
 from benchmarks.cost import core_hours, median_seconds
 from benchmarks.curves import chained_means, holm, interval, multiplier, values_of
-from benchmarks.datasets import CandidateData, PairData, alpaca_results, alpaca_text, hub, toy
+from benchmarks.datasets import (
+    DATASETS,
+    CandidateData,
+    PairData,
+    alpaca_results,
+    alpaca_text,
+    hub,
+    toy,
+)
+from benchmarks.datasets.blocks import BLOCKS
 from benchmarks.methods import BASELINES, METHODS, leads, tuned_mlp
 from benchmarks.objective import MIN_GAP, evaluate
 from benchmarks.suites import CURVE_METHODS, SUITES, Cell, quick
@@ -145,6 +154,24 @@ def test_metrics_equal_brute_force(world, human):
     assert evaluate(lambda X: X[..., 0].round(0), split) == {
         "accuracy": pytest.approx(np.mean(wins))
     }
+
+
+def test_blocks_are_the_features_of_the_whole(tmp_path):
+    rng = np.random.default_rng(0)
+    gold = rng.normal(size=(8, 3))
+    embeddings = rng.normal(size=(8, 3, 3840)).astype(np.float16)
+    np.savez(tmp_path / "alpaca_eval_dev_minilm3840.npz", embeddings=embeddings, gold=gold)
+    np.savez(tmp_path / "hh_harmless_dev_minilm3840.npz", embeddings=embeddings[:, :2])
+    whole = DATASETS["alpaca_3840"](tmp_path, None)
+    for i, block in enumerate(BLOCKS):
+        part = DATASETS[f"alpaca_{block}"](tmp_path, None)
+        assert part.candidates.shape == (8, 3, 384) and part.candidates.base is None
+        np.testing.assert_array_equal(
+            part.candidates, whole.candidates[..., 384 * i : 384 * (i + 1)]
+        )
+    pairs = DATASETS["hh_deviation"](tmp_path, None).pairs
+    np.testing.assert_array_equal(pairs, embeddings[:, :2, -384:])
+    assert {cell.dataset for cell in SUITES["blocks"]()} < set(DATASETS)
 
 
 def test_a_score_of_the_wrong_shape_is_refused(world):
@@ -514,8 +541,17 @@ def test_tables_of_the_page(tmp_path):
     for row in rows:
         row["method"] = names.get(row["method"], row["method"])
     curves = [row | {"dataset": "toy"} for row in rows]
-    assert "(+0." in page.table("toy, accuracy", curves, [])
-    assert "3.0 [3.0, 3.0]" in page.table("toy, multiplier by accuracy", curves, [])
+    assert "(+0." in page.table("toy, accuracy", curves, [], [])
+    assert "3.0 [3.0, 3.0]" in page.table("toy, multiplier by accuracy", curves, [], [])
+    halves = [
+        row
+        | {"dataset": f"toy_{name}", "accuracy": row["accuracy"] + gain * (row["method"] == "ours")}
+        for name, gain in (("good", 0.0), ("bad", -0.2))
+        for row in rows
+        if row["n_pairs"] == 100
+    ]
+    by_block = page.blocks_table(halves, "accuracy")
+    assert "toy, N = 100" in by_block and "(bad)" in by_block and "process" not in by_block.lower()
     with pytest.raises(ValueError, match="no results of 'other'"):
         page.rendered("<!-- table: other, accuracy --> <!-- end -->", tmp_path)
 
