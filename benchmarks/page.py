@@ -54,6 +54,7 @@ COMPARED = {
     "Gaussian process": "`GaussianProcessReward` alone",
     "Gaussian process, unlabelled": "`GaussianProcessReward` alone, with unlabelled",
     "repeat 4x, zero output, filtered": "repeat 4×, zero output, in its metric with unlabelled",
+    "repeat 4x, zero output, filtered, five": "the same, mean of five",
 }
 CONTROL = "repeat 4x, zero output"
 PROBES = {

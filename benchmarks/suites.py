@@ -24,6 +24,7 @@ CURVE_METHODS = (
     "LENS 8x",
     "LENS 4x, zero output",
     "repeat 4x, zero output, filtered",
+    "repeat 4x, zero output, filtered, five",
     *ours.METHODS,
 )
 

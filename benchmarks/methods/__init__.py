@@ -58,6 +58,7 @@ METHODS = (
         "tuned MLP, zero output": partial(tuned_mlp.fit, output_init="zero"),
         "ensemble, zero output": partial(ensemble.fit, output_init="zero"),
         "repeat 4x, zero output, filtered": filtered.fit,
+        "repeat 4x, zero output, filtered, five": partial(ensemble.of, method=filtered.fit),
         "LENS 4x, zero output": lens.Lens(factor=4, network={"output_init": "zero"}),
     }
     | ours.METHODS
