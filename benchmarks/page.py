@@ -57,6 +57,8 @@ COMPARED = {
     "repeat 4x, zero output, filtered, five": "the same, mean of five",
 }
 CONTROL = "repeat 4x, zero output"
+BEST_OF_EACH = "best of each embedding"
+BLOCK_METHODS = ("ours", "ours, unlabelled", "Gaussian process", "Gaussian process, unlabelled")
 PROBES = {
     "kept": "kept of training responses",
     "kept_difference": "of training differences",
@@ -196,35 +198,38 @@ def blocks_table(records, metric):
     Returns
     -------
     str
-        Markdown: differences to the best un-augmented model of each embedding, averaged over
-        embeddings before the interval over splits, and the lowest mean of an embedding.
+        Markdown: differences to un-augmented models, and to that which is the best by mean on
+        each embedding, averaged over embeddings before the interval over splits, and the lowest
+        mean of an embedding.
     """
-    settings = dict.fromkeys((r["dataset"].split("_")[0], r["n_pairs"]) for r in records)
+    values = {}  # by source and N, embedding, and method: one for each split
+    for dataset, n in _settings(records):
+        chosen = [r for r in records if (r["dataset"], r["n_pairs"]) == (dataset, n)]
+        sizes, found = values_of(chosen, metric)
+        if len(sizes):
+            best = found[best_baseline(found, BASELINES, 0)]
+            embeddings = values.setdefault((dataset.split("_")[0], n), {})
+            embeddings[dataset] = {m: v[0] for m, v in found.items()} | {BEST_OF_EACH: best[0]}
     rows = []
-    for source, n in settings:
-        differences = {method: {} for method in COMPARED}
-        for dataset in dict.fromkeys(r["dataset"] for r in records):
-            chosen = [r for r in records if (r["dataset"], r["n_pairs"]) == (dataset, n)]
-            _, values = values_of(chosen, metric)
-            if values and dataset.startswith(f"{source}_"):
-                best = values[best_baseline(values, BASELINES, 0)][0]
-                for method in differences.keys() & values.keys():
-                    differences[method][dataset] = values[method][0] - best
-        cells = [
-            _over_embeddings(found, DECIMALS[metric]) if found else ""
-            for found in differences.values()
-        ]
-        if any(cells):
-            rows.append([f"{source}, N = {n}", *cells])
-    shown = [i for i, column in enumerate(zip(*rows, strict=True)) if any(column)]
-    header = [TITLES[metric], *COMPARED.values()]
-    return markdown_table([header[i] for i in shown], [[row[i] for i in shown] for row in rows])
+    for (source, n), embeddings in values.items():
+        there = set.intersection(*(set(found) for found in embeddings.values()))
+        for rival in (r for r in (BEST_OF_EACH, *PLAIN) if r in there):
+            cells = [
+                _over_embeddings(embeddings, method, rival, DECIMALS[metric])
+                if method in there
+                else ""
+                for method in BLOCK_METHODS
+            ]
+            rows.append([f"{source}, N = {n}: {PLAIN.get(rival, rival)}", *cells])
+    header = [f"{TITLES[metric]}, against", *(COMPARED[m] for m in BLOCK_METHODS)]
+    return markdown_table(header, rows)
 
 
-def _over_embeddings(differences, digits):
-    worst = min(differences, key=lambda dataset: differences[dataset].mean())
+def _over_embeddings(embeddings, method, rival, digits):
+    differences = {name: found[method] - found[rival] for name, found in embeddings.items()}
+    worst = min(differences, key=lambda name: np.nanmean(differences[name]))
     mean = _signed(np.mean(list(differences.values()), axis=0), digits)
-    lowest = _minus(f"{differences[worst].mean():+.{digits}f}")
+    lowest = _minus(f"{np.nanmean(differences[worst]):+.{digits}f}")
     return f"{mean}; {lowest} ({worst.split('_')[1]})"
 
 

@@ -551,7 +551,8 @@ def test_tables_of_the_page(tmp_path):
         if row["n_pairs"] == 100
     ]
     by_block = page.blocks_table(halves, "accuracy")
-    assert "toy, N = 100" in by_block and "(bad)" in by_block and "process" not in by_block.lower()
+    assert "toy, N = 100: best of each embedding" in by_block and "(bad)" in by_block
+    assert "toy, N = 100: tuned linear" in by_block
     with pytest.raises(ValueError, match="no results of 'other'"):
         page.rendered("<!-- table: other, accuracy --> <!-- end -->", tmp_path)
 
