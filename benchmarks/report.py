@@ -21,7 +21,7 @@ import numpy as np
 from lens_sklearn._demo import markdown_table
 
 from .curves import best_baseline, holm, interval, multiplier, values_of
-from .figures import FIGURES
+from .figures import FIGURES, learning_curves
 from .methods import BASELINES, METHODS, ORIGINAL
 from .objective import METRICS
 from .run import RESULTS, read_records
@@ -54,7 +54,7 @@ def report(name, records, folder):
     parts = [f"## {name}", *_findings(name)]
     for dataset in dict.fromkeys(r["dataset"] for r in records):
         chosen = [r for r in records if r["dataset"] == dataset]
-        if name in ("curves", "headline", "quick"):
+        if learning_curves in FIGURES.get(name, {}).values():
             parts += multiplier_tables(chosen, dataset)
         found = comparisons(chosen, RIVALS.get(name, (ORIGINAL, BEST)))
         for n_pairs in sorted({r["n_pairs"] for r in chosen}):

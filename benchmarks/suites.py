@@ -1,7 +1,7 @@
 """What is run on what: the learning curves and the paper's tables and figures.
 
 Number of splits and settings are chosen by the methods' measured cost (``results/README.md``):
-the curves of one dataset take two to six hours on two cores.
+the curves of one dataset take two to thirteen hours on two cores.
 """
 
 from typing import NamedTuple
@@ -64,9 +64,9 @@ def headline():
             for n in SIZES
             if n <= 1000
         ),
-        *(Cell("alpaca_3840", n, 20, (*pairs_alone, process)) for n in (100, 200, 300)),
-        Cell("alpaca_3840", 500, 20, BASELINES),  # what N = 100 to 300 may be worth
-        *(Cell("hh_3840", n, 20, pairs_alone) for n in (100, 300)),
+        *(Cell("alpaca_3840", n, n_splits(n), (*pairs_alone, process)) for n in (100, 200, 300)),
+        Cell("alpaca_3840", 500, n_splits(500), BASELINES),  # what N = 100 to 300 may be worth
+        *(Cell("hh_3840", n, n_splits(n), pairs_alone) for n in (100, 300)),
     ]
 
 
