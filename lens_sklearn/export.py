@@ -23,7 +23,8 @@ from ._contrastive_vae import ContrastiveVAE
 from ._embedder import LLMEmbedder
 from ._gaussian_process import GaussianProcessReward
 from ._latent_augmenter import LatentPairAugmenter
-from ._reward import BradleyTerryLoss, BTRewardRegressor, RewardMLP
+from ._reward import BTRewardRegressor
+from ._reward_net import BradleyTerryLoss, RewardMLP
 from ._scaler import EmbeddingScaler
 
 __all__ = ["load", "save"]

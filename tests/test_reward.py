@@ -19,7 +19,7 @@ from lens_sklearn import (
     RepeatAugmenter,
 )
 from lens_sklearn._pairs import AugmentedPairs, CodedPairs
-from lens_sklearn._reward import BradleyTerryLoss, PairBatches, PairDataset, RewardMLP
+from lens_sklearn._reward_net import BradleyTerryLoss, PairBatches, PairDataset, RewardMLP
 from lens_sklearn.datasets import make_preference_pairs
 
 FAST = dict(hidden_dim=16, learning_rate=1e-2, random_state=0)

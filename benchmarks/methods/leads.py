@@ -21,7 +21,7 @@ from lens_sklearn import (
 from lens_sklearn._augmenters import PairAugmenter
 from lens_sklearn._device import draw_seed
 from lens_sklearn._pairs import AugmentedPairs
-from lens_sklearn._reward import PairDataset, RewardMLP
+from lens_sklearn._reward_net import PairDataset, RewardMLP
 
 from ..objective import evaluate
 from . import ensemble

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch.func import functional_call, grad, stack_module_state, vmap
 
-from lens_sklearn._reward import BradleyTerryLoss, RewardMLP
+from lens_sklearn._reward_net import BradleyTerryLoss, RewardMLP
 
 K, PAIRS, WIDTH, BATCH, RATE = 8, 1000, 256, 128, 1e-4
 SIZES = {32: 40, 384: 12, 4096: 2}  # features: epochs of one measurement

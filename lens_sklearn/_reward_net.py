@@ -1,0 +1,225 @@
+"""The network of the Bradley–Terry reward: module, loss, and batches of pairs in memory."""
+
+import torch
+from skorch import NeuralNet
+from skorch.callbacks import Callback
+from torch import nn
+
+from ._device import as_tensor, torch_generator
+from ._pairs import CodedPairs
+
+
+class RewardMLP(nn.Module):
+    """Two-layer perceptron from an embedding to its reward.
+
+    Parameters
+    ----------
+    n_features : int
+        d.
+    hidden_dim : int
+        Width of the hidden layer.
+    seed : int, default=0
+        Draws the initial weights from a generator of its own.
+    output_init : {"zero", "uniform"}, default="zero"
+        How the output layer begins.
+    """
+
+    def __init__(self, n_features, hidden_dim, seed=0, output_init="zero"):
+        super().__init__()
+        self.hidden = nn.utils.skip_init(nn.Linear, n_features, hidden_dim)
+        self.output = nn.utils.skip_init(nn.Linear, hidden_dim, 1)
+        generator = torch_generator(seed)
+        for layer in (self.hidden, self.output):  # torch.nn.Linear's own initialisation
+            bound = layer.in_features**-0.5
+            nn.init.uniform_(layer.weight, -bound, bound, generator=generator)
+            nn.init.uniform_(layer.bias, -bound, bound, generator=generator)
+        if output_init == "zero":
+            for parameter in self.output.parameters():
+                nn.init.zeros_(parameter)
+
+    def forward(self, x):
+        """Return the rewards of embeddings.
+
+        Parameters
+        ----------
+        x : tensor, shape (..., d), or CodedPairs
+            Embeddings.
+
+        Returns
+        -------
+        tensor, shape (...)
+            Rewards; those of coded pairs have the shape (b, 2).
+        """
+        if not isinstance(x, CodedPairs):
+            return self.output(self.hidden(x).relu()).squeeze(-1)
+        hidden = x.project(self.hidden.weight.T) + self.hidden.bias
+        return self.output(hidden.relu()).squeeze(-1)[x.order]
+
+
+class BradleyTerryLoss(nn.Module):
+    r"""Negative log-likelihood of Bradley–Terry with soft targets (equation 9).
+
+    With :math:`\Delta = r_0 - r_1`, target t and weight w the loss is the mean of
+
+    .. math:: -w\,[t \log\sigma(\Delta) + (1 - t) \log\sigma(-\Delta)] + c\,w\,(r_0 + r_1)^2
+
+    Parameters
+    ----------
+    label_smoothing : float, default=0.0
+        s moves targets to ``t (1 - s) + s / 2``; in training only.
+    center_coefficient : float, default=0.0
+        c; in training only. Rewards are known up to a shift, which this pins near 0.
+    """
+
+    def __init__(self, label_smoothing=0.0, center_coefficient=0.0):
+        super().__init__()
+        self.label_smoothing = label_smoothing
+        self.center_coefficient = center_coefficient
+
+    def forward(self, rewards, target_and_weight):
+        """Return the loss of a batch.
+
+        Parameters
+        ----------
+        rewards : tensor, shape (b, 2)
+            Rewards of the pairs' members.
+        target_and_weight : tuple of tensor, each of shape (b,)
+            Probability that column 0 wins, and weight.
+
+        Returns
+        -------
+        tensor, shape ()
+            The loss.
+        """
+        target, weight = target_and_weight
+        if self.training:
+            target = target * (1 - self.label_smoothing) + self.label_smoothing / 2
+        margin = rewards[:, 0] - rewards[:, 1]
+        loss = nn.functional.binary_cross_entropy_with_logits(
+            margin, target, weight=weight, reduction="mean"
+        )
+        if self.training and self.center_coefficient:
+            loss = loss + self.center_coefficient * (weight * rewards.sum(1).square()).mean()
+        return loss
+
+
+class PairBatches:
+    """Iterate over pairs in memory: skorch's ``iterator_train`` without a DataLoader.
+
+    A DataLoader fetches row by row, which costs up to three times the training itself at small
+    d; here a batch is one indexing operation. Synthetic members stay codes in it where that
+    takes fewer operations, and are decoded elsewhere.
+
+    Parameters
+    ----------
+    dataset : PairDataset
+        The pairs.
+    batch_size : int
+        Pairs a batch.
+    seed : int or None, default=None
+        Shuffles every epoch anew; None keeps the order.
+    """
+
+    def __init__(self, dataset, batch_size, seed=None):
+        self.dataset = dataset
+        self.batch_size = batch_size
+        self.generator = None if seed is None else torch_generator(seed)
+
+    def __len__(self):
+        return -(-len(self.dataset) // self.batch_size)
+
+    def __iter__(self):
+        n = len(self.dataset)
+        if self.generator is None:
+            order = torch.arange(n)
+        else:
+            order = torch.randperm(n, generator=self.generator)
+        for index in order.split(self.batch_size):
+            yield self.dataset[index.numpy()]
+
+
+class PairDataset(torch.utils.data.Dataset):
+    """Pairs on a device, read by arrays of indices.
+
+    Parameters
+    ----------
+    pairs : AugmentedPairs
+        The pairs.
+    device : torch.device
+        Where batches are made.
+    width : int, default=1
+        Outputs of the layer that the batches are for; it decides what stays coded.
+    """
+
+    def __init__(self, pairs, device, width=1):
+        self.width = width
+        self.pairs = pairs.to(device)
+        self.target = as_tensor(pairs.target).to(device)
+        self.weight = as_tensor(pairs.weight).to(device)
+
+    def __len__(self):
+        return len(self.pairs)
+
+    def __getitem__(self, index):
+        coded = self.pairs.codes_pay(index, self.width)
+        x = self.pairs.coded(index) if coded else self.pairs.rows(index)
+        return x, (self.target[index], self.weight[index])
+
+
+class RewardNet(NeuralNet):
+    """skorch's net, which lets coded pairs through to the module."""
+
+    def infer(self, x, **fit_params):
+        """Return the rewards of a batch.
+
+        Parameters
+        ----------
+        x : tensor or CodedPairs
+            The batch, on the net's device.
+        **fit_params : dict
+            As in skorch.
+
+        Returns
+        -------
+        tensor
+            Rewards.
+        """
+        if isinstance(x, CodedPairs):
+            return self.module_(x, **fit_params)
+        return super().infer(x, **fit_params)
+
+
+class EpochBar(Callback):
+    """One progress bar over all epochs; skorch's own draws and clears one an epoch."""
+
+    def on_train_begin(self, net, **kwargs):
+        """Open the bar."""
+        from tqdm.auto import tqdm
+
+        self.bar_ = tqdm(total=net.max_epochs, desc="BTRewardRegressor", unit="epoch")
+
+    def on_epoch_end(self, net, **kwargs):
+        """Advance the bar and show the epoch's losses."""
+        losses = {key: f"{net.history[-1][key]:.4f}" for key in losses_of(net.history)}
+        self.bar_.set_postfix(losses)
+        self.bar_.update()
+
+    def on_train_end(self, net, **kwargs):
+        """Close the bar."""
+        self.bar_.close()
+
+
+def losses_of(history):
+    """Return the names of the losses that a net's history holds.
+
+    Parameters
+    ----------
+    history : list of dict
+        An epoch each.
+
+    Returns
+    -------
+    list of str
+        ``train_loss`` and, with early stopping, ``valid_loss``.
+    """
+    return [key for key in ("train_loss", "valid_loss") if key in history[0]]
