@@ -24,9 +24,12 @@ from ._reward_net import (
     RewardNet,
     losses_of,
 )
+from ._scaler import EmbeddingScaler
 
 #: Embeddings scored at once: bounds the memory of predict.
 CHUNK = 8192
+#: What mean and deviation of standard features may be off by: rounding, hardly more.
+STANDARD = 1e-3
 
 
 class PairwiseReward(RegressorMixin, BaseEstimator):
@@ -169,6 +172,11 @@ class BTRewardRegressor(PairwiseReward):
         How the output layer begins. "zero" lets every reward begin at 0, so that where the pairs
         say nothing it stays small; "uniform" is torch's own, presumably the paper's, whose random
         reward a few hundred pairs and 20 epochs do not undo.
+    standardize : bool, default=True
+        Whether the network learns as if features were standardised by the original pairs, so
+        that their scale makes no difference. Hidden states have a few huge features, beside
+        which a rate of 1e-4 leaves the others unlearnt. Behind an :class:`EmbeddingScaler` it
+        changes nothing; False is the paper's.
     callbacks : list of skorch callbacks, default=None
         Further callbacks of the training.
     device : str, default="auto"
@@ -221,6 +229,7 @@ class BTRewardRegressor(PairwiseReward):
         "label_smoothing": [Interval(Real, 0, 1, closed="left")],
         "center_coefficient": [Interval(Real, 0, None, closed="left")],
         "output_init": [StrOptions({"zero", "uniform"})],
+        "standardize": ["boolean"],
         "callbacks": [list, tuple, None],
         "device": [str, torch.device],
         "random_state": ["random_state"],
@@ -241,6 +250,7 @@ class BTRewardRegressor(PairwiseReward):
         label_smoothing=0.0,
         center_coefficient=0.0,
         output_init="zero",
+        standardize=True,
         callbacks=None,
         device="auto",
         random_state=None,
@@ -257,6 +267,7 @@ class BTRewardRegressor(PairwiseReward):
         self.label_smoothing = label_smoothing
         self.center_coefficient = center_coefficient
         self.output_init = output_init
+        self.standardize = standardize
         self.callbacks = callbacks
         self.device = device
         self.random_state = random_state
@@ -292,11 +303,14 @@ class BTRewardRegressor(PairwiseReward):
         random_state = check_random_state(self.random_state)
         train, valid = self._split(pairs, random_state)
         net = self._make_net(train, valid, random_state)
+        if self.standardize:
+            net.set_params(module__moments=_moments(pairs))
         net.fit(train, y=None)
         kept = ["epoch", *losses_of(net.history), "dur"]
         self.history_ = [{key: float(row[key]) for key in kept} for row in net.history]
         net.trim_for_prediction()
         net.module_ = net.module_.cpu()
+        net.module_.absorb_moments()
         net.device = "cpu"
         self.net_ = net
         return self
@@ -360,3 +374,14 @@ class BTRewardRegressor(PairwiseReward):
                 chunk = as_tensor(rows[start : start + CHUNK]).to(device)
                 rewards[start : start + CHUNK] = module(chunk).cpu().numpy()
         return rewards
+
+
+def _moments(pairs):
+    """Return mean and deviation of the originals' features (2, d), None where they are 0 and 1."""
+    used = np.unique(pairs.parent)  # without those of no weight
+    originals = pairs.originals if len(used) == len(pairs.originals) else pairs.originals[used]
+    scaler = EmbeddingScaler().fit(originals).scaler_
+    moments = np.stack([scaler.mean_, scaler.scale_])
+    if np.allclose(moments.T, [0, 1], rtol=0, atol=STANDARD):
+        return None
+    return torch.from_numpy(moments.astype(np.float32))

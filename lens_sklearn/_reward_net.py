@@ -22,10 +22,14 @@ class RewardMLP(nn.Module):
         Draws the initial weights from a generator of its own.
     output_init : {"zero", "uniform"}, default="zero"
         How the output layer begins.
+    moments : tensor of shape (2, d), optional
+        Mean and deviation of each feature: embeddings come as they are, and the hidden layer is
+        one of standardised embeddings z. None is for features that are standard.
     """
 
-    def __init__(self, n_features, hidden_dim, seed=0, output_init="zero"):
+    def __init__(self, n_features, hidden_dim, seed=0, output_init="zero", moments=None):
         super().__init__()
+        self.register_buffer("moments", moments)
         self.hidden = nn.utils.skip_init(nn.Linear, n_features, hidden_dim)
         self.output = nn.utils.skip_init(nn.Linear, hidden_dim, 1)
         generator = torch_generator(seed)
@@ -50,10 +54,30 @@ class RewardMLP(nn.Module):
         tensor, shape (...)
             Rewards; those of coded pairs have the shape (b, 2).
         """
-        if not isinstance(x, CodedPairs):
-            return self.output(self.hidden(x).relu()).squeeze(-1)
-        hidden = x.project(self.hidden.weight.T) + self.hidden.bias
-        return self.output(hidden.relu()).squeeze(-1)[x.order]
+        if isinstance(x, CodedPairs):
+            weight, bias = self._first_layer()
+            hidden = x.project(weight.T) + bias
+            return self.output(hidden.relu()).squeeze(-1)[x.order]
+        if self.moments is not None:
+            mean, deviation = self.moments
+            x = (x - mean).div_(deviation)
+        return self.output(self.hidden(x).relu()).squeeze(-1)
+
+    def _first_layer(self):
+        """Return the weight and bias that do to embeddings as they come what theirs do to z."""
+        if self.moments is None:
+            return self.hidden.weight, self.hidden.bias
+        mean, deviation = self.moments
+        weight = self.hidden.weight / deviation
+        return weight, self.hidden.bias - weight @ mean
+
+    @torch.no_grad()
+    def absorb_moments(self):
+        """Write the moments into the hidden layer: a trained net has no further use for them."""
+        weight, bias = self._first_layer()
+        self.hidden.weight.copy_(weight)
+        self.hidden.bias.copy_(bias)
+        self.moments = None
 
 
 class BradleyTerryLoss(nn.Module):

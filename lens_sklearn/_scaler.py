@@ -18,7 +18,7 @@ class EmbeddingScaler(
     """Standardise embeddings ``(..., d)`` over all leading axes.
 
     Hidden states of language models have a few huge dimensions and some that never change.
-    Unscaled, a reward at the paper's learning rate hardly starts to learn. This is
+    Unscaled, an autoencoder at the paper's learning rate hardly starts to learn. This is
     :class:`sklearn.preprocessing.StandardScaler` with the leading axes folded into one, so
     chosen, rejected and candidates share one scale; constant columns stay finite.
 

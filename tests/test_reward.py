@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import skorch
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.exceptions import NotFittedError
 from skorch.callbacks import Callback
@@ -14,6 +14,7 @@ from skorch.callbacks import Callback
 from lens_sklearn import (
     BTRewardRegressor,
     ContrastiveVAE,
+    EmbeddingScaler,
     GaussianAugmenter,
     LatentPairAugmenter,
     RepeatAugmenter,
@@ -96,6 +97,63 @@ def test_few_pairs_do_not_undo_a_random_output():
     assert np.sum(zero > uniform) >= 7
 
 
+# ------------------------------------------------------------------- standard features
+def rescaled(X, rng):
+    """Features as of hidden states: scales over four decades, means up to three deviations."""
+    d = X.shape[-1]
+    scale = 10 ** rng.uniform(-2, 2, d)
+    return (X * scale + rng.uniform(-3, 3, d) * scale).astype(np.float32)
+
+
+@given(st.integers(0, 2**16))
+@settings(max_examples=10)
+def test_the_scale_of_features_makes_no_difference(seed):
+    toy = make_preference_pairs(n_pairs=80, n_features=12, random_state=seed)
+    raw, candidates = (
+        rescaled(X, np.random.default_rng(seed)) for X in (toy.pairs, toy.candidates)
+    )
+    fit = dict(FAST, max_epochs=5)
+    scaler = EmbeddingScaler().fit(raw)
+    expected = BTRewardRegressor(**fit, standardize=False).fit(scaler.transform(raw))
+    found = BTRewardRegressor(**fit).fit(raw)
+    gap = found.predict(candidates) - expected.predict(scaler.transform(candidates))
+    np.testing.assert_allclose(gap - gap.mean(), 0, atol=2e-3)
+
+
+def test_at_raw_scale_the_rest_is_not_learnt_without_it():
+    gold = []
+    for seed in range(5):
+        toy = make_preference_pairs(n_pairs=200, n_features=32, random_state=seed)
+        rng = np.random.default_rng(seed)
+        scale = np.where(rng.random(32) < 0.1, 100, 1) / 10  # a few huge features
+        gold.append(
+            [
+                BTRewardRegressor(standardize=standardize, random_state=seed)
+                .fit(toy.pairs * scale)
+                .score(toy.candidates * scale, toy.gold)
+                for standardize in (True, False)
+            ]
+        )
+    with_it, without = np.transpose(gold)
+    assert np.sum(with_it > without) >= 4
+
+
+def test_standard_features_are_left_as_they_are(pairs):
+    scaled = EmbeddingScaler().fit_transform(pairs)
+    fits = [BTRewardRegressor(**FAST, standardize=s).fit(scaled) for s in (True, False)]
+    first, second = (fitted.predict(scaled) for fitted in fits)
+    assert (first == second).all(), "behind the scaler it is the same to the bit"
+
+
+def test_children_do_not_change_what_features_are_standardised_by(pairs):
+    pairs = pairs * np.float32(50)
+    far = LatentPairAugmenter(ContrastiveVAE(4, 3, max_epochs=1), noise_variance=1e4, factor=2)
+    fit = dict(FAST, max_epochs=1, learning_rate=1e-9)  # the first weights, as good as untrained
+    alone = BTRewardRegressor(**fit, output_init="uniform").fit(pairs)
+    augmented = BTRewardRegressor(**fit, output_init="uniform").fit(far.fit_transform(pairs))
+    np.testing.assert_allclose(alone.predict(pairs), augmented.predict(pairs), atol=1e-4)
+
+
 # ------------------------------------------------------------------------------ codes
 def synthesised(pairs, factor=8, **options):
     vae = ContrastiveVAE(4, 3, max_epochs=2, sharing=options.pop("sharing", "heads"))
@@ -112,14 +170,15 @@ def loss_and_gradients(module, x, target_and_weight):
 
 @pytest.mark.parametrize("sharing", ["heads", "none"])
 @pytest.mark.parametrize("pairing", ["compositional", "matched"])
-@given(st.integers(1, 480), st.integers(0, 2**16))
-def test_codes_give_the_rewards_and_gradients_of_decoded_rows(pairing, sharing, b, seed):
+@given(st.integers(1, 480), st.integers(0, 2**16), st.booleans())
+def test_codes_give_the_rewards_and_gradients_of_decoded_rows(pairing, sharing, b, seed, raw):
     rng = np.random.default_rng(seed)
     pairs = rng.normal(size=(60, 2, 12)).astype(np.float32)
     augmented = synthesised(pairs, pairing=pairing, sharing=sharing).to(torch.device("cpu"))
     index = rng.integers(0, len(augmented), b)
     batch = torch.from_numpy(rng.random((2, b), dtype=np.float32)).unbind()
-    module = RewardMLP(12, 16, seed, "uniform")  # at zero most gradients are zero
+    moments = torch.from_numpy(rng.uniform(0.5, 2, (2, 12)).astype(np.float32)) if raw else None
+    module = RewardMLP(12, 16, seed, "uniform", moments)  # at zero most gradients are zero
     on_rows = loss_and_gradients(module, augmented.rows(index), batch)
     on_codes = loss_and_gradients(module, augmented.coded(index), batch)
     torch.testing.assert_close(on_codes, on_rows, rtol=1e-5, atol=1e-5)
@@ -127,7 +186,8 @@ def test_codes_give_the_rewards_and_gradients_of_decoded_rows(pairing, sharing, 
 
 def test_fits_on_codes_and_on_materialised_pairs_agree(pairs):
     augmented = synthesised(pairs)
-    fit = dict(FAST, max_epochs=5, early_stopping=False)
+    # An array's rows are all originals, by which features would be standardised.
+    fit = dict(FAST, max_epochs=5, early_stopping=False, standardize=False)
     on_codes = BTRewardRegressor(**fit).fit(augmented).predict(pairs)
     on_rows = BTRewardRegressor(**fit).fit(np.asarray(augmented)).predict(pairs)
     # The last bias has no gradient but rounding, which Adam turns into a shift of all rewards.

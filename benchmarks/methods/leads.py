@@ -150,8 +150,8 @@ class Weighted(Lens):
 class SkipMLP(RewardMLP):
     """The reward's perceptron and a linear reward beside it, both of which begin at zero."""
 
-    def __init__(self, n_features, hidden_dim, seed=0, output_init="zero"):
-        super().__init__(n_features, hidden_dim, seed, output_init)
+    def __init__(self, n_features, hidden_dim, **params):
+        super().__init__(n_features, hidden_dim, **params)
         self.skip = nn.utils.skip_init(nn.Linear, n_features, 1, bias=False)
         nn.init.zeros_(self.skip.weight)
 
