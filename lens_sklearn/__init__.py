@@ -24,6 +24,7 @@ from ._pairs import AugmentedPairs
 from ._reward import BTRewardRegressor
 from ._rows import load_candidates, load_preferences, prompt_groups
 from ._scaler import EmbeddingScaler
+from ._within_prompt_metric import WithinPromptMetric
 
 __version__ = "0.1.0"
 
@@ -40,6 +41,7 @@ __all__ = [
     "LLMEmbedder",
     "LatentPairAugmenter",
     "RepeatAugmenter",
+    "WithinPromptMetric",
     "best_of_n_curve",
     "best_of_n_score",
     "load_candidates",

@@ -15,10 +15,11 @@ from sklearn.utils.validation import check_memory, has_fit_parameter
 from ._augmenters import PairAugmenter
 from ._contrastive_vae import ContrastiveVAE
 from ._device import draw_seed
-from ._gaussian_process import GaussianProcessReward, check_unlabeled
+from ._gaussian_process import GaussianProcessReward
 from ._pairs import AugmentedPairs, row_order
 from ._reward import BTRewardRegressor
 from ._transfer import TransferredRows
+from ._within_prompt_metric import check_unlabeled
 from .theory._certificate import keeps_order, rewards_of
 
 CHUNK = 1024  # pairs rewarded at once: bounds the memory at large d

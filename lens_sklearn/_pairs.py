@@ -471,6 +471,23 @@ class AugmentedPairs:
             setattr(new, name, getattr(self, name)[rows])
         return new
 
+    def with_rows(self, function):
+        """Return the same pairs of other embeddings; the pool must be an array.
+
+        Parameters
+        ----------
+        function : callable, (..., d) -> (..., d)
+            What to do to embeddings.
+
+        Returns
+        -------
+        AugmentedPairs
+            With parents, targets and weights of this one.
+        """
+        new = self[:]
+        new.originals, new.pool = function(self.originals), function(self.pool)
+        return new
+
     def to(self, device):
         """Return the same pairs as tensors on a torch device; `rows` then gives tensors.
 

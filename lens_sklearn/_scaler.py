@@ -157,10 +157,8 @@ class EmbeddingScaler(
     def _apply(self, X, method):
         check_is_fitted(self)
         if isinstance(X, AugmentedPairs) and isinstance(X.pool, np.ndarray):
-            new = X[:]  # pairs synthesised in text keep their parents
-            new.originals = self._apply(X.originals, method)
-            new.pool = self._apply(X.pool, method)
-            return new
+            # Pairs synthesised in text keep their parents.
+            return X.with_rows(lambda rows: self._apply(rows, method))
         given = X
         X = check_embeddings(self, X, reset=False, allow_padding=True, dtype=FLOATS)
         # The check has copied an array of another dtype already.

@@ -26,6 +26,7 @@ from ._latent_augmenter import LatentPairAugmenter
 from ._reward import BTRewardRegressor
 from ._reward_net import BradleyTerryLoss, RewardMLP
 from ._scaler import EmbeddingScaler
+from ._within_prompt_metric import WithinPromptMetric
 
 __all__ = ["load", "save"]
 
@@ -40,6 +41,7 @@ CLASSES = {
         ContrastiveVAE,
         BTRewardRegressor,
         GaussianProcessReward,
+        WithinPromptMetric,
         *AUGMENTERS,
     )
 }
@@ -233,7 +235,8 @@ def _read_step(step, arrays):
 
 
 # ------------------------------------------------------------------------------ fitted state
-PROCESS_STATE = ("mean_", "scale_", "directions_", "gains_", "members_", "dual_coef_")
+METRIC_STATE = ("mean_", "scale_", "directions_", "gains_")
+PROCESS_STATE = ("members_", "dual_coef_")
 EMBEDDER_STATE = ("n_features_out_", "max_length_", "revision_", "n_overlong_")
 
 
@@ -253,8 +256,11 @@ def _state_of(step):
     if isinstance(step, BTRewardRegressor):
         weights = step.net_.module_.state_dict()
         return state, {key: tensor.numpy() for key, tensor in weights.items()}
+    if isinstance(step, WithinPromptMetric):
+        return state, {key: getattr(step, key) for key in METRIC_STATE}
     if isinstance(step, GaussianProcessReward):
-        return state, {key: getattr(step, key) for key in PROCESS_STATE}
+        metric = {key: getattr(step.metric_, key) for key in METRIC_STATE}
+        return state, metric | {key: getattr(step, key) for key in PROCESS_STATE}
     if isinstance(step, AUGMENTERS):
         return state, {}
     raise ValueError(f"a {type(step).__name__} is saved as a part of its augmenter only.")
@@ -281,14 +287,28 @@ def _restore(estimator, state, arrays):
         estimator.scaler_ = scaler
     elif isinstance(estimator, BTRewardRegressor):
         estimator.net_ = _reward_net(estimator, d, arrays)
+    elif isinstance(estimator, WithinPromptMetric):
+        _restore_metric(estimator, d, arrays)
     elif isinstance(estimator, GaussianProcessReward):
-        n, r = len(arrays["members_"]), len(arrays["gains_"])
-        gains = (r, r) if arrays["gains_"].ndim == 2 else (r,)
-        shapes = ((d,), (d,), (r, d), gains, (n, d), (n, 3))
-        for key, shape in zip(PROCESS_STATE, shapes, strict=True):
-            if arrays[key].shape != shape:
-                raise ValueError(f"the process's {key} has shape {arrays[key].shape}, not {shape}")
-            setattr(estimator, key, arrays[key])
+        estimator.metric_ = _restore_metric(WithinPromptMetric(), d, arrays)
+        n = len(arrays["members_"])
+        _set_arrays(estimator, PROCESS_STATE, ((n, d), (n, 3)), arrays)
+
+
+def _restore_metric(metric, d, arrays):
+    metric.n_features_in_ = d
+    r = len(arrays["gains_"])
+    gains = (r, r) if arrays["gains_"].ndim == 2 else (r,)
+    _set_arrays(metric, METRIC_STATE, ((d,), (d,), (r, d), gains), arrays)
+    return metric
+
+
+def _set_arrays(estimator, names, shapes, arrays):
+    for name, shape in zip(names, shapes, strict=True):
+        if arrays[name].shape != shape:
+            kind = type(estimator).__name__
+            raise ValueError(f"{name} of {kind} has shape {arrays[name].shape}, not {shape}")
+        setattr(estimator, name, arrays[name])
 
 
 def _reward_net(estimator, d, arrays):

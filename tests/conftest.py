@@ -33,3 +33,18 @@ def candidates():
     rng = np.random.default_rng(1)
     candidates = rng.normal(size=(10, 5, 12)).astype(np.float32)
     return candidates, candidates[..., 0].astype(float)
+
+
+@pytest.fixture
+def topical():
+    """Return a function of a generator, m and N that makes responses (m, N, 24).
+
+    Those to one prompt differ in the first 4 features, and prompts in the others.
+    """
+
+    def make(rng, n_prompts, n_responses):
+        topic = np.pad(3 * rng.normal(size=(n_prompts, 1, 20)), ((0, 0), (0, 0), (4, 0)))
+        own = np.pad(rng.normal(size=(n_prompts, n_responses, 4)), ((0, 0), (0, 0), (0, 20)))
+        return topic + own + 0.3 * rng.normal(size=(n_prompts, n_responses, 24))
+
+    return make

@@ -12,6 +12,7 @@ from lens_sklearn import (
     GaussianProcessReward,
     LatentPairAugmenter,
     RepeatAugmenter,
+    WithinPromptMetric,
 )
 
 ESTIMATORS = [
@@ -29,6 +30,7 @@ ESTIMATORS = [
     RepeatAugmenter(),
     BTRewardRegressor(max_epochs=3),
     GaussianProcessReward(),
+    WithinPromptMetric(),
     LatentPairAugmenter.recommended(factor=2),
 ]
 

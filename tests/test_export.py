@@ -17,9 +17,11 @@ from lens_sklearn import (
     DirectNoiseAugmenter,
     EmbeddingScaler,
     GaussianAugmenter,
+    GaussianProcessReward,
     LatentPairAugmenter,
     LLMEmbedder,
     RepeatAugmenter,
+    WithinPromptMetric,
 )
 from lens_sklearn.export import load, save
 
@@ -55,6 +57,31 @@ def test_same_predictions_to_the_bit(augmenter, params, pairs, candidates, tmp_p
     assert again.score(*candidates) == pipeline.score(*candidates)
     assert repr(again.get_params()) == repr(pipeline.get_params())
     assert again["scale"].n_features_in_ == 12
+
+
+@pytest.mark.parametrize("with_unlabelled", [False, True])
+def test_metrics_and_processes_come_back(with_unlabelled, pairs, candidates, tmp_path):
+    unlabeled = candidates[0] if with_unlabelled else None
+    for model in (GaussianProcessReward(), WithinPromptMetric(0.5)):
+        model.fit(pairs, unlabeled=unlabeled)
+        save(model, tmp_path)
+        again = load(tmp_path)
+        use = "predict" if hasattr(model, "predict") else "transform"
+        found, expected = (getattr(m, use)(candidates[0]) for m in (again, model))
+        np.testing.assert_array_equal(found, expected)
+        metric = getattr(again, "metric_", again)
+        metric.gains_ = metric.gains_[:-1]
+        save(again, tmp_path)
+        with pytest.raises(ValueError, match="of WithinPromptMetric has shape"):
+            load(tmp_path)
+
+
+def test_raw_features_are_saved_as_trained(pairs, candidates, tmp_path):
+    scale = np.geomspace(0.01, 100, 12).astype(np.float32)
+    model = BTRewardRegressor(max_epochs=2, random_state=0).fit(pairs * scale + 3 * scale)
+    save(model, tmp_path)
+    embeddings = candidates[0] * scale
+    np.testing.assert_array_equal(load(tmp_path).predict(embeddings), model.predict(embeddings))
 
 
 def test_loaded_pipeline_can_be_saved_cloned_and_fitted_again(pairs, candidates, tmp_path):

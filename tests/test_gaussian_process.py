@@ -8,7 +8,7 @@ from scipy.optimize import minimize
 from scipy.special import expit
 
 from lens_sklearn import AugmentedPairs, GaussianProcessReward
-from lens_sklearn._gaussian_process import _contrasts, _kernels, _of_pairs
+from lens_sklearn._gaussian_process import _kernels, _of_pairs
 from lens_sklearn.datasets import make_preference_pairs
 
 
@@ -86,19 +86,12 @@ def test_more_pairs_than_are_used_are_drawn_by_seed():
 
 
 # --------------------------------------------------------------------------- unlabelled
-def topical(rng, n_prompts, n_responses):
-    """Responses that differ in the first 4 of 24 features, to prompts that differ in the rest."""
-    topic = np.pad(3 * rng.normal(size=(n_prompts, 1, 20)), ((0, 0), (0, 0), (4, 0)))
-    own = np.pad(rng.normal(size=(n_prompts, n_responses, 4)), ((0, 0), (0, 0), (0, 20)))
-    return topic + own + 0.3 * rng.normal(size=(n_prompts, n_responses, 24))
-
-
 def ordered(pairs):
     """The better response first: that with the larger sine of feature 0."""
     return np.take_along_axis(pairs, np.argsort(-np.sin(pairs[:, :, :1]), axis=1), axis=1)
 
 
-def test_unlabelled_responses_tell_what_differs_within_prompts():
+def test_unlabelled_responses_tell_what_differs_within_prompts(topical):
     """Topics are discounted, more than by the pairs alone, and the order of others improves."""
     gains = []
     for seed in range(10):
@@ -106,8 +99,6 @@ def test_unlabelled_responses_tell_what_differs_within_prompts():
         pairs, test = ordered(topical(rng, 30, 2)), ordered(topical(rng, 300, 2))
         without = GaussianProcessReward().fit(pairs)
         reward = GaussianProcessReward().fit(pairs, unlabeled=topical(rng, 200, 5))
-        size = np.linalg.norm(reward._in_metric(np.eye(24)), axis=1)
-        assert size[:4].min() > 1.5 * size[4:].max()
         gains.append(reward.score(test) - without.score(test))
     assert np.mean(gains) > 0.005
 
@@ -129,18 +120,6 @@ def test_order_scale_and_constant_features_of_unlabelled_do_not_matter(seed, shi
     np.testing.assert_allclose(reward.predict(moved(new)), expected, atol=1e-3)
 
 
-def test_contrasts_are_differences_of_their_number():
-    rng = np.random.default_rng(0)
-    factor = rng.normal(size=(3, 3))
-    responses = 10 * rng.normal(size=(20_000, 1, 3)) + rng.normal(size=(20_000, 4, 3)) @ factor
-    responses[:10_000, 3] = np.nan
-    contrasts = _contrasts(responses)
-    assert contrasts.shape == (10_000 * 2 + 10_000 * 3, 3)
-    np.testing.assert_allclose(np.cov(contrasts.T), 2 * factor.T @ factor, rtol=0.05, atol=0.05)
-    pairs = responses[:, :2]
-    np.testing.assert_allclose(_contrasts(pairs), pairs[:, 1] - pairs[:, 0], atol=1e-9)
-
-
 def test_few_unlabelled_responses_change_little(pairs, candidates):
     """Of two prompts nothing is known about ratios of variances: they are taken to be one."""
     reward = GaussianProcessReward().fit(pairs)
@@ -151,7 +130,7 @@ def test_few_unlabelled_responses_change_little(pairs, candidates):
 
 def test_more_unlabelled_responses_than_are_used_are_drawn_by_seed(pairs, monkeypatch):
     unlabeled = np.random.default_rng(0).normal(size=(50, 4, 12))
-    monkeypatch.setattr("lens_sklearn._gaussian_process.REFERENCE", 10 * 4 * 12)
+    monkeypatch.setattr("lens_sklearn._within_prompt_metric.REFERENCE", 10 * 4 * 12)
     one, same, other = (
         GaussianProcessReward(random_state=seed).fit(pairs, unlabeled=unlabeled).predict(pairs)
         for seed in (0, 0, 1)

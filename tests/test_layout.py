@@ -25,8 +25,9 @@ FLOORS = [
         "_reward_net",
         "_scaler",
         "_transfer",
+        "_within_prompt_metric",
         "theory",
-    },
+    },  # fmt: skip
     {"_embedder", "_reward", "datasets"},
     {"_augmenters", "_gaussian_process"},
     {"_latent_augmenter"},

@@ -105,8 +105,10 @@ def test_unlabelled_rows_of_text_are_learnt_from(pipe, rows, candidate_rows):
     assert (pipe.predict(rows) != alone).any()
     process = pipe["augment"].reward_
     usable = np.isfinite(candidate_rows[1]).sum()
-    assert process.directions_.shape[0] == min(2 * len(rows) + usable, pipe[-1].n_features_in_)
-    assert process.gains_.ndim == 2, "the metric is that of the unlabelled responses"
+    assert process.metric_.directions_.shape[0] == min(
+        2 * len(rows) + usable, pipe[-1].n_features_in_
+    )
+    assert process.metric_.gains_.ndim == 2, "the metric is that of the unlabelled responses"
 
 
 @pytest.mark.parametrize("n_jobs", [1, 2])
