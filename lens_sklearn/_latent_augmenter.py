@@ -186,8 +186,9 @@ class LatentPairAugmenter(PairAugmenter):
         :class:`GaussianProcessReward` of the originals says how likely either member is to win,
         and cross-validation decides whether to augment at all. Where `fit_transform` is given
         unlabelled responses, synthetic pairs are two of those, and they tell the reward what
-        responses to one prompt differ in. The paper's settings are the constructor's defaults
-        instead.
+        responses to one prompt differ in. Embeddings may be raw: the process, the synthesis and
+        a :class:`BTRewardRegressor` standardise them by the originals. The paper's settings are
+        the constructor's defaults instead.
 
         Parameters
         ----------

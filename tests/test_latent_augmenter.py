@@ -80,6 +80,23 @@ def test_features_that_never_change_stay_as_they_are(pairs):
     np.testing.assert_array_equal(same[np.arange(12)], 1)
 
 
+def test_raw_embeddings_are_as_good_as_standardised_ones():
+    gold = []
+    for seed in range(4):
+        toy = make_preference_pairs(80, 16, nonlinearity=1.0, random_state=seed)
+        rng = np.random.default_rng(seed)
+        scale = (10 ** rng.uniform(-3, 3, 16)).astype(np.float32)
+        shift = scale * rng.uniform(-3, 3, 16).astype(np.float32)
+        pipe = Pipeline(
+            [("augment", recommended(factor=16)), ("reward", BTRewardRegressor(random_state=0))]
+        )
+        raw = pipe.fit(toy.pairs * scale + shift).score(toy.candidates * scale + shift, toy.gold)
+        scaled = pipe.fit(toy.pairs).score(toy.candidates, toy.gold)
+        gold.append((raw, scaled, toy.gold.mean()))
+    raw, scaled, random = np.mean(gold, axis=0)
+    assert raw - random > 0.97 * (scaled - random)
+
+
 def test_targets_are_the_rewards_and_originals_keep_theirs(pairs):
     y = np.linspace(0.5, 1, 60).astype(np.float32)
     augmenter = recommended(sharpness=2.0, relabel="synthetic")
