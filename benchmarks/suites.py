@@ -100,7 +100,12 @@ def blocks():
     That one is ``alpaca_384``, and ``hh_layer6`` is its like.
     """
     controls = ("tuned linear", "original, zero output", "repeat 4x, zero output, five")
-    process = ("Gaussian process", "Gaussian process, unlabelled")
+    process = (
+        "Gaussian process",
+        "Gaussian process, unlabelled",
+        "Gaussian process, cautious",
+        "Gaussian process, cautious, unlabelled",
+    )
     others = [block for block in BLOCKS if block != "layer6"]
     return [
         *(

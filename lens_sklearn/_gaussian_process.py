@@ -3,7 +3,7 @@
 from numbers import Integral, Real
 
 import numpy as np
-from scipy.linalg import solve
+from scipy.linalg import cholesky, solve, solve_triangular
 from scipy.special import expit
 from sklearn.base import _fit_context
 from sklearn.utils import check_random_state, gen_batches
@@ -40,6 +40,9 @@ class GaussianProcessReward(PairwiseReward):
     ----------
     prior_variance : float, default=1.0
         The prior variance v of a pair's log-odds.
+    caution : float, default=0.0
+        How many posterior standard deviations are subtracted from each reward. An embedding far
+        from those of the pairs is little known, and more often than not a worse response.
     max_pairs : int, default=5000
         With more pairs than this, as many are drawn at random: time grows with their cube and
         memory with their square. 5,000 take about 20 seconds of one core at d = 384, 70 at d =
@@ -56,6 +59,10 @@ class GaussianProcessReward(PairwiseReward):
         Embeddings of the pairs that were used, in the metric.
     dual_coef_ : ndarray of float64, shape (2 * n_used, 3)
         Their weights in the reward, a column a kernel.
+    variances_ : ndarray of float64, shape (3,)
+        The kernels' factors, v / (3 c_j).
+    factor_ : ndarray of float64, shape (n_used, n_used)
+        With `caution`, the Cholesky factor of the covariance of pairs and their likelihood.
     n_iter_ : int
         Newton steps taken.
     n_features_in_ : int
@@ -84,14 +91,16 @@ class GaussianProcessReward(PairwiseReward):
 
     _parameter_constraints = {
         "prior_variance": [Interval(Real, 0, None, closed="neither")],
+        "caution": [Interval(Real, 0, None, closed="left")],
         "max_pairs": [Interval(Integral, 1, None, closed="left")],
         "random_state": ["random_state"],
     }
 
     __metadata_request__fit = {"unlabeled": True}  # with metadata routing on
 
-    def __init__(self, prior_variance=1.0, *, max_pairs=5000, random_state=None):
+    def __init__(self, prior_variance=1.0, *, caution=0.0, max_pairs=5000, random_state=None):
         self.prior_variance = prior_variance
+        self.caution = caution
         self.max_pairs = max_pairs
         self.random_state = random_state
 
@@ -141,14 +150,18 @@ class GaussianProcessReward(PairwiseReward):
             for part, k in zip(parts, _kernels(rows, self.members_), strict=True):
                 part[chunk] = _of_pairs(k)
         spread = np.trace(parts, axis1=1, axis2=2) / len(pairs)  # c_j
-        share = self.prior_variance / (len(parts) * np.where(spread > 0, spread, 1.0))
-        kernel = np.einsum("j,jnm->nm", share, parts)
-        dual = self._most_probable(kernel, pairs.target.astype(float), pairs.weight.astype(float))
-        self.dual_coef_ = np.outer(np.stack([dual, -dual], axis=1).ravel(), share)
+        self.variances_ = self.prior_variance / (len(parts) * np.where(spread > 0, spread, 1.0))
+        kernel = np.einsum("j,jnm->nm", self.variances_, parts)
+        dual, curvature = self._most_probable(
+            kernel, pairs.target.astype(float), pairs.weight.astype(float)
+        )
+        self.dual_coef_ = np.outer(np.stack([dual, -dual], axis=1).ravel(), self.variances_)
+        if self.caution:
+            self.factor_ = cholesky(kernel + np.diag(1 / curvature), lower=True)
         return self
 
     def _most_probable(self, kernel, target, weight):
-        """Newton's method in the dual: log-odds are ``kernel @ dual``."""
+        """Newton's method in the dual: log-odds are ``kernel @ dual``; with the last curvature."""
         dual = np.zeros(len(kernel))
         for self.n_iter_ in range(1, MAX_ITERATIONS + 1):
             odds = kernel @ dual
@@ -160,14 +173,32 @@ class GaussianProcessReward(PairwiseReward):
             dual = new
             if step <= TOLERANCE * abs(dual).max():
                 break
-        return dual
+        return dual, curvature
 
     def _rewards(self, rows):
         rewards = np.empty(len(rows))
         for chunk in gen_batches(len(rows), CHUNK):
-            kernels = _kernels(self.metric_._apply(rows[chunk]), self.members_)
-            rewards[chunk] = sum(k @ a for k, a in zip(kernels, self.dual_coef_.T, strict=True))
+            at = self.metric_._apply(rows[chunk])
+            covariance = 0.0
+            rewards[chunk] = 0.0
+            terms = zip(
+                _kernels(at, self.members_), self.variances_, self.dual_coef_.T, strict=True
+            )
+            for kernel, variance, dual in terms:
+                rewards[chunk] += kernel @ dual
+                if self.caution:
+                    covariance = covariance + variance * (kernel[:, 0::2] - kernel[:, 1::2])
+            if self.caution:
+                rewards[chunk] -= self.caution * self._deviation(at, covariance)
         return rewards
+
+    def _deviation(self, at, covariance):
+        """Return the posterior deviation of rewards, given their covariance with the pairs'."""
+        square = np.einsum("ij,ij->i", at, at)
+        linear, tangent, local = self.variances_
+        prior = (linear + 2 * tangent) * square + local
+        known = solve_triangular(self.factor_, covariance.T, lower=True)
+        return np.sqrt(np.maximum(prior - np.einsum("ij,ij->j", known, known), 0))
 
 
 def _kernels(A, B):

@@ -237,6 +237,7 @@ def _read_step(step, arrays):
 # ------------------------------------------------------------------------------ fitted state
 METRIC_STATE = ("mean_", "scale_", "directions_", "gains_")
 PROCESS_STATE = ("members_", "dual_coef_")
+CAUTIOUS_STATE = ("variances_", "factor_")
 EMBEDDER_STATE = ("n_features_out_", "max_length_", "revision_", "n_overlong_")
 
 
@@ -260,7 +261,8 @@ def _state_of(step):
         return state, {key: getattr(step, key) for key in METRIC_STATE}
     if isinstance(step, GaussianProcessReward):
         metric = {key: getattr(step.metric_, key) for key in METRIC_STATE}
-        return state, metric | {key: getattr(step, key) for key in PROCESS_STATE}
+        own = PROCESS_STATE + (CAUTIOUS_STATE if step.caution else ())
+        return state, metric | {key: getattr(step, key) for key in own}
     if isinstance(step, AUGMENTERS):
         return state, {}
     raise ValueError(f"a {type(step).__name__} is saved as a part of its augmenter only.")
@@ -293,6 +295,8 @@ def _restore(estimator, state, arrays):
         estimator.metric_ = _restore_metric(WithinPromptMetric(), d, arrays)
         n = len(arrays["members_"])
         _set_arrays(estimator, PROCESS_STATE, ((n, d), (n, 3)), arrays)
+        if estimator.caution:
+            _set_arrays(estimator, CAUTIOUS_STATE, ((3,), (n // 2, n // 2)), arrays)
 
 
 def _restore_metric(metric, d, arrays):

@@ -30,6 +30,7 @@ ESTIMATORS = [
     RepeatAugmenter(),
     BTRewardRegressor(max_epochs=3),
     GaussianProcessReward(),
+    GaussianProcessReward(caution=0.5),
     WithinPromptMetric(),
     LatentPairAugmenter.recommended(factor=2),
 ]

@@ -66,10 +66,10 @@ def test_kernels_are_covariances(pairs):
 
 
 def test_chunks_change_nothing(pairs, candidates, monkeypatch):
-    whole = GaussianProcessReward().fit(pairs)
+    whole = GaussianProcessReward(caution=1.0).fit(pairs)
     expected = whole.predict(candidates[0])
     monkeypatch.setattr("lens_sklearn._gaussian_process.CHUNK", 14)  # 60 pairs in chunks of 7
-    chunked = GaussianProcessReward().fit(pairs)
+    chunked = GaussianProcessReward(caution=1.0).fit(pairs)
     np.testing.assert_allclose(chunked.dual_coef_, whole.dual_coef_, rtol=1e-6, atol=1e-9)
     np.testing.assert_allclose(chunked.predict(candidates[0]), expected, rtol=1e-6, atol=1e-9)
 
@@ -83,6 +83,37 @@ def test_more_pairs_than_are_used_are_drawn_by_seed():
     assert (first != few.set_params(random_state=1).fit(toy.pairs).predict(toy.candidates)).any()
     everything = GaussianProcessReward().fit(toy.pairs)
     assert everything.score(toy.candidates, toy.gold) > few.score(toy.candidates, toy.gold)
+
+
+# ------------------------------------------------------------------------------ caution
+def test_caution_subtracts_posterior_deviations(pairs, candidates):
+    """Those of the exact Gaussian posterior, found by conditioning the whole covariance."""
+    y = np.tile([1.0, 0.7, 0.5], 20)
+    fits = [GaussianProcessReward(2.0, caution=c).fit(pairs, y) for c in (0, 0.5, 1)]
+    plain, half, whole = (fitted.predict(candidates[0]).ravel() for fitted in fits)
+    np.testing.assert_allclose(plain - whole, 2 * (plain - half), atol=1e-8)
+    process, win = fits[0], expit(fits[0].decision_function(pairs))
+    at = process.metric_._apply(candidates[0].reshape(-1, 12).astype(float))
+    everything = np.concatenate([at, process.members_])
+    kernels = _kernels(everything, everything)
+    joint = sum(v * k for v, k in zip(process.variances_, kernels, strict=True))
+    m = len(at)
+    to_pairs = joint[:m, m::2] - joint[:m, m + 1 :: 2]
+    noisy = _of_pairs(joint[m:, m:]) + np.diag(1 / (win * (1 - win)))
+    posterior = joint[:m, :m] - to_pairs @ np.linalg.inv(noisy) @ to_pairs.T
+    np.testing.assert_allclose(plain - whole, np.sqrt(np.diag(posterior)), atol=1e-4)
+
+
+def test_caution_is_for_what_is_little_known(pairs):
+    near, far = pairs[0, 0], 10 * pairs[0, 0]
+
+    def deviation(n):
+        fits = (GaussianProcessReward(caution=c).fit(pairs[:n]) for c in (0, 1))
+        plain, cautious = (fitted.predict(np.stack([near, far])) for fitted in fits)
+        return plain - cautious
+
+    few, many = deviation(20), deviation(60)
+    assert (few > 0).all() and few[1] > 2 * few[0] and many[1] > 2 * many[0]
 
 
 # --------------------------------------------------------------------------- unlabelled

@@ -34,9 +34,9 @@ def five(split, seed, unlabeled=False):
     return ensemble.mean([network.predict for network in networks])
 
 
-def teacher(split, seed, unlabeled=False):
+def teacher(split, seed, unlabeled=False, caution=0.0):
     """Return the reward that gives the synthetic pairs their targets, by itself."""
-    reward = GaussianProcessReward(random_state=seed)
+    reward = GaussianProcessReward(caution=caution, random_state=seed)
     return reward.fit(split.pairs, unlabeled=split.unlabeled if unlabeled else None).predict
 
 
@@ -47,4 +47,6 @@ METHODS = {
     "ours, unlabelled, five": partial(five, unlabeled=True),
     "Gaussian process": teacher,
     "Gaussian process, unlabelled": partial(teacher, unlabeled=True),
+    "Gaussian process, cautious": partial(teacher, caution=0.5),
+    "Gaussian process, cautious, unlabelled": partial(teacher, unlabeled=True, caution=0.5),
 }
