@@ -53,12 +53,21 @@ COMPARED = {
     "ours, unlabelled, five": "**recommended, with unlabelled**, mean of five",
     "Gaussian process": "`GaussianProcessReward` alone",
     "Gaussian process, unlabelled": "`GaussianProcessReward` alone, with unlabelled",
+    "Gaussian process, cautious": "`GaussianProcessReward(caution=0.5)`",
+    "Gaussian process, cautious, unlabelled": "`GaussianProcessReward(caution=0.5)`, with unlabelled",
     "repeat 4x, zero output, filtered": "repeat 4×, zero output, in its metric with unlabelled",
     "repeat 4x, zero output, filtered, five": "the same, mean of five",
 }
 CONTROL = "repeat 4x, zero output"
 BEST_OF_EACH = "best of each embedding"
-BLOCK_METHODS = ("ours", "ours, unlabelled", "Gaussian process", "Gaussian process, unlabelled")
+BLOCK_METHODS = (
+    "ours",
+    "ours, unlabelled",
+    "Gaussian process",
+    "Gaussian process, unlabelled",
+    "Gaussian process, cautious",
+    "Gaussian process, cautious, unlabelled",
+)
 PROBES = {
     "kept": "kept of training responses",
     "kept_difference": "of training differences",

@@ -62,7 +62,8 @@ class GaussianProcessReward(PairwiseReward):
     variances_ : ndarray of float64, shape (3,)
         The kernels' factors, v / (3 c_j).
     factor_ : ndarray of float64, shape (n_used, n_used)
-        With `caution`, the Cholesky factor of the covariance of pairs and their likelihood.
+        With `caution`, the Cholesky factor of the covariance of pairs and their likelihood;
+        None without.
     n_iter_ : int
         Newton steps taken.
     n_features_in_ : int
@@ -156,6 +157,7 @@ class GaussianProcessReward(PairwiseReward):
             kernel, pairs.target.astype(float), pairs.weight.astype(float)
         )
         self.dual_coef_ = np.outer(np.stack([dual, -dual], axis=1).ravel(), self.variances_)
+        self.factor_ = None
         if self.caution:
             self.factor_ = cholesky(kernel + np.diag(1 / curvature), lower=True)
         return self
@@ -179,24 +181,18 @@ class GaussianProcessReward(PairwiseReward):
         rewards = np.empty(len(rows))
         for chunk in gen_batches(len(rows), CHUNK):
             at = self.metric_._apply(rows[chunk])
-            covariance = 0.0
-            rewards[chunk] = 0.0
-            terms = zip(
-                _kernels(at, self.members_), self.variances_, self.dual_coef_.T, strict=True
-            )
-            for kernel, variance, dual in terms:
-                rewards[chunk] += kernel @ dual
-                if self.caution:
-                    covariance = covariance + variance * (kernel[:, 0::2] - kernel[:, 1::2])
-            if self.caution:
-                rewards[chunk] -= self.caution * self._deviation(at, covariance)
+            kernels = _kernels(at, self.members_)
+            rewards[chunk] = sum(k @ a for k, a in zip(kernels, self.dual_coef_.T, strict=True))
+            if self.factor_ is not None:
+                rewards[chunk] -= self.caution * self._deviation(at)
         return rewards
 
-    def _deviation(self, at, covariance):
-        """Return the posterior deviation of rewards, given their covariance with the pairs'."""
-        square = np.einsum("ij,ij->i", at, at)
+    def _deviation(self, at):
+        """Return the posterior deviation of the rewards of embeddings in the metric."""
         linear, tangent, local = self.variances_
-        prior = (linear + 2 * tangent) * square + local
+        prior = (linear + 2 * tangent) * np.einsum("ij,ij->i", at, at) + local
+        kernels = zip(self.variances_, _kernels(at, self.members_), strict=True)
+        covariance = sum(v * (k[:, 0::2] - k[:, 1::2]) for v, k in kernels)  # with the pairs'
         known = solve_triangular(self.factor_, covariance.T, lower=True)
         return np.sqrt(np.maximum(prior - np.einsum("ij,ij->j", known, known), 0))
 

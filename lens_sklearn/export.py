@@ -295,6 +295,7 @@ def _restore(estimator, state, arrays):
         estimator.metric_ = _restore_metric(WithinPromptMetric(), d, arrays)
         n = len(arrays["members_"])
         _set_arrays(estimator, PROCESS_STATE, ((n, d), (n, 3)), arrays)
+        estimator.factor_ = None
         if estimator.caution:
             _set_arrays(estimator, CAUTIOUS_STATE, ((3,), (n // 2, n // 2)), arrays)
 
