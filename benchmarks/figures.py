@@ -24,6 +24,7 @@ STYLES = {
     "ours": dict(color="#009E73", linewidth=2.5),
     "ours, unlabelled": dict(color="#0072B2"),
     "Gaussian process": dict(color="#CC79A7"),
+    "Gaussian process, cautious": dict(color="#CC79A7", linestyle="--"),
 }
 
 

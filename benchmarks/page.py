@@ -54,7 +54,7 @@ COMPARED = {
     "Gaussian process": "`GaussianProcessReward` alone",
     "Gaussian process, unlabelled": "`GaussianProcessReward` alone, with unlabelled",
     "Gaussian process, cautious": "`GaussianProcessReward(caution=0.5)`",
-    "Gaussian process, cautious, unlabelled": "`GaussianProcessReward(caution=0.5)`, with unlabelled",
+    "Gaussian process, cautious, unlabelled": "`GaussianProcessReward(caution=0.5)`, unlabelled",
     "repeat 4x, zero output, filtered": "repeat 4×, zero output, in its metric with unlabelled",
     "repeat 4x, zero output, filtered, five": "the same, mean of five",
 }
