@@ -56,7 +56,8 @@ def learning_curves(records, folder):
             bottom.set_ylabel("against the best tuned,\nun-augmented model")
             bottom.set_xlabel("pairs N")
         handles = axes[0, 0].get_legend_handles_labels()
-        figure.legend(*handles, loc="outside lower center", ncols=3 * axes.shape[1], fontsize=8)
+        n_columns = 6 if axes.shape[1] == 2 else 2  # as many names as stand beside each other
+        figure.legend(*handles, loc="outside lower center", ncols=n_columns, fontsize=8)
         figure.suptitle(dataset)
         paths.append(_save(figure, folder / f"curves_{dataset}.png"))
     return paths

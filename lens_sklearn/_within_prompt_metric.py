@@ -144,6 +144,7 @@ class WithinPromptMetric(
 
     def _learn(self, members, unlabeled, random_state):
         """Learn from members (2n, d), those of a pair beside each other."""
+        self.n_features_in_ = members.shape[-1]
         responses, differences = members, members[0::2] - members[1::2]
         if unlabeled is not None:
             unlabeled = _drawn(unlabeled, random_state)

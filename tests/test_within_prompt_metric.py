@@ -107,9 +107,9 @@ def test_chunks_padding_dtypes_and_texts_with_parents(pairs, candidates, monkeyp
 def test_the_process_reads_the_same_metric(pairs, candidates):
     process = GaussianProcessReward().fit(pairs, unlabeled=candidates[0])
     metric = WithinPromptMetric().fit(pairs, unlabeled=candidates[0])
-    np.testing.assert_allclose(
-        metric.transform(pairs).reshape(-1, 12), np.sqrt(12) * process.members_, atol=1e-5
-    )
+    found = metric.transform(pairs)
+    np.testing.assert_array_equal(process.metric_.transform(pairs), found)
+    np.testing.assert_allclose(found.reshape(-1, 12), np.sqrt(12) * process.members_, atol=1e-5)
 
 
 def test_a_pipeline_hands_unlabelled_responses_on(pairs, candidates):
