@@ -130,6 +130,10 @@ def test_unlabelled_responses_tell_what_differs_within_prompts(topical):
         pairs, test = ordered(topical(rng, 30, 2)), ordered(topical(rng, 300, 2))
         without = GaussianProcessReward().fit(pairs)
         reward = GaussianProcessReward().fit(pairs, unlabeled=topical(rng, 200, 5))
+        metric = reward.metric_
+        moved = metric.transform(np.diag(metric.scale_)) - metric.transform(np.zeros((1, 24)))
+        size = np.linalg.norm(moved, axis=1)
+        assert size[:4].min() > 1.5 * size[4:].max()
         gains.append(reward.score(test) - without.score(test))
     assert np.mean(gains) > 0.005
 

@@ -27,7 +27,7 @@ FLOORS = [
         "_transfer",
         "_within_prompt_metric",
         "theory",
-    },  # fmt: skip
+    },
     {"_embedder", "_reward", "datasets"},
     {"_augmenters", "_gaussian_process"},
     {"_latent_augmenter"},
