@@ -57,8 +57,9 @@ class GaussianProcessReward(PairwiseReward):
         The metric.
     members_ : ndarray of float64, shape (2 * n_used, d)
         Embeddings of the pairs that were used, in the metric.
-    dual_coef_ : ndarray of float64, shape (2 * n_used, 3)
-        Their weights in the reward, a column a kernel.
+    dual_coef_ : ndarray of float64, shape (n_used,)
+        The pairs' weights: the most probable reward is their sum over the covariances of an
+        embedding with the pairs' log-odds.
     variances_ : ndarray of float64, shape (3,)
         The kernels' factors, v / (3 c_j).
     factor_ : ndarray of float64, shape (n_used, n_used)
@@ -153,10 +154,9 @@ class GaussianProcessReward(PairwiseReward):
         spread = np.trace(parts, axis1=1, axis2=2) / len(pairs)  # c_j
         self.variances_ = self.prior_variance / (len(parts) * np.where(spread > 0, spread, 1.0))
         kernel = np.einsum("j,jnm->nm", self.variances_, parts)
-        dual, curvature = self._most_probable(
+        self.dual_coef_, curvature = self._most_probable(
             kernel, pairs.target.astype(float), pairs.weight.astype(float)
         )
-        self.dual_coef_ = np.outer(np.stack([dual, -dual], axis=1).ravel(), self.variances_)
         self.factor_ = None
         if self.caution:
             self.factor_ = cholesky(kernel + np.diag(1 / curvature), lower=True)
@@ -181,18 +181,17 @@ class GaussianProcessReward(PairwiseReward):
         rewards = np.empty(len(rows))
         for chunk in gen_batches(len(rows), CHUNK):
             at = self.metric_._apply(rows[chunk])
-            kernels = _kernels(at, self.members_)
-            rewards[chunk] = sum(k @ a for k, a in zip(kernels, self.dual_coef_.T, strict=True))
+            kernels = zip(self.variances_, _kernels(at, self.members_), strict=True)
+            covariance = sum(v * (k[:, 0::2] - k[:, 1::2]) for v, k in kernels)  # with the pairs'
+            rewards[chunk] = covariance @ self.dual_coef_
             if self.factor_ is not None:
-                rewards[chunk] -= self.caution * self._deviation(at)
+                rewards[chunk] -= self.caution * self._deviation(at, covariance)
         return rewards
 
-    def _deviation(self, at):
+    def _deviation(self, at, covariance):
         """Return the posterior deviation of the rewards of embeddings in the metric."""
         linear, tangent, local = self.variances_
         prior = (linear + 2 * tangent) * np.einsum("ij,ij->i", at, at) + local
-        kernels = zip(self.variances_, _kernels(at, self.members_), strict=True)
-        covariance = sum(v * (k[:, 0::2] - k[:, 1::2]) for v, k in kernels)  # with the pairs'
         known = solve_triangular(self.factor_, covariance.T, lower=True)
         return np.sqrt(np.maximum(prior - np.einsum("ij,ij->j", known, known), 0))
 

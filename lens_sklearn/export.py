@@ -236,8 +236,7 @@ def _read_step(step, arrays):
 
 # ------------------------------------------------------------------------------ fitted state
 METRIC_STATE = ("mean_", "scale_", "directions_", "gains_")
-PROCESS_STATE = ("members_", "dual_coef_")
-CAUTIOUS_STATE = ("variances_", "factor_")
+PROCESS_STATE = ("members_", "dual_coef_", "variances_")
 EMBEDDER_STATE = ("n_features_out_", "max_length_", "revision_", "n_overlong_")
 
 
@@ -261,7 +260,7 @@ def _state_of(step):
         return state, {key: getattr(step, key) for key in METRIC_STATE}
     if isinstance(step, GaussianProcessReward):
         metric = {key: getattr(step.metric_, key) for key in METRIC_STATE}
-        own = PROCESS_STATE + (CAUTIOUS_STATE if step.caution else ())
+        own = PROCESS_STATE + (("factor_",) if step.factor_ is not None else ())
         return state, metric | {key: getattr(step, key) for key in own}
     if isinstance(step, AUGMENTERS):
         return state, {}
@@ -293,11 +292,11 @@ def _restore(estimator, state, arrays):
         _restore_metric(estimator, d, arrays)
     elif isinstance(estimator, GaussianProcessReward):
         estimator.metric_ = _restore_metric(WithinPromptMetric(), d, arrays)
-        n = len(arrays["members_"])
-        _set_arrays(estimator, PROCESS_STATE, ((n, d), (n, 3)), arrays)
+        n = len(arrays["dual_coef_"])
+        _set_arrays(estimator, PROCESS_STATE, ((2 * n, d), (n,), (3,)), arrays)
         estimator.factor_ = None
-        if estimator.caution:
-            _set_arrays(estimator, CAUTIOUS_STATE, ((3,), (n // 2, n // 2)), arrays)
+        if "factor_" in arrays:
+            _set_arrays(estimator, ("factor_",), ((n, n),), arrays)
 
 
 def _restore_metric(metric, d, arrays):
