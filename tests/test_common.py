@@ -30,7 +30,7 @@ ESTIMATORS = [
     RepeatAugmenter(),
     BTRewardRegressor(max_epochs=3),
     GaussianProcessReward(),
-    GaussianProcessReward(caution=0.5),
+    GaussianProcessReward(caution=0),
     WithinPromptMetric(),
     LatentPairAugmenter.recommended(factor=2),
 ]

@@ -62,7 +62,7 @@ def test_same_predictions_to_the_bit(augmenter, params, pairs, candidates, tmp_p
 @pytest.mark.parametrize("with_unlabelled", [False, True])
 def test_metrics_and_processes_come_back(with_unlabelled, pairs, candidates, tmp_path):
     unlabeled = candidates[0] if with_unlabelled else None
-    processes = (GaussianProcessReward(), GaussianProcessReward(caution=0.5))
+    processes = (GaussianProcessReward(), GaussianProcessReward(caution=0))
     for model in (*processes, WithinPromptMetric(0.5)):
         model.fit(pairs, unlabeled=unlabeled)
         save(model, tmp_path)

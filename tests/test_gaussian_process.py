@@ -15,7 +15,7 @@ from lens_sklearn.datasets import make_preference_pairs
 def test_is_the_most_probable_reward(pairs):
     """No other log-odds have a larger posterior density: against a general minimiser."""
     y, weight = np.tile([1.0, 0.7, 0.5], 20), np.tile([1.0, 2.0], 30)
-    reward = GaussianProcessReward(prior_variance=2.0).fit(pairs, y, sample_weight=weight)
+    reward = GaussianProcessReward(2.0, caution=0).fit(pairs, y, sample_weight=weight)
     parts = [_of_pairs(k) for k in _kernels(reward.members_, reward.members_)]
     kernel = sum(2 / 3 * k / np.diag(k).mean() for k in parts)
     assert np.diag(kernel).mean() == pytest.approx(2.0), "the prior variance is the parameter"
@@ -191,7 +191,8 @@ def test_padding_ties_and_bad_input(pairs, candidates):
     reward = GaussianProcessReward().fit(AugmentedPairs(pairs))
     assert np.isnan(reward.predict(embeddings)).sum() == 1
     same = np.repeat(pairs[:, :1], 2, axis=1)
-    np.testing.assert_allclose(GaussianProcessReward().fit(same).predict(embeddings[:2]), 0)
+    plain = GaussianProcessReward(caution=0).fit(same)
+    np.testing.assert_allclose(plain.predict(embeddings[:2]), 0)
     with pytest.raises(ValueError, match="expected pairs of shape"):
         reward.fit(np.zeros((4, 3, 2)))
     with pytest.raises(ValueError, match="prior_variance"):

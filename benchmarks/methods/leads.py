@@ -213,7 +213,7 @@ METHODS = {
     "LENS 4x, autoencoder at 1e-3": Probed(vae={"learning_rate": 1e-3}, factor=4),
     "LENS 4x, autoencoder with unlabelled": WithUnlabelled(),
     "LENS 4x, targets of a process": Lens(
-        factor=4, relabel="all", reward=GaussianProcessReward(), network=ZERO
+        factor=4, relabel="all", reward=GaussianProcessReward(caution=0), network=ZERO
     ),
     "LENS 4x, order-checked": Lens(factor=4, keep="ordered", network=ZERO),
     "LENS 4x, five": partial(ensemble.of, method=Lens(factor=4, network=ZERO)),

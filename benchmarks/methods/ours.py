@@ -34,7 +34,7 @@ def five(split, seed, unlabeled=False):
     return ensemble.mean([network.predict for network in networks])
 
 
-def teacher(split, seed, unlabeled=False, caution=0.0):
+def teacher(split, seed, unlabeled=False, caution=0.5):
     """Return the reward that gives the synthetic pairs their targets, by itself."""
     reward = GaussianProcessReward(caution=caution, random_state=seed)
     return reward.fit(split.pairs, unlabeled=split.unlabeled if unlabeled else None).predict
@@ -45,8 +45,8 @@ METHODS = {
     "ours, five": five,
     "ours, unlabelled": partial(fit, unlabeled=True),
     "ours, unlabelled, five": partial(five, unlabeled=True),
-    "Gaussian process": teacher,
-    "Gaussian process, unlabelled": partial(teacher, unlabeled=True),
-    "Gaussian process, cautious": partial(teacher, caution=0.5),
-    "Gaussian process, cautious, unlabelled": partial(teacher, unlabeled=True, caution=0.5),
+    "Gaussian process": partial(teacher, caution=0),
+    "Gaussian process, unlabelled": partial(teacher, unlabeled=True, caution=0),
+    "Gaussian process, cautious": teacher,
+    "Gaussian process, cautious, unlabelled": partial(teacher, unlabeled=True),
 }
