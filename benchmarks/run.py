@@ -271,18 +271,28 @@ def restricted(cells, dataset=None, n_pairs=None, splits=None, methods=None):
     return cells
 
 
+def _some(names):
+    return {"nargs": "+", "choices": list(names), "metavar": "NAME"}
+
+
+def _alone(names):
+    return f"these alone: {'; '.join(names)}"
+
+
 def main(argv=None):
     """Read the command line and run."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--suite", nargs="+", choices=list(SUITES), default=["curves"])
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.run", description=__doc__.splitlines()[0]
+    )
+    parser.add_argument("--suite", **_some(SUITES), default=["curves"], help=", ".join(SUITES))
     parser.add_argument("--quick", action="store_true", help="five minutes on two cores")
     parser.add_argument("--data", default=os.environ.get("LENS_SKLEARN_DATA"), type=Path)
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the results")
     parser.add_argument("--n-jobs", type=int, default=1, help="splits at once")
-    parser.add_argument("--dataset", nargs="+", choices=list(DATASETS), help="these alone")
+    parser.add_argument("--dataset", **_some(DATASETS), help=_alone(DATASETS))
     parser.add_argument("--n-pairs", nargs="+", type=int, help="these sizes alone")
     parser.add_argument("--splits", type=int, help="at most so many splits")
-    parser.add_argument("--methods", nargs="+", choices=list(METHODS), help="these alone")
+    parser.add_argument("--methods", **_some(METHODS), help=_alone(METHODS))
     parser.add_argument(
         "--size",
         choices=("tiny", "paper"),
