@@ -10,6 +10,7 @@ from sklearn.model_selection import GridSearchCV, GroupKFold
 from ._augmenters import DirectNoiseAugmenter, GaussianAugmenter, RepeatAugmenter
 from ._best_of_n import best_of_n_score
 from ._contrastive_vae import ContrastiveVAE
+from ._gaussian_process import GaussianProcessReward
 from ._latent_augmenter import LatentPairAugmenter
 from ._reward import BTRewardRegressor
 from ._scaler import EmbeddingScaler
@@ -93,12 +94,10 @@ def run_split(split, random_state):
         rewards[name] = reward.predict(candidates)
         results[name] = {"n_pairs": len(data), **measure(rewards[name], split.gold)}
         fitted[name] = (scaler, augmenter, reward)
-    weights = tuned_linear(pairs, split.groups)
-    rewards["tuned linear"] = candidates @ weights
-    results["tuned linear"] = {
-        "n_pairs": len(pairs),
-        **measure(rewards["tuned linear"], split.gold),
-    }
+    rewards["tuned linear"] = candidates @ tuned_linear(pairs, split.groups)
+    rewards["Gaussian process"] = GaussianProcessReward().fit(pairs).predict(candidates)
+    for name in ("tuned linear", "Gaussian process"):
+        results[name] = {"n_pairs": len(pairs), **measure(rewards[name], split.gold)}
     results["random"] = {"n_pairs": 0, "gold": split.gold.mean(), "accuracy": 0.5}
     results["oracle"] = {"n_pairs": 0, **measure(split.gold, split.gold)}
     return results, rewards, fitted

@@ -55,7 +55,8 @@ example:
 The sentences were written for this project and have a known quality; the encoder comes with
 the extra "demo", so nothing is downloaded. Two controls tell whether synthesis is worth it:
 "repeat" has the same optimiser steps without new data, "tuned linear" is a cross-validated
-logistic regression. In the folder: table.md, table.json, curve.png and the model, which
+logistic regression. "Gaussian process" is the reward whose word "recommended" takes, by itself.
+In the folder: table.md, table.json, curve.png and the model, which
 "lens-sklearn score lens-demo ROWS" uses."""
 
 
