@@ -23,8 +23,8 @@ STYLES = {
     "LENS 8x": dict(color="#D55E00"),
     "ours": dict(color="#009E73", linewidth=2.5),
     "ours, unlabelled": dict(color="#0072B2"),
-    "Gaussian process": dict(color="#CC79A7"),
-    "Gaussian process, cautious": dict(color="#CC79A7", linestyle="--"),
+    "Gaussian process": dict(color="#CC79A7", linestyle="--"),
+    "Gaussian process, cautious": dict(color="#CC79A7"),
 }
 
 

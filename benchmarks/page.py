@@ -51,10 +51,10 @@ COMPARED = {
     "ours, five": "**recommended**, mean of five",
     "ours, unlabelled": "**recommended, with unlabelled**",
     "ours, unlabelled, five": "**recommended, with unlabelled**, mean of five",
-    "Gaussian process": "`GaussianProcessReward` alone",
-    "Gaussian process, unlabelled": "`GaussianProcessReward` alone, with unlabelled",
-    "Gaussian process, cautious": "`GaussianProcessReward(caution=0.5)`",
-    "Gaussian process, cautious, unlabelled": "`GaussianProcessReward(caution=0.5)`, unlabelled",
+    "Gaussian process, cautious": "`GaussianProcessReward` alone",
+    "Gaussian process, cautious, unlabelled": "`GaussianProcessReward` alone, with unlabelled",
+    "Gaussian process": "`GaussianProcessReward(caution=0)`",
+    "Gaussian process, unlabelled": "`GaussianProcessReward(caution=0)`, with unlabelled",
     "repeat 4x, zero output, filtered": "repeat 4×, zero output, in its metric with unlabelled",
     "repeat 4x, zero output, filtered, five": "the same, mean of five",
 }
@@ -63,10 +63,10 @@ BEST_OF_EACH = "best of each embedding"
 BLOCK_METHODS = (
     "ours",
     "ours, unlabelled",
-    "Gaussian process",
-    "Gaussian process, unlabelled",
     "Gaussian process, cautious",
     "Gaussian process, cautious, unlabelled",
+    "Gaussian process",
+    "Gaussian process, unlabelled",
 )
 PROBES = {
     "kept": "kept of training responses",

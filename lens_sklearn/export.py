@@ -261,6 +261,7 @@ def _state_of(step):
     if isinstance(step, GaussianProcessReward):
         metric = {key: getattr(step.metric_, key) for key in METRIC_STATE}
         own = PROCESS_STATE + (("factor_",) if step.factor_ is not None else ())
+        state["caution_"] = float(step.caution_)
         return state, metric | {key: getattr(step, key) for key in own}
     if isinstance(step, AUGMENTERS):
         return state, {}
@@ -294,7 +295,7 @@ def _restore(estimator, state, arrays):
         estimator.metric_ = _restore_metric(WithinPromptMetric(), d, arrays)
         n = len(arrays["dual_coef_"])
         _set_arrays(estimator, PROCESS_STATE, ((2 * n, d), (n,), (3,)), arrays)
-        estimator.factor_ = None
+        estimator.caution_, estimator.factor_ = state["caution_"], None
         if "factor_" in arrays:
             _set_arrays(estimator, ("factor_",), ((n, n),), arrays)
 

@@ -70,6 +70,7 @@ def test_metrics_and_processes_come_back(with_unlabelled, pairs, candidates, tmp
         use = "predict" if hasattr(model, "predict") else "transform"
         found, expected = (getattr(m, use)(candidates[0]) for m in (again, model))
         np.testing.assert_array_equal(found, expected)
+        assert getattr(again, "caution_", None) == getattr(model, "caution_", None)
         metric = getattr(again, "metric_", again)
         metric.gains_ = metric.gains_[:-1]
         save(again, tmp_path)

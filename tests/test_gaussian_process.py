@@ -116,6 +116,68 @@ def test_caution_is_for_what_is_little_known(pairs):
     assert (few > 0).all() and few[1] > 2 * few[0] and many[1] > 2 * many[0]
 
 
+def longer_first(rng, n, d=12):
+    pairs = rng.normal(size=(n, 2, d)) * rng.lognormal(sigma=0.5, size=(n, 2, 1))
+    order = np.argsort(-np.linalg.norm(pairs, axis=2), axis=1)
+    return np.take_along_axis(pairs, order[:, :, None], axis=1).astype(np.float32)
+
+
+def test_auto_is_more_cautious_where_pairs_left_out_ask_for_it():
+    rng = np.random.default_rng(0)
+    longer, test = longer_first(rng, 150), longer_first(rng, 500)[:, ::-1]
+    shorter = GaussianProcessReward().fit(longer[:, ::-1])
+    assert shorter.caution_ > 1
+    assert shorter.score(test) > GaussianProcessReward(caution=0.5).fit(longer[:, ::-1]).score(test)
+    assert GaussianProcessReward().fit(longer).caution_ == 0.5, "never less"
+    coins = rng.normal(size=(150, 2, 12)).astype(np.float32)
+    assert GaussianProcessReward().fit(coins).caution_ < 0.7
+    assert GaussianProcessReward(caution=0.25).fit(coins).caution_ == 0.25
+
+
+def test_pairs_are_left_out_of_their_own_judgement(monkeypatch):
+    """Against a Gaussian posterior of the other pairs, conditioned anew for each."""
+    pairs = longer_first(np.random.default_rng(1), 80)[:, ::-1]
+    y, weight = np.tile([1.0, 0.9, 0.6, 1.0], 20), np.tile([1.0, 3.0], 40)
+    process = GaussianProcessReward(2.0).fit(pairs, y, sample_weight=weight)
+    weight = weight / weight.mean()
+    kernels = _kernels(process.members_, process.members_)
+    joint = sum(v * k for v, k in zip(process.variances_, kernels, strict=True))
+    to_pairs = joint[:, 0::2] - joint[:, 1::2]
+    kernel = to_pairs[0::2] - to_pairs[1::2]
+    odds = kernel @ process.dual_coef_
+    curvature = weight * expit(odds) * expit(-odds)
+    observed = odds + weight * (y - expit(odds)) / curvature
+    unseen, further = np.empty(80), np.empty(80)
+    for i in range(80):
+        others, members = np.arange(80) != i, slice(2 * i, 2 * i + 2)
+        noisy = (kernel + np.diag(1 / curvature))[np.ix_(others, others)]
+        unseen[i] = kernel[i, others] @ np.linalg.solve(noisy, observed[others])
+        known = to_pairs[members][:, others]
+        posterior = joint[members, members] - known @ np.linalg.solve(noisy, known.T)
+        further[i] = np.subtract(*np.sqrt(np.diag(posterior)))
+
+    def loss(p):
+        cautious = np.exp(p[0]) * (unseen - p[1] * further)
+        likelihood = weight @ (np.logaddexp(0, cautious) - y * cautious)
+        return likelihood + p[0] ** 2 / 2 + (p[1] - 0.5) ** 2 / 8
+
+    best = minimize(loss, [0, 0.5], method="Nelder-Mead", options={"xatol": 1e-6, "fatol": 1e-9}).x
+    steps = 1e-3 * np.eye(2)
+    curved = [
+        [
+            sum(s * t * loss(best + s * a + t * b) for s in (1, -1) for t in (1, -1)) / 4e-6
+            for a in steps
+        ]
+        for b in steps
+    ]
+    expected = best[1] - np.sqrt(np.linalg.inv(curved)[1, 1])
+    assert process.caution_ == pytest.approx(expected, abs=1e-3) and expected > 0.6
+    monkeypatch.setattr("lens_sklearn._gaussian_process.LEFT_OUT", 79)
+    fewer = GaussianProcessReward(2.0).fit(pairs, y, sample_weight=weight)
+    assert fewer.caution_ != process.caution_
+    assert fewer.caution_ == pytest.approx(expected, rel=0.2)
+
+
 # --------------------------------------------------------------------------- unlabelled
 def ordered(pairs):
     """The better response first: that with the larger sine of feature 0."""

@@ -15,10 +15,13 @@ def augmented(split, seed, unlabeled=False):
         pairs = augmenter.fit_transform(
             split.pairs, unlabeled=split.unlabeled if unlabeled else None, groups=split.groups
         )
-        return augmenter.factor_, pairs
+        details = {"factor": augmenter.factor_}
+        if augmenter.factor_ > 1:
+            details["caution"] = augmenter.reward_.caution_
+        return details, pairs
 
-    factor, pairs = split.once(("ours", seed, unlabeled), compute)
-    split.details |= {"factor": factor}
+    details, pairs = split.once(("ours", seed, unlabeled), compute)
+    split.details |= details
     return pairs
 
 
@@ -34,10 +37,12 @@ def five(split, seed, unlabeled=False):
     return ensemble.mean([network.predict for network in networks])
 
 
-def teacher(split, seed, unlabeled=False, caution=0.5):
+def teacher(split, seed, unlabeled=False, caution="auto"):
     """Return the reward that gives the synthetic pairs their targets, by itself."""
     reward = GaussianProcessReward(caution=caution, random_state=seed)
-    return reward.fit(split.pairs, unlabeled=split.unlabeled if unlabeled else None).predict
+    reward.fit(split.pairs, unlabeled=split.unlabeled if unlabeled else None)
+    split.details |= {"caution": float(reward.caution_)}
+    return reward.predict
 
 
 METHODS = {
