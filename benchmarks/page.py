@@ -16,7 +16,7 @@ from lens_sklearn._demo import markdown_table
 
 from .cost import core_hours, median_seconds
 from .curves import best_baseline, interval, multiplier, values_of
-from .methods import BASELINES, leads
+from .methods import BASELINES, TUNED, leads
 from .report import difference_cell, multiplier_cell
 from .run import RESULTS, read_records
 from .suites import CURVE_METHODS, SUITES
@@ -110,7 +110,7 @@ def curve_table(records, metric):
     return _table(TITLES[metric], sizes, PLAIN | COMPARED, values, cell)
 
 
-def multiplier_table(records, metric):
+def multiplier_table(records, metric, baselines=BASELINES):
     """Write the data multipliers of a dataset.
 
     Parameters
@@ -119,6 +119,8 @@ def multiplier_table(records, metric):
         Results on the dataset.
     metric : str
         By which number.
+    baselines : sequence of str, default=BASELINES
+        The un-augmented models; at each size the best by mean is what is compared to.
 
     Returns
     -------
@@ -130,7 +132,7 @@ def multiplier_table(records, metric):
     def cell(method, i):
         if _lacks(values, method, i):
             return ""
-        return multiplier_cell(multiplier(sizes, values, method, i, BASELINES), 1)
+        return multiplier_cell(multiplier(sizes, values, method, i, baselines), 1)
 
     return _table(f"multiplier by {metric}", sizes, COMPARED, values, cell)
 
@@ -318,8 +320,8 @@ def table(name, curves, why, blocks):
     Parameters
     ----------
     name : str
-        "DATASET, METRIC", "DATASET, multiplier by METRIC", "why, METRIC", "why, probes",
-        "blocks, METRIC", "cost, seconds" or "cost, hours".
+        "DATASET, METRIC", "DATASET, multiplier by METRIC", the same with "tuned multiplier",
+        "why, METRIC", "why, probes", "blocks, METRIC", "cost, seconds" or "cost, hours".
     curves, why, blocks : list of dict
         Results of these suites.
 
@@ -338,8 +340,9 @@ def table(name, curves, why, blocks):
     records = [r for r in curves if r["dataset"] == subject]
     if not records:
         raise ValueError(f"table {name!r}: there are no results of {subject!r}.")
-    if what.startswith("multiplier by "):
-        return multiplier_table(records, what.removeprefix("multiplier by "))
+    kind, by, metric = what.rpartition("multiplier by ")
+    if by:
+        return multiplier_table(records, metric, TUNED if kind == "tuned " else BASELINES)
     return curve_table(records, what)
 
 

@@ -543,6 +543,16 @@ def test_tables_of_the_page(tmp_path):
     curves = [row | {"dataset": "toy"} for row in rows]
     assert "(+0." in page.table("toy, accuracy", curves, [], [])
     assert "3.0 [3.0, 3.0]" in page.table("toy, multiplier by accuracy", curves, [], [])
+    untuned = [
+        row | {"method": "repeat 4x, zero output, five"}
+        for row in curves
+        if row["method"] == "ours"
+    ]
+    against_all, against_tuned = (
+        page.table(f"toy, {kind}multiplier by accuracy", curves + untuned, [], [])
+        for kind in ("", "tuned ")
+    )
+    assert "1.0 [1.0, 1.0]" in against_all and "3.0 [3.0, 3.0]" in against_tuned
     halves = [
         row
         | {"dataset": f"toy_{name}", "accuracy": row["accuracy"] + gain * (row["method"] == "ours")}
