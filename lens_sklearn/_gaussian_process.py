@@ -163,6 +163,7 @@ class GaussianProcessReward(PairwiseReward):
         spread = np.trace(parts, axis1=1, axis2=2) / len(pairs)  # c_j
         self.variances_ = self.prior_variance / (len(parts) * np.where(spread > 0, spread, 1.0))
         kernel = np.einsum("j,jnm->nm", self.variances_, parts)
+        del part, parts  # three times its memory
         target, weight = pairs.target.astype(float), pairs.weight.astype(float)
         self.dual_coef_, curvature = self._most_probable(kernel, target, weight)
         self.caution_, self.factor_ = self.caution, None
