@@ -88,7 +88,9 @@ class GaussianProcessReward(PairwiseReward):
     References
     ----------
     W. Chu and Z. Ghahramani, "Preference learning with Gaussian processes", ICML 2005;
-    A. Jacot, F. Gabriel and C. Hongler, "Neural tangent kernel", NeurIPS 2018.
+    A. Jacot, F. Gabriel and C. Hongler, "Neural tangent kernel", NeurIPS 2018;
+    C. E. Rasmussen and C. K. I. Williams, "Gaussian processes for machine learning", 2006,
+    section 5.4.2, for what is left out.
 
     Examples
     --------
@@ -191,7 +193,10 @@ class GaussianProcessReward(PairwiseReward):
         return dual, curvature
 
     def _chosen_caution(self, out, odds, target, weight):
-        """Return the caution by which pairs that are left out in turn are ordered best.
+        """Return the caution that orders pairs best which are left out in turn.
+
+        Their log-odds, and the deviations of their members' rewards, are those of the posterior
+        of all other pairs. Returned is the most probable caution less its standard error.
 
         Parameters
         ----------
@@ -229,9 +234,9 @@ class GaussianProcessReward(PairwiseReward):
         best = minimize(loss, CAUTION_MEAN, jac=True).x
         value, slopes = cautious(best)
         win = expit(value)
-        scale, caution = slopes @ (weight * (win - target))  # slopes of the likelihood
+        by_scale, by_caution = slopes @ (weight * (win - target))
         curvature = (slopes * weight * win * (1 - win)) @ slopes.T
-        curvature += [[scale, caution], [caution, 0]] + np.diag(CAUTION_SPREAD**-2)
+        curvature += [[by_scale, by_caution], [by_caution, 0]] + np.diag(CAUTION_SPREAD**-2)
         error = np.sqrt(np.linalg.inv(curvature)[1, 1])
         return float(max(CAUTION_MEAN[1], best[1] - error))
 
