@@ -53,7 +53,7 @@ def learning_curves(records, folder):
             _curves(top, sizes, values)
             top.set_ylabel(LABELS[metric])
             _curve_differences(bottom, sizes, values)
-            bottom.set_ylabel("against the best tuned,\nun-augmented model")
+            bottom.set_ylabel("against the best\nun-augmented model")
             bottom.set_xlabel("pairs N")
         handles = axes[0, 0].get_legend_handles_labels()
         n_columns = 6 if axes.shape[1] == 2 else 2  # as many names as stand beside each other

@@ -55,9 +55,8 @@ example:
 The sentences were written for this project and have a known quality; the encoder comes with
 the extra "demo", so nothing is downloaded. Two controls tell whether synthesis is worth it:
 "repeat" has the same optimiser steps without new data, "tuned linear" is a cross-validated
-logistic regression. "Gaussian process" is the reward whose word "recommended" takes, by itself.
-In the folder: table.md, table.json, curve.png and the model, which
-"lens-sklearn score lens-demo ROWS" uses."""
+logistic regression. "Gaussian process" is the reward whose word "recommended" takes. In the
+folder: table.md, table.json, curve.png and the model of "lens-sklearn score lens-demo ROWS"."""
 
 
 # ------------------------------------------------------------------------------- entry point
