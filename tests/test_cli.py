@@ -171,8 +171,9 @@ def test_demo_with_a_tiny_model(data, tmp_path, capsys):
     demo = ["demo", "-o", tmp_path, "--splits", "2", "--pairs", "40", "--model", data / "model"]
     assert run(*demo) == 0
     table = capsys.readouterr().out
-    for method in ("original", "repeat 4×", "LENS 2×", "tuned linear", "Gaussian process"):
+    for method in ("original", "repeat 4×", "LENS 2×", "LENS 8×", "tuned linear", "oracle"):
         assert f"| {method} " in table
+    assert "| Gaussian process " in table
     names = ("table.md", "table.json", "curve.png", "config.json", "candidates.jsonl")
     assert all((tmp_path / name).is_file() for name in names)
     content = json.loads((tmp_path / "table.json").read_text())
