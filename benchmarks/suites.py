@@ -27,6 +27,8 @@ CURVE_METHODS = (
     "repeat 4x, zero output, filtered, five",
     *ours.METHODS,
 )
+PROCESSES = ("Gaussian process", "Gaussian process, cautious")
+PROCESSES_UNLABELLED = tuple(f"{process}, unlabelled" for process in PROCESSES)
 
 
 class Cell(NamedTuple):
@@ -65,17 +67,16 @@ def curves():
 
 def headline():
     """What the targets are read off, on all three sets: within three hours on two cores."""
-    processes = ("Gaussian process", "Gaussian process, cautious")
-    pairs_alone = (ORIGINAL, *BASELINES, "LENS 4x", "ours", *processes)
-    unlabelled = tuple(f"{process}, unlabelled" for process in processes)
+    pairs_alone = (ORIGINAL, *BASELINES, "LENS 4x", "ours", *PROCESSES)
+    unlabelled = ("ours, unlabelled", *PROCESSES_UNLABELLED)
     return [
         *(
-            Cell("alpaca_384", n, n_splits(n), (*pairs_alone, "ours, unlabelled", *unlabelled))
+            Cell("alpaca_384", n, n_splits(n), (*pairs_alone, *unlabelled))
             for n in SIZES
             if n <= 1000
         ),
         *(
-            Cell("alpaca_3840", n, n_splits(n), (*pairs_alone, *unlabelled))
+            Cell("alpaca_3840", n, n_splits(n), (*pairs_alone, *PROCESSES_UNLABELLED))
             for n in (100, 200, 300)
         ),
         Cell("alpaca_3840", 500, n_splits(500), BASELINES),  # what N = 100 to 300 may be worth
@@ -104,12 +105,7 @@ def blocks():
     That one is ``alpaca_384``, and ``hh_layer6`` is its like.
     """
     controls = ("tuned linear", "original, zero output", "repeat 4x, zero output, five")
-    process = (
-        "Gaussian process",
-        "Gaussian process, unlabelled",
-        "Gaussian process, cautious",
-        "Gaussian process, cautious, unlabelled",
-    )
+    process = (*PROCESSES, *PROCESSES_UNLABELLED)
     others = [block for block in BLOCKS if block != "layer6"]
     return [
         *(

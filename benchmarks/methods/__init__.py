@@ -27,9 +27,10 @@ __all__ = ["BASELINES", "METHODS", "ORIGINAL"]
 #: The paper's un-augmented model: what differences are taken to.
 ORIGINAL = "original"
 
+#: The un-augmented models whose settings are chosen by cross-validation.
+TUNED = ("tuned linear", "tuned MLP", "ensemble", "tuned MLP, zero output", "ensemble, zero output")
 #: The un-augmented models that augmentation has to beat; the best of them is the yardstick.
 #: Repeated pairs are more steps on the same ones.
-TUNED = ("tuned linear", "tuned MLP", "ensemble", "tuned MLP, zero output", "ensemble, zero output")
 BASELINES = (
     *TUNED,
     "original, zero output",

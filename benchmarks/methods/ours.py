@@ -41,7 +41,7 @@ def teacher(split, seed, unlabeled=False, caution="auto"):
     """Return the reward that gives the synthetic pairs their targets, by itself."""
     reward = GaussianProcessReward(caution=caution, random_state=seed)
     reward.fit(split.pairs, unlabeled=split.unlabeled if unlabeled else None)
-    split.details |= {"caution": float(reward.caution_)}
+    split.details |= {"caution": reward.caution_}
     return reward.predict
 
 
