@@ -168,13 +168,15 @@ class GaussianProcessReward(PairwiseReward):
         del part, parts  # three times its memory
         target, weight = pairs.target.astype(float), pairs.weight.astype(float)
         self.dual_coef_, curvature = self._most_probable(kernel, target, weight)
-        self.caution_, self.factor_ = self.caution, None
+        self.factor_ = None
         if self.caution:
             self.factor_ = cholesky(kernel + np.diag(1 / curvature), lower=True)
         if self.caution == "auto":
             out = row_order(members.reshape(len(pairs), -1))[:LEFT_OUT]
             odds = kernel[out] @ self.dual_coef_ + self.dual_coef_[out] / curvature[out]
             self.caution_ = self._chosen_caution(out, odds, target[out], weight[out])
+        else:
+            self.caution_ = float(self.caution)
         return self
 
     def _most_probable(self, kernel, target, weight):
@@ -214,10 +216,10 @@ class GaussianProcessReward(PairwiseReward):
         precision = np.einsum("ij,ij->j", root, root)  # of a pair's log-odds, given the others
         odds = odds - self.dual_coef_[out] / precision
         at = self.members_[np.stack([2 * out, 2 * out + 1], axis=1).ravel()]
-        known = solve_triangular(self.factor_, self._with_pairs(at).T, lower=True)
+        known, variance = self._posterior(at, self._with_pairs(at))
         own = np.einsum("ij,ijk->jk", root, known.reshape(n, m, 2))
-        variance = (self._prior(at) - np.einsum("ij,ij->j", known, known)).reshape(m, 2)
-        deviation = np.sqrt(np.maximum(variance + own**2 / precision[:, None], 0))
+        variance = variance.reshape(m, 2) + own**2 / precision[:, None]
+        deviation = np.sqrt(np.maximum(variance, 0))
         further = deviation[:, 0] - deviation[:, 1]
 
         def cautious(parameters):
@@ -247,8 +249,7 @@ class GaussianProcessReward(PairwiseReward):
             covariance = self._with_pairs(at)
             rewards[chunk] = covariance @ self.dual_coef_
             if self.factor_ is not None:
-                known = solve_triangular(self.factor_, covariance.T, lower=True, check_finite=False)
-                variance = self._prior(at) - np.einsum("ij,ij->j", known, known)
+                _, variance = self._posterior(at, covariance)
                 rewards[chunk] -= self.caution_ * np.sqrt(np.maximum(variance, 0))
         return rewards
 
@@ -257,10 +258,12 @@ class GaussianProcessReward(PairwiseReward):
         kernels = zip(self.variances_, _kernels(at, self.members_), strict=True)
         return sum(v * (k[:, 0::2] - k[:, 1::2]) for v, k in kernels)
 
-    def _prior(self, at):
-        """Return the prior variance of embeddings' rewards."""
+    def _posterior(self, at, covariance):
+        """Return what the pairs tell of embeddings' rewards (n, m), and the variance left (m)."""
         linear, tangent, local = self.variances_
-        return (linear + 2 * tangent) * np.einsum("ij,ij->i", at, at) + local
+        prior = (linear + 2 * tangent) * np.einsum("ij,ij->i", at, at) + local
+        known = solve_triangular(self.factor_, covariance.T, lower=True, check_finite=False)
+        return known, prior - np.einsum("ij,ij->j", known, known)
 
 
 def _kernels(A, B):

@@ -261,7 +261,7 @@ def _state_of(step):
     if isinstance(step, GaussianProcessReward):
         metric = {key: getattr(step.metric_, key) for key in METRIC_STATE}
         own = PROCESS_STATE + (("factor_",) if step.factor_ is not None else ())
-        state["caution_"] = float(step.caution_)
+        state["caution_"] = step.caution_
         return state, metric | {key: getattr(step, key) for key in own}
     if isinstance(step, AUGMENTERS):
         return state, {}
