@@ -7,7 +7,7 @@ from scipy.linalg import cholesky, solve, solve_triangular
 from scipy.optimize import minimize
 from scipy.special import expit
 from sklearn.base import _fit_context
-from sklearn.utils import check_random_state, gen_batches
+from sklearn.utils import check_consistent_length, check_random_state, gen_batches
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from ._pairs import check_pairs, row_order
@@ -18,8 +18,11 @@ CHUNK = 1024  # rows of a kernel at once: bounds the memory of fit and predict
 MAX_ITERATIONS = 50
 TOLERANCE = 1e-6
 # Of caution="auto": how many pairs are left out in turn at most, and the prior mean and deviation
-# of the logarithm of a factor on their log-odds, and of the caution, which is at least its mean.
+# of the logarithm of a factor on their log-odds, and of the caution.
 LEFT_OUT, CAUTION_MEAN, CAUTION_SPREAD = 1000, np.array([0, 0.5]), np.array([1.0, 2.0])
+# By how many standard errors they must ask for less. Where prompts are not told, another pair of
+# the same prompt may be known, and what is left out seems less in need of caution than it is.
+LESS, LESS_WITHOUT_GROUPS = 1, 2
 
 
 class GaussianProcessReward(PairwiseReward):
@@ -48,8 +51,9 @@ class GaussianProcessReward(PairwiseReward):
     caution : float or "auto", default="auto"
         How many posterior standard deviations are subtracted from each reward. An embedding far
         from those of the pairs is little known, and more often than not a worse response. "auto"
-        is a half, or more where the pairs, each left out in turn, ask for more by a standard
-        error. 0 is the most probable reward.
+        is a half, or as much more or less, but no less than 0, as the pairs ask for beyond a
+        standard error when those of each of `fit`'s groups are left out in turn; without groups
+        each pair by itself, and two standard errors for less. 0 is the most probable reward.
     max_pairs : int, default=5000
         With more pairs than this, as many are drawn at random: time grows with their cube and
         memory with their square. 5,000 take about 20 seconds of one core at d = 384, 70 at d =
@@ -109,7 +113,7 @@ class GaussianProcessReward(PairwiseReward):
         "random_state": ["random_state"],
     }
 
-    __metadata_request__fit = {"unlabeled": True}  # with metadata routing on
+    __metadata_request__fit = {"groups": True, "unlabeled": True}  # with metadata routing on
 
     def __init__(self, prior_variance=1.0, *, caution="auto", max_pairs=5000, random_state=None):
         self.prior_variance = prior_variance
@@ -118,7 +122,7 @@ class GaussianProcessReward(PairwiseReward):
         self.random_state = random_state
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None, sample_weight=None, *, unlabeled=None):
+    def fit(self, X, y=None, sample_weight=None, *, unlabeled=None, groups=None):
         """Learn the reward from pairs.
 
         Parameters
@@ -133,6 +137,10 @@ class GaussianProcessReward(PairwiseReward):
             Responses without labels, N to each of m prompts, all-NaN ones being padding: those of
             the pairs, those to be picked from, or others of their kind. Some hundred prompts are
             wanted.
+        groups : array-like of shape (n,), optional
+            Prompts of the pairs (:func:`~lens_sklearn.prompt_groups`), for augmented pairs those
+            of the originals: ``caution="auto"`` judges a pair by those of other prompts. By
+            default each original has its own.
 
         Returns
         -------
@@ -143,9 +151,12 @@ class GaussianProcessReward(PairwiseReward):
         ------
         ValueError
             On malformed pairs, targets outside [0, 1], or weights that are all zero; if
-            unlabelled responses have another shape or d, or no prompt has two.
+            unlabelled responses have another shape or d, or no prompt has two; if `groups` are
+            not as many as the pairs.
         """
-        pairs = self._weighted(check_pairs(self, X, y, reset=True), X, y, sample_weight)
+        pairs = check_pairs(self, X, y, reset=True)
+        check_consistent_length(pairs.originals, groups)
+        pairs = self._weighted(pairs, X, y, sample_weight)
         random_state = check_random_state(self.random_state)
         if len(pairs) > self.max_pairs:
             drawn = random_state.permutation(len(pairs))[: self.max_pairs]
@@ -172,9 +183,13 @@ class GaussianProcessReward(PairwiseReward):
         if self.caution:
             self.factor_ = cholesky(kernel + np.diag(1 / curvature), lower=True)
         if self.caution == "auto":
-            out = row_order(members.reshape(len(pairs), -1))[:LEFT_OUT]
+            group = pairs.parent if groups is None else np.asarray(groups)[pairs.parent]
+            out = _whole_groups(row_order(members.reshape(len(pairs), -1)), group)
             odds = kernel[out] @ self.dual_coef_ + self.dual_coef_[out] / curvature[out]
-            self.caution_ = self._chosen_caution(out, odds, target[out], weight[out])
+            less = LESS_WITHOUT_GROUPS if groups is None else LESS
+            self.caution_ = self._chosen_caution(
+                out, group[out], odds, target[out], weight[out], less
+            )
         else:
             self.caution_ = float(self.caution)
         return self
@@ -194,31 +209,38 @@ class GaussianProcessReward(PairwiseReward):
                 break
         return dual, curvature
 
-    def _chosen_caution(self, out, odds, target, weight):
-        """Return the caution that orders pairs best which are left out in turn.
+    def _chosen_caution(self, out, group, odds, target, weight, less):
+        """Return the caution that orders pairs best when their groups are left out in turn.
 
         Their log-odds, and the deviations of their members' rewards, are those of the posterior
-        of all other pairs. Returned is the most probable caution less its standard error.
+        of the pairs of all other groups. Returned is the caution nearest to its prior mean that
+        is within a standard error of the most probable one, or within `less` of them below it.
 
         Parameters
         ----------
         out : ndarray of int, shape (m,)
             The pairs.
+        group : ndarray, shape (m,)
+            Theirs; whole groups.
         odds : ndarray, shape (m,)
             Log-odds that, observed with Gaussian noise, would give the same reward.
         target, weight : ndarray, shape (m,)
             Theirs.
+        less : float
+            Standard errors.
         """
         m, n = len(out), len(self.dual_coef_)
         unit = np.zeros((n, m))
         unit[out, np.arange(m)] = 1
         root = solve_triangular(self.factor_, unit, lower=True)
-        precision = np.einsum("ij,ij->j", root, root)  # of a pair's log-odds, given the others
-        odds = odds - self.dual_coef_[out] / precision
         at = self.members_[np.stack([2 * out, 2 * out + 1], axis=1).ravel()]
         known, variance = self._posterior(at, self._with_pairs(at))
-        own = np.einsum("ij,ijk->jk", root, known.reshape(n, m, 2))
-        variance = variance.reshape(m, 2) + own**2 / precision[:, None]
+        together = group[:, None] == group
+        precision = np.where(together, root.T @ root, 0)  # of a group's log-odds, given the others
+        own = np.where(np.repeat(together, 2, axis=1), root.T @ known, 0)  # (m, 2m)
+        unknown = solve(precision, np.column_stack([self.dual_coef_[out], own]), assume_a="pos")
+        odds = odds - unknown[:, 0]
+        variance = (variance + np.einsum("ij,ij->j", own, unknown[:, 1:])).reshape(m, 2)
         deviation = np.sqrt(np.maximum(variance, 0))
         further = deviation[:, 0] - deviation[:, 1]
 
@@ -240,7 +262,8 @@ class GaussianProcessReward(PairwiseReward):
         curvature = (slopes * weight * win * (1 - win)) @ slopes.T
         curvature += [[by_scale, by_caution], [by_caution, 0]] + np.diag(CAUTION_SPREAD**-2)
         error = np.sqrt(np.linalg.inv(curvature)[1, 1])
-        return float(max(CAUTION_MEAN[1], best[1] - error))
+        lowest, highest = best[1] - error, best[1] + less * error
+        return float(max(0, np.clip(CAUTION_MEAN[1], lowest, highest)))
 
     def _rewards(self, rows):
         rewards = np.empty(len(rows))
@@ -264,6 +287,16 @@ class GaussianProcessReward(PairwiseReward):
         prior = (linear + 2 * tangent) * np.einsum("ij,ij->i", at, at) + local
         known = solve_triangular(self.factor_, covariance.T, lower=True, check_finite=False)
         return known, prior - np.einsum("ij,ij->j", known, known)
+
+
+def _whole_groups(order, group):
+    """Return the first pairs of an order, LEFT_OUT at most, of groups that are there as a whole."""
+    if len(order) <= LEFT_OUT:
+        return order
+    _, first, rank = np.unique(group[order], return_index=True, return_inverse=True)
+    by_group = np.argsort(first[rank], kind="stable")
+    out, beyond = by_group[:LEFT_OUT], by_group[LEFT_OUT]
+    return order[out[rank[out] != rank[beyond]]]
 
 
 def _kernels(A, B):

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.special import expit
 from sklearn.base import _fit_context, clone
 from sklearn.model_selection import GroupKFold
-from sklearn.utils import check_random_state, gen_batches
+from sklearn.utils import check_consistent_length, check_random_state, gen_batches
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_memory, has_fit_parameter
 
@@ -261,8 +261,8 @@ class LatentPairAugmenter(PairAugmenter):
             them as well if its `fit` takes `unlabeled`. A Pipeline hands them on with metadata
             routing and ``transform_input=["unlabeled"]``.
         groups : array-like of shape (n,), optional
-            Prompts of the pairs, kept whole in the folds of ``factor="auto"``. Default: each
-            pair has its own.
+            Prompts of the pairs, kept whole in the folds of ``factor="auto"`` and given to the
+            reward if its `fit` takes `groups`. Default: each pair has its own.
 
         Returns
         -------
@@ -275,24 +275,27 @@ class LatentPairAugmenter(PairAugmenter):
             If unlabelled responses come with ``relabel="none"``, have another shape or d, or
             no prompt has two of them.
         """
-        pairs, unlabeled, random_state = self._prepare(X, y, unlabeled, groups)
+        pairs, unlabeled, groups, random_state = self._prepare(X, y, unlabeled, groups)
         augmented = pairs
         if self.factor_ > 1 and unlabeled is not None:
             augmented = self._pair_unlabeled(pairs, unlabeled, random_state)
         elif self.factor_ > 1:
             augmented = self._augment(pairs, self.factor_, random_state)
-        return self._asked(augmented, unlabeled, random_state)
+        return self._asked(augmented, unlabeled, groups, random_state)
 
     def _prepare(self, X, y, unlabeled, groups):
         pairs = self._checked(X, y)
         if unlabeled is not None:
             unlabeled = self._checked_unlabeled(unlabeled)
+        if groups is not None:
+            groups = np.asarray(groups)
+            check_consistent_length(pairs, groups)
         random_state = check_random_state(self.random_state)
         self.factor_ = self.factor
         if self.factor == "auto":
             self.factor_ = self._chosen_factor(pairs, unlabeled, groups, random_state)
         self._fit(pairs.originals, random_state, needed=unlabeled is None)
-        return pairs, unlabeled, random_state
+        return pairs, unlabeled, groups, random_state
 
     def _checked_unlabeled(self, unlabeled):
         if self.relabel == "none":
@@ -304,18 +307,19 @@ class LatentPairAugmenter(PairAugmenter):
 
     def _chosen_factor(self, pairs, unlabeled, groups, random_state):
         n, seed = len(pairs), draw_seed(random_state)
-        groups = np.arange(n) if groups is None else np.asarray(groups)
-        n_folds = min(AUTO_FOLDS, len(np.unique(groups)))
+        prompts = np.arange(n) if groups is None else groups
+        n_folds = min(AUTO_FOLDS, len(np.unique(prompts)))
         self.factor_scores_ = {}
         if n < AUTO_SMALLEST or n_folds < 2:  # too few to tell anything apart: do no harm
             return 1
         factors = (1, follow_factor(pairs)) if self.relabel == "all" else AUTO_FACTORS
         by_networks = self.relabel != "all" or n > AUTO_FOLLOWED
         right = np.empty((len(factors), n))
-        for train, test in GroupKFold(n_folds).split(right[0], groups=groups):
+        for train, test in GroupKFold(n_folds).split(right[0], groups=prompts):
             known = AugmentedPairs(pairs.originals[train], target=pairs.target[train])
+            of_known = None if groups is None else groups[train]
             for row, factor in zip(right, factors, strict=True):
-                reward = self._fitted_on(known, factor, unlabeled, seed, by_networks)
+                reward = self._fitted_on(known, factor, unlabeled, of_known, seed, by_networks)
                 wins = np.sign(reward.decision_function(pairs[test])) / 2 + 0.5
                 row[test] = 1 - abs(pairs.target[test] - wins)
         self.factor_scores_ = dict(zip(factors, right.mean(axis=1).tolist(), strict=True))
@@ -324,13 +328,15 @@ class LatentPairAugmenter(PairAugmenter):
         loss = right[0] - right[1]
         return 1 if loss.mean() > AUTO_ERRORS * loss.std(ddof=1) / sqrt(n) else factors[1]
 
-    def _fitted_on(self, pairs, factor, unlabeled, seed, by_networks):
+    def _fitted_on(self, pairs, factor, unlabeled, groups, seed, by_networks):
         """Return what judges a factor: a network, or the reward whose targets it would get."""
         if factor > 1 and not by_networks:
-            return self._fitted_reward(pairs, unlabeled, check_random_state(seed))
+            return self._fitted_reward(pairs, unlabeled, groups, check_random_state(seed))
         if factor > 1:
             augmenter = clone(self).set_params(factor=factor, random_state=seed)
-            pairs = augmenter.fit_transform(pairs.originals, pairs.target, unlabeled=unlabeled)
+            pairs = augmenter.fit_transform(
+                pairs.originals, pairs.target, unlabeled=unlabeled, groups=groups
+            )
         return BTRewardRegressor(random_state=seed).fit(pairs)
 
     def _fit(self, originals, random_state, needed=True):
@@ -381,13 +387,13 @@ class LatentPairAugmenter(PairAugmenter):
             residual=self.decode == "residual",
         )
 
-    def _asked(self, augmented, unlabeled, random_state):
+    def _asked(self, augmented, unlabeled, groups, random_state):
         """Return the pairs with the reward's targets, and of them those that are kept."""
         synthetic = np.flatnonzero(augmented.is_synthetic)
         self.n_kept_ = len(synthetic)
         if not len(synthetic) or (self.keep == "all" and self.relabel == "none"):
             return augmented
-        self.reward_ = self._fitted_reward(augmented, unlabeled, random_state)
+        self.reward_ = self._fitted_reward(augmented, unlabeled, groups, random_state)
         if self.relabel != "none":
             relabelled = synthetic if self.relabel == "synthetic" else np.arange(len(augmented))
             augmented = augmented[:]  # the pairs that were given keep their targets
@@ -413,7 +419,7 @@ class LatentPairAugmenter(PairAugmenter):
             )
         return augmented[np.flatnonzero(kept)]
 
-    def _fitted_reward(self, augmented, unlabeled, random_state):
+    def _fitted_reward(self, augmented, unlabeled, groups, random_state):
         reward = BTRewardRegressor() if self.reward is None else clone(self.reward)
         if self.random_state is not None and reward.get_params().get("random_state", 0) is None:
             reward.set_params(random_state=draw_seed(random_state))
@@ -423,9 +429,9 @@ class LatentPairAugmenter(PairAugmenter):
             target=augmented.target[order],
             weight=augmented.weight[order],
         )
-        if unlabeled is not None and has_fit_parameter(reward, "unlabeled"):
-            return reward.fit(originals, unlabeled=unlabeled)
-        return reward.fit(originals)
+        known = {"unlabeled": unlabeled, "groups": None if groups is None else groups[order]}
+        taken = (name for name in known if has_fit_parameter(reward, name))
+        return reward.fit(originals, **{name: known[name] for name in taken})
 
 
 def _generator(random_state):

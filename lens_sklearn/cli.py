@@ -262,6 +262,7 @@ def run_fit(arguments):
         Of ``lens-sklearn fit``.
     """
     from sklearn import config_context
+    from sklearn.utils.validation import has_fit_parameter
 
     from . import export
     from ._rows import load_preferences, prompt_groups
@@ -271,9 +272,8 @@ def run_fit(arguments):
     train, test = _split_by_prompt(rows, arguments.test_fraction, arguments.seed)
     pipeline = _pipeline(arguments)
     _say(f"{len(train)} pairs for training, {len(test)} held out, from {arguments.pairs}")
-    params = {}
-    if pipeline["augment"].factor == "auto":
-        params["groups"] = prompt_groups(train)  # folds keep prompts whole
+    keeps_prompts_whole = has_fit_parameter(pipeline["augment"], "groups")
+    params = {"groups": prompt_groups(train)} if keeps_prompts_whole else {}
     if arguments.unlabeled is not None:
         params["unlabeled"] = _unlabeled(arguments, test)
         _say(f"{len(params['unlabeled'])} prompts with responses from {arguments.unlabeled}")

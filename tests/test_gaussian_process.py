@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 from scipy.special import expit
 
-from lens_sklearn import AugmentedPairs, GaussianProcessReward
-from lens_sklearn._gaussian_process import _kernels, _of_pairs
+from lens_sklearn import AugmentedPairs, GaussianProcessReward, RepeatAugmenter
+from lens_sklearn._gaussian_process import _kernels, _of_pairs, _whole_groups
 from lens_sklearn.datasets import make_preference_pairs
 
 
@@ -128,17 +128,28 @@ def test_auto_is_more_cautious_where_pairs_left_out_ask_for_it():
     shorter = GaussianProcessReward().fit(longer[:, ::-1])
     assert shorter.caution_ > 1
     assert shorter.score(test) > GaussianProcessReward(caution=0.5).fit(longer[:, ::-1]).score(test)
-    assert GaussianProcessReward().fit(longer).caution_ == 0.5, "never less"
+    bold = GaussianProcessReward().fit(longer)
+    assert bold.caution_ == 0
+    assert bold.score(test[:, ::-1]) > GaussianProcessReward(caution=0.5).fit(longer).score(
+        test[:, ::-1]
+    )
     coins = rng.normal(size=(150, 2, 12)).astype(np.float32)
-    assert GaussianProcessReward().fit(coins).caution_ < 0.7
+    assert 0.3 < GaussianProcessReward().fit(coins).caution_ < 0.7
     assert GaussianProcessReward(caution=0.25).fit(coins).caution_ == 0.25
 
 
-def test_pairs_are_left_out_of_their_own_judgement(monkeypatch):
-    """Against a Gaussian posterior of the other pairs, conditioned anew for each."""
-    pairs = longer_first(np.random.default_rng(1), 80)[:, ::-1]
+@pytest.mark.parametrize(
+    ("groups", "every"),
+    [(None, 1), (None, 10), (np.arange(80) // 4 % 15, 1), (np.arange(80) // 4 % 15, 4)],
+    ids=["pairs, more", "pairs, less", "prompts, more", "prompts, less"],
+)
+def test_pairs_are_left_out_of_their_own_judgement(monkeypatch, groups, every):
+    """Against a Gaussian posterior of the pairs of other prompts, conditioned anew for each."""
+    pairs = longer_first(np.random.default_rng(1), 80)
+    pairs[::every] = pairs[::every, ::-1]
     y, weight = np.tile([1.0, 0.9, 0.6, 1.0], 20), np.tile([1.0, 3.0], 40)
-    process = GaussianProcessReward(2.0).fit(pairs, y, sample_weight=weight)
+    process = GaussianProcessReward(2.0).fit(pairs, y, sample_weight=weight, groups=groups)
+    prompts = np.arange(80) if groups is None else groups
     weight = weight / weight.mean()
     kernels = _kernels(process.members_, process.members_)
     joint = sum(v * k for v, k in zip(process.variances_, kernels, strict=True))
@@ -149,7 +160,7 @@ def test_pairs_are_left_out_of_their_own_judgement(monkeypatch):
     observed = odds + weight * (y - expit(odds)) / curvature
     unseen, further = np.empty(80), np.empty(80)
     for i in range(80):
-        others, members = np.arange(80) != i, slice(2 * i, 2 * i + 2)
+        others, members = prompts != prompts[i], slice(2 * i, 2 * i + 2)
         noisy = (kernel + np.diag(1 / curvature))[np.ix_(others, others)]
         unseen[i] = kernel[i, others] @ np.linalg.solve(noisy, observed[others])
         known = to_pairs[members][:, others]
@@ -170,12 +181,54 @@ def test_pairs_are_left_out_of_their_own_judgement(monkeypatch):
         ]
         for b in steps
     ]
-    expected = best[1] - np.sqrt(np.linalg.inv(curved)[1, 1])
-    assert process.caution_ == pytest.approx(expected, abs=1e-3) and expected > 0.6
+    error = np.sqrt(np.linalg.inv(curved)[1, 1])
+    less = 2 if groups is None else 1
+    expected = best[1] - error if every == 1 else best[1] + less * error
+    assert process.caution_ == pytest.approx(expected, abs=1e-3)
+    assert expected > 0.6 if every == 1 else 0 < expected < 0.4
     monkeypatch.setattr("lens_sklearn._gaussian_process.LEFT_OUT", 79)
-    fewer = GaussianProcessReward(2.0).fit(pairs, y, sample_weight=weight)
+    fewer = GaussianProcessReward(2.0).fit(pairs, y, sample_weight=weight, groups=groups)
     assert fewer.caution_ != process.caution_
-    assert fewer.caution_ == pytest.approx(expected, rel=0.2)
+    assert every > 1 or fewer.caution_ == pytest.approx(expected, rel=0.2)
+
+
+@given(
+    groups=st.lists(st.integers(0, 6), min_size=1, max_size=30),
+    left_out=st.integers(1, 30),
+    seed=st.integers(0, 100),
+)
+def test_groups_are_left_out_as_a_whole(groups, left_out, seed):
+    groups = np.array(groups)
+    order = np.random.default_rng(seed).permutation(len(groups))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lens_sklearn._gaussian_process.LEFT_OUT", left_out)
+        out = _whole_groups(order, groups)
+    assert len(out) == len(set(out)) <= left_out
+    assert not set(groups[out]) & set(np.delete(groups, out))
+    if len(groups) > left_out:  # no other group would have had a place
+        first = list(dict.fromkeys(groups[order]))
+        following = first[len(set(groups[out]))]
+        assert set(groups[out]) == set(first[: len(set(groups[out]))])
+        assert len(out) + (groups == following).sum() > left_out
+
+
+def test_children_of_a_pair_are_left_out_with_it():
+    """By default an original pair and what was made of it are one group."""
+    pairs = longer_first(np.random.default_rng(1), 80)[:, ::-1]
+    augmented = RepeatAugmenter(factor=3).fit_transform(pairs)
+    expected = GaussianProcessReward().fit(augmented, groups=np.arange(80)).caution_
+    assert expected > 0.6
+    assert GaussianProcessReward().fit(augmented).caution_ == expected
+    assert GaussianProcessReward().fit(np.asarray(augmented)).caution_ != expected
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        GaussianProcessReward().fit(augmented, groups=np.arange(240))
+
+
+def test_one_group_of_all_pairs_is_judged_by_the_prior(pairs, monkeypatch):
+    one = GaussianProcessReward().fit(pairs, groups=np.zeros(60))
+    assert np.isfinite(one.caution_)
+    monkeypatch.setattr("lens_sklearn._gaussian_process.LEFT_OUT", 59)
+    assert GaussianProcessReward().fit(pairs, groups=np.zeros(60)).caution_ == 0.5
 
 
 # --------------------------------------------------------------------------- unlabelled

@@ -171,6 +171,23 @@ def test_the_reward_is_given_the_unlabelled_responses_if_it_takes_them(pairs):
     assert len(augmented) == 240 and augmenter.reward_.n_features_in_ == 12
 
 
+@pytest.mark.parametrize("factor", [4, "auto"])
+def test_the_reward_is_told_the_prompts_if_it_takes_them(factor):
+    """Of pairs that are there twice it makes a difference which ones are left out together."""
+    rng = np.random.default_rng(0)
+    pairs = rng.normal(size=(60, 2, 8)) * np.sort(rng.lognormal(sigma=0.5, size=(60, 2, 1)), axis=1)
+    repeated = np.concatenate([pairs, pairs + 1e-3]).astype(np.float32)
+    prompts = np.tile(np.arange(60), 2)
+    order = np.random.default_rng(0).permutation(120)
+    augmenter = recommended(factor=factor)
+    augmenter.fit_transform(repeated[order], groups=prompts[order])
+    told = GaussianProcessReward().fit(repeated, groups=prompts).caution_
+    assert augmenter.reward_.caution_ == pytest.approx(told, abs=1e-6)
+    assert told != pytest.approx(GaussianProcessReward().fit(repeated).caution_, abs=1e-2)
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        augmenter.fit_transform(repeated, groups=prompts[1:])
+
+
 def test_no_autoencoder_is_fitted_for_unlabelled_responses(pairs):
     unlabeled = np.random.default_rng(5).normal(size=(7, 4, 12)).astype(np.float32)
     augmenter = recommended(decode="reconstruct", vae=ContrastiveVAE(4, 8, max_epochs=1))
@@ -192,7 +209,7 @@ def test_unlabelled_responses_come_through_a_pipeline(pairs):
         rewards = pipe.fit(pairs, unlabeled=unlabeled, groups=np.arange(60)).predict(pairs)
     scaler = EmbeddingScaler().fit(pairs)
     augmented = recommended().fit_transform(
-        scaler.transform(pairs), unlabeled=scaler.transform(unlabeled)
+        scaler.transform(pairs), unlabeled=scaler.transform(unlabeled), groups=np.arange(60)
     )
     expected = BTRewardRegressor(max_epochs=2, random_state=0).fit(augmented)
     np.testing.assert_array_equal(rewards, expected.predict(scaler.transform(pairs)))

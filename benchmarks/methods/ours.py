@@ -40,7 +40,7 @@ def five(split, seed, unlabeled=False):
 def teacher(split, seed, unlabeled=False, caution="auto"):
     """Return the reward that gives the synthetic pairs their targets, by itself."""
     reward = GaussianProcessReward(caution=caution, random_state=seed)
-    reward.fit(split.pairs, unlabeled=split.unlabeled if unlabeled else None)
+    reward.fit(split.pairs, unlabeled=split.unlabeled if unlabeled else None, groups=split.groups)
     split.details |= {"caution": reward.caution_}
     return reward.predict
 
