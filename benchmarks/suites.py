@@ -7,6 +7,7 @@ the curves of one dataset take two to thirteen hours on two cores.
 from typing import NamedTuple
 
 from .datasets.blocks import BLOCKS
+from .datasets.lsa import TERMS
 from .methods import BASELINES, METHODS, ORIGINAL, leads, ours
 from .methods.ablations import BETAS, GAMMAS, NOISE_VARIANCES
 
@@ -117,6 +118,16 @@ def blocks():
     ]
 
 
+def lsa():
+    """Embeddings of another kind, which no language model made."""
+    methods = (*BASELINES, *PROCESSES, "ours")
+    unlabelled = (*PROCESSES_UNLABELLED, "ours, unlabelled")
+    return [
+        *(Cell(f"alpaca_{t}", n, 8, (*methods, *unlabelled)) for n in (100, 300) for t in TERMS),
+        *(Cell(f"hh_{terms}", 300, 8, methods) for terms in TERMS),
+    ]
+
+
 def quick():
     """Every method at one or two sizes, in about five minutes on two cores."""
     places = (("alpaca_384", 100), ("alpaca_384", 200), ("alpaca_3840", 100))
@@ -184,6 +195,7 @@ SUITES = {
     "headline": headline,
     "why": why,
     "blocks": blocks,
+    "lsa": lsa,
     "table1": table1,
     "table2": table2,
     "table5": table5,

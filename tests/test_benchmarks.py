@@ -27,6 +27,7 @@ from benchmarks.datasets import (
     toy,
 )
 from benchmarks.datasets.blocks import BLOCKS
+from benchmarks.datasets.lsa import TERMS
 from benchmarks.methods import BASELINES, METHODS, leads, tuned_mlp
 from benchmarks.objective import MIN_GAP, evaluate
 from benchmarks.suites import CURVE_METHODS, SUITES, Cell, quick
@@ -172,6 +173,29 @@ def test_blocks_are_the_features_of_the_whole(tmp_path):
     pairs = DATASETS["hh_deviation"](tmp_path, None).pairs
     np.testing.assert_array_equal(pairs, embeddings[:, :2, -384:])
     assert {cell.dataset for cell in SUITES["blocks"]()} < set(DATASETS)
+
+
+def test_latent_semantic_analysis_embeds_each_response(tmp_path, monkeypatch):
+    monkeypatch.setattr("benchmarks.datasets.lsa.N_FEATURES", 4)
+    animals = ["cats purr", "dogs bark", "cows moo at dogs", "cats purr at cows"]
+    rows = [
+        {"prompt": f"p{i}", "responses": animals[i % 2 :] + animals[: i % 2], "gold": [1, 2, 3, 4]}
+        for i in range(6)
+    ]
+    human = [{"prompt": "", "chosen": animals[i % 4], "rejected": ""} for i in range(12)]
+    for name, texts in (("alpaca_eval_dev", rows), ("hh_harmless_dev", human)):
+        with gzip.open(tmp_path / f"{name}.jsonl.gz", "wt", encoding="utf-8") as file:
+            file.writelines(json.dumps(text) + "\n" for text in texts)
+    for terms in TERMS:
+        data = DATASETS[f"alpaca_{terms}"](tmp_path, None)
+        assert data.candidates.shape == (6, 4, 4) and data.gold.shape == (6, 4)
+        np.testing.assert_allclose(data.candidates[0, 1:], data.candidates[1, :3], atol=1e-5)
+        lengths = np.linalg.norm(data.candidates[0], axis=1)
+        assert (lengths.std() > 0.1) == (terms == "counts"), "a norm for all but the counts"
+        pairs = DATASETS[f"hh_{terms}"](tmp_path, None).pairs
+        np.testing.assert_allclose(pairs[:, 1], 0, atol=1e-6)
+        assert pairs[:, 0].any(axis=1).all()
+    assert {cell.dataset for cell in SUITES["lsa"]()} < set(DATASETS)
 
 
 def test_a_score_of_the_wrong_shape_is_refused(world):
