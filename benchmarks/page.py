@@ -244,6 +244,38 @@ def _over_embeddings(embeddings, method, rival, digits):
     return f"{mean}; {lowest} ({worst.split('_')[1]})"
 
 
+def settings_table(records, metric):
+    """Write what is gained on each embedding over its best un-augmented model.
+
+    Parameters
+    ----------
+    records : list of dict
+        Results of the suite "lsa".
+    metric : str
+        Which number.
+
+    Returns
+    -------
+    str
+        Markdown: a row a dataset and size.
+    """
+    rows, digits = [], DECIMALS[metric]
+    for dataset, n in _settings(records):
+        chosen = [r for r in records if (r["dataset"], r["n_pairs"]) == (dataset, n)]
+        sizes, found = values_of(chosen, metric)
+        if not len(sizes):
+            continue
+        best = best_baseline(found, BASELINES, 0)
+        cells = [
+            _signed(found[m][0] - found[best][0], digits) if m in found else ""
+            for m in BLOCK_METHODS
+        ]
+        mean = _minus(f"{np.nanmean(found[best][0]):.{digits}f}")
+        rows.append([f"{dataset}, N = {n}", f"{mean} ({PLAIN[best]})", *cells])
+    header = [TITLES[metric], "best un-augmented", *(COMPARED[m] for m in BLOCK_METHODS)]
+    return markdown_table(header, rows)
+
+
 def seconds_table(records):
     """Write what a fit takes.
 
@@ -314,16 +346,17 @@ def _table(title, sizes, methods, values, cell):
     return markdown_table([title, *(f"N = {n}" for n in sizes)], rows)
 
 
-def table(name, curves, why, blocks):
+def table(name, results):
     """Write the table of a name.
 
     Parameters
     ----------
     name : str
         "DATASET, METRIC", "DATASET, multiplier by METRIC", the same with "tuned multiplier",
-        "why, METRIC", "why, probes", "blocks, METRIC", "cost, seconds" or "cost, hours".
-    curves, why, blocks : list of dict
-        Results of these suites.
+        "why, METRIC", "why, probes", "blocks, METRIC", "lsa, METRIC", "cost, seconds" or
+        "cost, hours".
+    results : dict of str to list of dict
+        Results of the suites "curves", "why", "blocks" and "lsa".
 
     Returns
     -------
@@ -332,12 +365,14 @@ def table(name, curves, why, blocks):
     """
     subject, what = name.split(", ")
     if subject == "why":
+        why = results["why"]
         return probe_table(why) if what == "probes" else repairs_table(why, what)
-    if subject == "blocks":
-        return blocks_table(blocks, what)
+    if subject in ("blocks", "lsa"):
+        write = blocks_table if subject == "blocks" else settings_table
+        return write(results[subject], what)
     if subject == "cost":
-        return hours_table(curves) if what == "hours" else seconds_table(curves)
-    records = [r for r in curves if r["dataset"] == subject]
+        return (hours_table if what == "hours" else seconds_table)(results["curves"])
+    records = [r for r in results["curves"] if r["dataset"] == subject]
     if not records:
         raise ValueError(f"table {name!r}: there are no results of {subject!r}.")
     kind, by, metric = what.rpartition("multiplier by ")
@@ -361,8 +396,9 @@ def rendered(text, folder=RESULTS):
     str
         The page with other tables and the same text.
     """
-    results = [read_records(folder / f"{name}.jsonl") for name in ("curves", "why", "blocks")]
-    return MARKED.sub(lambda m: f"{m[1]}\n\n{table(m[2], *results)}\n\n{m[3]}", text)
+    suites = ("curves", "why", "blocks", "lsa")
+    results = {name: read_records(folder / f"{name}.jsonl") for name in suites}
+    return MARKED.sub(lambda m: f"{m[1]}\n\n{table(m[2], results)}\n\n{m[3]}", text)
 
 
 def main():

@@ -565,15 +565,15 @@ def test_tables_of_the_page(tmp_path):
     for row in rows:
         row["method"] = names.get(row["method"], row["method"])
     curves = [row | {"dataset": "toy"} for row in rows]
-    assert "(+0." in page.table("toy, accuracy", curves, [], [])
-    assert "3.0 [3.0, 3.0]" in page.table("toy, multiplier by accuracy", curves, [], [])
+    assert "(+0." in page.table("toy, accuracy", {"curves": curves})
+    assert "3.0 [3.0, 3.0]" in page.table("toy, multiplier by accuracy", {"curves": curves})
     untuned = [
         row | {"method": "repeat 4x, zero output, five"}
         for row in curves
         if row["method"] == "ours"
     ]
     against_all, against_tuned = (
-        page.table(f"toy, {kind}multiplier by accuracy", curves + untuned, [], [])
+        page.table(f"toy, {kind}multiplier by accuracy", {"curves": curves + untuned})
         for kind in ("", "tuned ")
     )
     assert "1.0 [1.0, 1.0]" in against_all and "3.0 [3.0, 3.0]" in against_tuned
@@ -587,6 +587,9 @@ def test_tables_of_the_page(tmp_path):
     by_block = page.blocks_table(halves, "accuracy")
     assert "toy, N = 100: best of each embedding" in by_block and "(bad)" in by_block
     assert "toy, N = 100: tuned linear" in by_block
+    one_by_one = page.table("lsa, accuracy", {"lsa": halves}).splitlines()
+    assert "toy_good, N = 100" in one_by_one[2] and "tuned linear" in one_by_one[2]
+    assert " +0." in one_by_one[2] and " −0." in one_by_one[3]
     with pytest.raises(ValueError, match="no results of 'other'"):
         page.rendered("<!-- table: other, accuracy --> <!-- end -->", tmp_path)
 
