@@ -76,8 +76,8 @@ class GaussianProcessReward(PairwiseReward):
     variances_ : ndarray of float64, shape (3,)
         The kernels' factors, v / (3 c_j).
     factor_ : ndarray of float64, shape (n_used, n_used)
-        With `caution`, the Cholesky factor of the covariance of pairs and their likelihood;
-        None without.
+        The Cholesky factor of the covariance of pairs and their likelihood; None where
+        `caution_` is 0.
     n_iter_ : int
         Newton steps taken.
     n_features_in_ : int
@@ -192,6 +192,8 @@ class GaussianProcessReward(PairwiseReward):
             )
         else:
             self.caution_ = float(self.caution)
+        if not self.caution_:
+            self.factor_ = None  # of no more use
         return self
 
     def _most_probable(self, kernel, target, weight):

@@ -129,7 +129,10 @@ def test_auto_is_more_cautious_where_pairs_left_out_ask_for_it():
     assert shorter.caution_ > 1
     assert shorter.score(test) > GaussianProcessReward(caution=0.5).fit(longer[:, ::-1]).score(test)
     bold = GaussianProcessReward().fit(longer)
-    assert bold.caution_ == 0
+    assert bold.caution_ == 0 and bold.factor_ is None
+    np.testing.assert_array_equal(
+        bold.predict(test), GaussianProcessReward(caution=0).fit(longer).predict(test)
+    )
     assert bold.score(test[:, ::-1]) > GaussianProcessReward(caution=0.5).fit(longer).score(
         test[:, ::-1]
     )
