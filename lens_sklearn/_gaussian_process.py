@@ -183,13 +183,8 @@ class GaussianProcessReward(PairwiseReward):
         if self.caution:
             self.factor_ = cholesky(kernel + np.diag(1 / curvature), lower=True)
         if self.caution == "auto":
-            group = pairs.parent if groups is None else np.asarray(groups)[pairs.parent]
-            out = _whole_groups(row_order(members.reshape(len(pairs), -1)), group)
-            odds = kernel[out] @ self.dual_coef_ + self.dual_coef_[out] / curvature[out]
-            less = LESS_WITHOUT_GROUPS if groups is None else LESS
-            self.caution_ = self._chosen_caution(
-                out, group[out], odds, target[out], weight[out], less
-            )
+            order = row_order(members.reshape(len(pairs), -1))
+            self.caution_ = self._chosen_caution(kernel, curvature, pairs, order, groups)
         else:
             self.caution_ = float(self.caution)
         if not self.caution_:
@@ -211,25 +206,39 @@ class GaussianProcessReward(PairwiseReward):
                 break
         return dual, curvature
 
-    def _chosen_caution(self, out, group, odds, target, weight, less):
-        """Return the caution that orders pairs best when their groups are left out in turn.
+    def _chosen_caution(self, kernel, curvature, pairs, order, groups):
+        """Return the caution nearest to its prior mean that pairs left out do not speak against.
 
-        Their log-odds, and the deviations of their members' rewards, are those of the posterior
-        of the pairs of all other groups. Returned is the caution nearest to its prior mean that
-        is within a standard error of the most probable one, or within `less` of them below it.
+        They do beyond a standard error of the caution that orders them best.
+        """
+        group = pairs.parent if groups is None else np.asarray(groups)[pairs.parent]
+        out = _whole_groups(order, group)
+        # What, observed with Gaussian noise, would give the same reward.
+        odds = kernel[out] @ self.dual_coef_ + self.dual_coef_[out] / curvature[out]
+        odds, further = self._left_out(out, group[out], odds)
+        target, weight = (a[out].astype(float) for a in (pairs.target, pairs.weight))
+        best, error = _ordering_best(odds, further, target, weight)
+        less = LESS_WITHOUT_GROUPS if groups is None else LESS
+        return float(max(0, np.clip(CAUTION_MEAN[1], best - error, best + less * error)))
+
+    def _left_out(self, out, group, odds):
+        """Return what the pairs of all other groups tell of pairs, section 5.4.2 for groups.
 
         Parameters
         ----------
         out : ndarray of int, shape (m,)
             The pairs.
         group : ndarray, shape (m,)
-            Theirs; whole groups.
+            Theirs, as a whole.
         odds : ndarray, shape (m,)
-            Log-odds that, observed with Gaussian noise, would give the same reward.
-        target, weight : ndarray, shape (m,)
-            Theirs.
-        less : float
-            Standard errors.
+            The log-odds that were observed.
+
+        Returns
+        -------
+        odds : ndarray, shape (m,)
+            Posterior means of their log-odds.
+        further : ndarray, shape (m,)
+            Posterior deviation of the reward of column 0 less that of column 1.
         """
         m, n = len(out), len(self.dual_coef_)
         unit = np.zeros((n, m))
@@ -241,31 +250,9 @@ class GaussianProcessReward(PairwiseReward):
         precision = np.where(together, root.T @ root, 0)  # of a group's log-odds, given the others
         own = np.where(np.repeat(together, 2, axis=1), root.T @ known, 0)  # (m, 2m)
         unknown = solve(precision, np.column_stack([self.dual_coef_[out], own]), assume_a="pos")
-        odds = odds - unknown[:, 0]
-        variance = (variance + np.einsum("ij,ij->j", own, unknown[:, 1:])).reshape(m, 2)
-        deviation = np.sqrt(np.maximum(variance, 0))
-        further = deviation[:, 0] - deviation[:, 1]
-
-        def cautious(parameters):
-            scale = np.exp(parameters[0])
-            value = scale * (odds - parameters[1] * further)
-            return value, np.stack([value, -scale * further])  # and its slopes
-
-        def loss(parameters):
-            value, slopes = cautious(parameters)
-            off = (parameters - CAUTION_MEAN) / CAUTION_SPREAD
-            loss = weight @ (np.logaddexp(0, value) - target * value) + off @ off / 2
-            return loss, slopes @ (weight * (expit(value) - target)) + off / CAUTION_SPREAD
-
-        best = minimize(loss, CAUTION_MEAN, jac=True).x
-        value, slopes = cautious(best)
-        win = expit(value)
-        by_scale, by_caution = slopes @ (weight * (win - target))
-        curvature = (slopes * weight * win * (1 - win)) @ slopes.T
-        curvature += [[by_scale, by_caution], [by_caution, 0]] + np.diag(CAUTION_SPREAD**-2)
-        error = np.sqrt(np.linalg.inv(curvature)[1, 1])
-        lowest, highest = best[1] - error, best[1] + less * error
-        return float(max(0, np.clip(CAUTION_MEAN[1], lowest, highest)))
+        variance += np.einsum("ij,ij->j", own, unknown[:, 1:])
+        deviation = np.sqrt(np.maximum(variance, 0)).reshape(m, 2)
+        return odds - unknown[:, 0], deviation[:, 0] - deviation[:, 1]
 
     def _rewards(self, rows):
         rewards = np.empty(len(rows))
@@ -289,6 +276,32 @@ class GaussianProcessReward(PairwiseReward):
         prior = (linear + 2 * tangent) * np.einsum("ij,ij->i", at, at) + local
         known = solve_triangular(self.factor_, covariance.T, lower=True, check_finite=False)
         return known, prior - np.einsum("ij,ij->j", known, known)
+
+
+def _ordering_best(odds, further, target, weight):
+    """Return the most probable caution of pairs and its standard error.
+
+    A pair is won with log-odds s (odds − caution · further), the factor s on them unknown too.
+    """
+
+    def cautious(parameters):
+        scale = np.exp(parameters[0])
+        value = scale * (odds - parameters[1] * further)
+        return value, np.stack([value, -scale * further])  # and its slopes
+
+    def loss(parameters):
+        value, slopes = cautious(parameters)
+        off = (parameters - CAUTION_MEAN) / CAUTION_SPREAD
+        loss = weight @ (np.logaddexp(0, value) - target * value) + off @ off / 2
+        return loss, slopes @ (weight * (expit(value) - target)) + off / CAUTION_SPREAD
+
+    best = minimize(loss, CAUTION_MEAN, jac=True).x
+    value, slopes = cautious(best)
+    win = expit(value)
+    by_scale, by_caution = slopes @ (weight * (win - target))
+    curvature = (slopes * weight * win * (1 - win)) @ slopes.T
+    curvature += [[by_scale, by_caution], [by_caution, 0]] + np.diag(CAUTION_SPREAD**-2)
+    return best[1], np.sqrt(np.linalg.inv(curvature)[1, 1])
 
 
 def _whole_groups(order, group):
