@@ -6,6 +6,7 @@ import numpy as np
 from scipy.stats import t as student
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, GroupKFold
+from sklearn.utils.validation import has_fit_parameter
 
 from ._augmenters import DirectNoiseAugmenter, GaussianAugmenter, RepeatAugmenter
 from ._best_of_n import best_of_n_score
@@ -89,13 +90,15 @@ def run_split(split, random_state):
     pairs, candidates = scaler.transform(split.pairs), scaler.transform(split.candidates)
     results, rewards, fitted = {}, {}, {}
     for name, augmenter in demo_methods(random_state).items():
-        data = pairs if augmenter is None else augmenter.fit_transform(pairs)
+        told = {"groups": split.groups} if has_fit_parameter(augmenter, "groups") else {}
+        data = pairs if augmenter is None else augmenter.fit_transform(pairs, **told)
         reward = BTRewardRegressor(random_state=random_state).fit(data)
         rewards[name] = reward.predict(candidates)
         results[name] = {"n_pairs": len(data), **measure(rewards[name], split.gold)}
         fitted[name] = (scaler, augmenter, reward)
     rewards["tuned linear"] = candidates @ tuned_linear(pairs, split.groups)
-    rewards["Gaussian process"] = GaussianProcessReward().fit(pairs).predict(candidates)
+    process = GaussianProcessReward().fit(pairs, groups=split.groups)
+    rewards["Gaussian process"] = process.predict(candidates)
     for name in ("tuned linear", "Gaussian process"):
         results[name] = {"n_pairs": len(pairs), **measure(rewards[name], split.gold)}
     results["random"] = {"n_pairs": 0, "gold": split.gold.mean(), "accuracy": 0.5}
