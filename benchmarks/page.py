@@ -250,7 +250,7 @@ def settings_table(records, metric):
     Parameters
     ----------
     records : list of dict
-        Results of the suite "lsa".
+        Results of the suite "lsa" or "text".
     metric : str
         Which number.
 
@@ -353,10 +353,10 @@ def table(name, results):
     ----------
     name : str
         "DATASET, METRIC", "DATASET, multiplier by METRIC", the same with "tuned multiplier",
-        "why, METRIC", "why, probes", "blocks, METRIC", "lsa, METRIC", "cost, seconds" or
-        "cost, hours".
+        "why, METRIC", "why, probes", "blocks, METRIC", "lsa, METRIC", "text, METRIC",
+        "cost, seconds" or "cost, hours".
     results : dict of str to list of dict
-        Results of the suites "curves", "why", "blocks" and "lsa".
+        Results of the suites "curves", "why", "blocks", "lsa" and "text".
 
     Returns
     -------
@@ -367,7 +367,7 @@ def table(name, results):
     if subject == "why":
         why = results["why"]
         return probe_table(why) if what == "probes" else repairs_table(why, what)
-    if subject in ("blocks", "lsa"):
+    if subject in ("blocks", "lsa", "text"):
         write = blocks_table if subject == "blocks" else settings_table
         return write(results[subject], what)
     if subject == "cost":
@@ -396,7 +396,7 @@ def rendered(text, folder=RESULTS):
     str
         The page with other tables and the same text.
     """
-    suites = ("curves", "why", "blocks", "lsa")
+    suites = ("curves", "why", "blocks", "lsa", "text")
     results = {name: read_records(folder / f"{name}.jsonl") for name in suites}
     return MARKED.sub(lambda m: f"{m[1]}\n\n{table(m[2], results)}\n\n{m[3]}", text)
 

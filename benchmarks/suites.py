@@ -30,6 +30,8 @@ CURVE_METHODS = (
 )
 PROCESSES = ("Gaussian process", "Gaussian process, cautious")
 PROCESSES_UNLABELLED = tuple(f"{process}, unlabelled" for process in PROCESSES)
+#: Un-augmented models that take seconds.
+QUICK_CONTROLS = ("tuned linear", "original, zero output", "repeat 4x, zero output, five")
 
 
 class Cell(NamedTuple):
@@ -105,16 +107,15 @@ def blocks():
 
     That one is ``alpaca_384``, and ``hh_layer6`` is its like.
     """
-    controls = ("tuned linear", "original, zero output", "repeat 4x, zero output, five")
     process = (*PROCESSES, *PROCESSES_UNLABELLED)
     others = [block for block in BLOCKS if block != "layer6"]
     return [
         *(
-            Cell(f"alpaca_{block}", n, 8, (*controls, *process, "ours", "ours, unlabelled"))
+            Cell(f"alpaca_{block}", n, 8, (*QUICK_CONTROLS, *process, "ours", "ours, unlabelled"))
             for n in (100, 300)
             for block in others
         ),
-        *(Cell(f"hh_{block}", 300, 8, (*controls, *process, "ours")) for block in others),
+        *(Cell(f"hh_{block}", 300, 8, (*QUICK_CONTROLS, *process, "ours")) for block in others),
     ]
 
 
@@ -126,6 +127,13 @@ def lsa():
         *(Cell(f"alpaca_{t}", n, 8, (*methods, *unlabelled)) for n in (100, 300) for t in TERMS),
         *(Cell(f"hh_{terms}", 300, 8, methods) for terms in TERMS),
     ]
+
+
+def text():
+    """From texts to picks, through ``LLMEmbedder``: the mean of each layer of MiniLM, d = 2688."""
+    cautious = "Gaussian process, cautious"
+    ours = (cautious, f"{cautious}, unlabelled", "ours", "ours, unlabelled")
+    return [Cell("alpaca_text", n, 8, (*QUICK_CONTROLS, *ours)) for n in (100, 300)]
 
 
 def quick():
@@ -196,6 +204,7 @@ SUITES = {
     "why": why,
     "blocks": blocks,
     "lsa": lsa,
+    "text": text,
     "table1": table1,
     "table2": table2,
     "table5": table5,
