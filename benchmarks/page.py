@@ -60,14 +60,6 @@ COMPARED = {
 }
 CONTROL = "repeat 4x, zero output"
 BEST_OF_EACH = "best of each embedding"
-BLOCK_METHODS = (
-    "ours",
-    "ours, unlabelled",
-    "Gaussian process, cautious",
-    "Gaussian process, cautious, unlabelled",
-    "Gaussian process",
-    "Gaussian process, unlabelled",
-)
 PROBES = {
     "kept": "kept of training responses",
     "kept_difference": "of training differences",
@@ -221,7 +213,7 @@ def blocks_table(records, metric):
             best = found[best_baseline(found, BASELINES, 0)]
             embeddings = values.setdefault((dataset.split("_")[0], n), {})
             embeddings[dataset] = {m: v[0] for m, v in found.items()} | {BEST_OF_EACH: best[0]}
-    rows = []
+    rows, shown = [], _compared(records)
     for (source, n), embeddings in values.items():
         there = set.intersection(*(set(found) for found in embeddings.values()))
         for rival in (r for r in (BEST_OF_EACH, *PLAIN) if r in there):
@@ -229,11 +221,17 @@ def blocks_table(records, metric):
                 _over_embeddings(embeddings, method, rival, DECIMALS[metric])
                 if method in there
                 else ""
-                for method in BLOCK_METHODS
+                for method in shown
             ]
             rows.append([f"{source}, N = {n}: {PLAIN.get(rival, rival)}", *cells])
-    header = [f"{TITLES[metric]}, against", *(COMPARED[m] for m in BLOCK_METHODS)]
+    header = [f"{TITLES[metric]}, against", *shown.values()]
     return markdown_table(header, rows)
+
+
+def _compared(records):
+    """Return those of ``COMPARED`` that were run, each with what the page calls it."""
+    there = {r["method"] for r in records}
+    return {method: label for method, label in COMPARED.items() if method in there}
 
 
 def _over_embeddings(embeddings, method, rival, digits):
@@ -260,19 +258,17 @@ def settings_table(records, metric):
         Markdown: a row a dataset and size.
     """
     rows, digits = [], DECIMALS[metric]
+    shown = _compared(records)
     for dataset, n in _settings(records):
         chosen = [r for r in records if (r["dataset"], r["n_pairs"]) == (dataset, n)]
         sizes, found = values_of(chosen, metric)
         if not len(sizes):
             continue
         best = best_baseline(found, BASELINES, 0)
-        cells = [
-            _signed(found[m][0] - found[best][0], digits) if m in found else ""
-            for m in BLOCK_METHODS
-        ]
+        cells = [_signed(found[m][0] - found[best][0], digits) if m in found else "" for m in shown]
         mean = _minus(f"{np.nanmean(found[best][0]):.{digits}f}")
         rows.append([f"{dataset}, N = {n}", f"{mean} ({PLAIN[best]})", *cells])
-    header = [TITLES[metric], "best un-augmented", *(COMPARED[m] for m in BLOCK_METHODS)]
+    header = [TITLES[metric], "best un-augmented", *shown.values()]
     return markdown_table(header, rows)
 
 

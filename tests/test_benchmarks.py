@@ -590,6 +590,8 @@ def test_tables_of_the_page(tmp_path):
     one_by_one = page.table("lsa, accuracy", {"lsa": halves}).splitlines()
     assert "toy_good, N = 100" in one_by_one[2] and "tuned linear" in one_by_one[2]
     assert " +0." in one_by_one[2] and " −0." in one_by_one[3]
+    assert page.COMPARED["ours"] in one_by_one[0]
+    assert page.COMPARED["ours, five"] not in one_by_one[0]  # was not run
     with pytest.raises(ValueError, match="no results of 'other'"):
         page.rendered("<!-- table: other, accuracy --> <!-- end -->", tmp_path)
 
