@@ -26,6 +26,7 @@ CHUNK = 1024  # pairs rewarded at once: bounds the memory at large d
 # Of factor="auto". A network needs fewer steps to follow a reward where d is larger, and more where
 # many pairs have taught it much.
 AUTO_FACTORS, AUTO_PAIRS, AUTO_LEAST = (1, 2, 4, 8), 250_000, 150  # the latter two times sqrt(d)
+AUTO_PAIRS_LEAST = 12_800  # fewer tell how it orders two, but not so well which of many it picks
 AUTO_LOWEST, AUTO_HIGHEST = (2, 8), 256  # the least factor, AUTO_LEAST / sqrt(d), is 2 to 8
 AUTO_FOLDS, AUTO_SMALLEST, AUTO_ERRORS = 3, 20, 2  # beyond the interval of 95 %
 AUTO_FOLLOWED = 1000  # with more pairs, errors are as small as what a network loses of its reward
@@ -52,10 +53,10 @@ class LatentPairAugmenter(PairAugmenter):
         Pairs returned for each original pair, the original included. "auto" chooses by the
         accuracy on held-out original pairs in three folds by `groups`: of 1, 2, 4 and 8 that at
         which a ``BTRewardRegressor()`` does best. With ``relabel="all"``, where all that is
-        trained on follows the reward, of 1 and what makes about 250,000 / √d pairs (a factor of
-        2 to 256): beyond 1,000 originals the better one, up to there 1 only if the reward itself
-        does worse than a ``BTRewardRegressor()`` of the originals by more than two standard
-        errors. Fewer than 20 pairs get 1.
+        trained on follows the reward, of 1 and what makes about 12,800 pairs, or 250,000 / √d if
+        that is more (a factor of 2 to 256): beyond 1,000 originals the better one, up to there 1
+        only if the reward itself does worse than a ``BTRewardRegressor()`` of the originals by
+        more than two standard errors. Fewer than 20 pairs get 1.
     noise_variance : float, default=0.01
         Variance of the noise in latent space.
     n_candidates : int, default=4
@@ -453,9 +454,10 @@ def follow_factor(pairs):
     Returns
     -------
     int
-        ``250_000 / sqrt(d)`` pairs in all, but at least ``150 / sqrt(d)`` times the originals,
-        within 2 and 8 times, and at most 256 times.
+        ``250_000 / sqrt(d)`` pairs in all, no less than 12,800, but at least ``150 / sqrt(d)``
+        times the originals, within 2 and 8 times, and at most 256 times.
     """
     n, _, d = pairs.shape
     least = np.clip(AUTO_LEAST / sqrt(d), *AUTO_LOWEST)
-    return ceil(np.clip(AUTO_PAIRS / sqrt(d) / n, least, AUTO_HIGHEST))
+    wanted = max(AUTO_PAIRS_LEAST, AUTO_PAIRS / sqrt(d))
+    return ceil(np.clip(wanted / n, least, AUTO_HIGHEST))

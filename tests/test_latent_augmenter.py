@@ -241,8 +241,8 @@ def test_auto_augments_where_it_does_no_harm(pairs):
 @pytest.mark.parametrize(
     ("n", "d", "factor"),
     [
-        *[(50, 384, 256), (200, 384, 64), (200, 3840, 21), (10**5, 8, 8)],
-        *[(5000, 384, 8), (5000, 3840, 3), (5000, 10**5, 2)],
+        *[(50, 384, 256), (200, 384, 64), (200, 64, 157), (200, 3840, 64), (10**5, 8, 8)],
+        *[(5000, 384, 8), (5000, 3840, 3), (10**4, 10**5, 2)],
     ],
 )
 def test_the_more_pairs_and_features_the_smaller_the_factor(n, d, factor):
