@@ -168,15 +168,7 @@ class GaussianProcessReward(PairwiseReward):
             unlabeled = check_unlabeled(self, unlabeled)
         self.metric_ = WithinPromptMetric()._learn(members, unlabeled, random_state)
         self.members_ = self.metric_._apply(members)
-        parts = np.empty((3, len(pairs), len(pairs)))
-        for chunk in gen_batches(len(pairs), CHUNK // 2):
-            rows = self.members_[2 * chunk.start : 2 * chunk.stop]
-            for part, k in zip(parts, _kernels(rows, self.members_), strict=True):
-                part[chunk] = _of_pairs(k)
-        spread = np.trace(parts, axis1=1, axis2=2) / len(pairs)  # c_j
-        self.variances_ = self.prior_variance / (len(parts) * np.where(spread > 0, spread, 1.0))
-        kernel = np.einsum("j,jnm->nm", self.variances_, parts)
-        del part, parts  # three times its memory
+        kernel = self._covariance_of_pairs()
         target, weight = pairs.target.astype(float), pairs.weight.astype(float)
         self.dual_coef_, curvature = self._most_probable(kernel, target, weight)
         self.factor_ = None
@@ -190,6 +182,18 @@ class GaussianProcessReward(PairwiseReward):
         if not self.caution_:
             self.factor_ = None  # of no more use
         return self
+
+    def _covariance_of_pairs(self):
+        """Return the prior covariance of the log-odds of the pairs of ``members_`` (n, n)."""
+        n = len(self.members_) // 2
+        parts = np.empty((3, n, n))
+        for chunk in gen_batches(n, CHUNK // 2):
+            rows = self.members_[2 * chunk.start : 2 * chunk.stop]
+            for part, k in zip(parts, _kernels(rows, self.members_), strict=True):
+                part[chunk] = _of_pairs(k)
+        spread = np.trace(parts, axis1=1, axis2=2) / n  # c_j
+        self.variances_ = self.prior_variance / (len(parts) * np.where(spread > 0, spread, 1.0))
+        return np.einsum("j,jnm->nm", self.variances_, parts)
 
     def _most_probable(self, kernel, target, weight):
         """Newton's method in the dual: log-odds are ``kernel @ dual``; with the last curvature."""
