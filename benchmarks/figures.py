@@ -236,6 +236,7 @@ FIGURES = {
     "curves": {"Learning curves": learning_curves},
     "headline": {"Learning curves": learning_curves},
     "quick": {"Learning curves": learning_curves},
+    "mpnet": {"Learning curves": learning_curves},
     "figure2": {"Figure 2": settings},
     "figure3": {"Figure 3": latents},
     "figure4": {"Figure 4": settings},

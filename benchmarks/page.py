@@ -352,7 +352,7 @@ def table(name, results):
         "why, METRIC", "why, probes", "blocks, METRIC", "lsa, METRIC", "text, METRIC",
         "cost, seconds" or "cost, hours".
     results : dict of str to list of dict
-        Results of the suites "curves", "why", "blocks", "lsa" and "text".
+        Results of the suites "curves", "why", "blocks", "lsa", "text" and "mpnet".
 
     Returns
     -------
@@ -368,7 +368,8 @@ def table(name, results):
         return write(results[subject], what)
     if subject == "cost":
         return (hours_table if what == "hours" else seconds_table)(results["curves"])
-    records = [r for r in results["curves"] if r["dataset"] == subject]
+    curves = results["curves"] + results.get("mpnet", [])
+    records = [r for r in curves if r["dataset"] == subject]
     if not records:
         raise ValueError(f"table {name!r}: there are no results of {subject!r}.")
     kind, by, metric = what.rpartition("multiplier by ")
@@ -392,7 +393,7 @@ def rendered(text, folder=RESULTS):
     str
         The page with other tables and the same text.
     """
-    suites = ("curves", "why", "blocks", "lsa", "text")
+    suites = ("curves", "why", "blocks", "lsa", "text", "mpnet")
     results = {name: read_records(folder / f"{name}.jsonl") for name in suites}
     return MARKED.sub(lambda m: f"{m[1]}\n\n{table(m[2], results)}\n\n{m[3]}", text)
 

@@ -136,6 +136,16 @@ def text():
     return [Cell("alpaca_text", n, 8, (*QUICK_CONTROLS, *ours)) for n in (100, 300)]
 
 
+def mpnet():
+    """Learning curves on embeddings of another language model, on which nothing was chosen."""
+    cautious = "Gaussian process, cautious"
+    ours = ("ours", "ours, unlabelled", cautious, f"{cautious}, unlabelled")
+    return [
+        *(Cell("alpaca_mpnet", n, n_splits(n), (*BASELINES, *ours)) for n in (100, 200, 300)),
+        *(Cell("alpaca_mpnet", n, n_splits(n), BASELINES) for n in (500, 1000)),  # the yardstick
+    ]
+
+
 def quick():
     """Every method at one or two sizes, in less than five minutes on two cores.
 
@@ -209,6 +219,7 @@ SUITES = {
     "blocks": blocks,
     "lsa": lsa,
     "text": text,
+    "mpnet": mpnet,
     "table1": table1,
     "table2": table2,
     "table5": table5,

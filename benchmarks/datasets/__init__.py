@@ -15,6 +15,7 @@ DATASETS = (
         "alpaca_3840": partial(alpaca_npz.load, d=3840),
         "hh_3840": hh_npz.load,
         "alpaca_text": alpaca_text.load,
+        "alpaca_mpnet": alpaca_text.load_mpnet,
         "alpaca_results": alpaca_results.load,
         "hub_hh": hub.load_hh,
         "hub_tldr": hub.load_tldr,
