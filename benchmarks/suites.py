@@ -30,6 +30,8 @@ CURVE_METHODS = (
 )
 PROCESSES = ("Gaussian process", "Gaussian process, cautious")
 PROCESSES_UNLABELLED = tuple(f"{process}, unlabelled" for process in PROCESSES)
+#: The preset and its process, with unlabelled responses and without.
+OURS = ("ours", "ours, unlabelled", PROCESSES[1], PROCESSES_UNLABELLED[1])
 #: Un-augmented models that take seconds.
 QUICK_CONTROLS = ("tuned linear", "original, zero output", "repeat 4x, zero output, five")
 
@@ -131,17 +133,13 @@ def lsa():
 
 def text():
     """From texts to picks, through ``LLMEmbedder``: the mean of each layer of MiniLM, d = 2688."""
-    cautious = "Gaussian process, cautious"
-    ours = (cautious, f"{cautious}, unlabelled", "ours", "ours, unlabelled")
-    return [Cell("alpaca_text", n, 8, (*QUICK_CONTROLS, *ours)) for n in (100, 300)]
+    return [Cell("alpaca_text", n, 8, (*QUICK_CONTROLS, *OURS)) for n in (100, 300)]
 
 
 def mpnet():
     """Learning curves on embeddings of another language model, on which nothing was chosen."""
-    cautious = "Gaussian process, cautious"
-    ours = ("ours", "ours, unlabelled", cautious, f"{cautious}, unlabelled")
     return [
-        *(Cell("alpaca_mpnet", n, n_splits(n), (*BASELINES, *ours)) for n in (100, 200, 300)),
+        *(Cell("alpaca_mpnet", n, n_splits(n), (*BASELINES, *OURS)) for n in (100, 200, 300)),
         *(Cell("alpaca_mpnet", n, n_splits(n), BASELINES) for n in (500, 1000)),  # the yardstick
     ]
 
