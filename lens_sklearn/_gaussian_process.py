@@ -6,13 +6,13 @@ import numpy as np
 from scipy.linalg import cholesky, solve, solve_triangular
 from scipy.optimize import minimize
 from scipy.special import expit
-from sklearn.base import _fit_context
+from sklearn.base import _fit_context, clone
 from sklearn.utils import check_consistent_length, check_random_state, gen_batches
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from ._pairs import check_pairs, row_order
 from ._reward import PairwiseReward
-from ._within_prompt_metric import WithinPromptMetric, check_unlabeled
+from ._within_prompt_metric import Spectra, WithinPromptMetric, check_unlabeled
 
 CHUNK = 1024  # rows of a kernel at once: bounds the memory of fit and predict
 MAX_ITERATIONS = 50
@@ -23,6 +23,8 @@ LEFT_OUT, CAUTION_MEAN, CAUTION_SPREAD = 1000, np.array([0, 0.5]), np.array([1.0
 # By how many standard errors they must ask for less. Where prompts are not told, another pair of
 # the same prompt may be known, and what is left out seems less in need of caution than it is.
 LESS, LESS_WITHOUT_GROUPS = 1, 2
+# Of metric="auto": covariance powers, and how many nats pairs must gain by another than the first.
+POWERS, ASKED = (0.125, 0.0, 0.25), 1.0
 
 
 class GaussianProcessReward(PairwiseReward):
@@ -48,6 +50,11 @@ class GaussianProcessReward(PairwiseReward):
     ----------
     prior_variance : float, default=1.0
         The prior variance v of a pair's log-odds.
+    metric : WithinPromptMetric or "auto", default="auto"
+        The metric; only its powers matter, its seed is this reward's. "auto" is
+        ``WithinPromptMetric()``, or the one with `covariance_power` 0 or 1/4 in which pairs,
+        those of each group left out in turn, are e times as likely or more. Up to 1,000 pairs
+        are asked.
     caution : float or "auto", default="auto"
         How many posterior standard deviations are subtracted from each reward. An embedding far
         from those of the pairs is little known, and more often than not a worse response. "auto"
@@ -65,7 +72,7 @@ class GaussianProcessReward(PairwiseReward):
     Attributes
     ----------
     metric_ : WithinPromptMetric
-        The metric.
+        The metric in force.
     caution_ : float
         The caution in force.
     members_ : ndarray of float64, shape (2 * n_used, d)
@@ -108,6 +115,7 @@ class GaussianProcessReward(PairwiseReward):
 
     _parameter_constraints = {
         "prior_variance": [Interval(Real, 0, None, closed="neither")],
+        "metric": [WithinPromptMetric, StrOptions({"auto"})],
         "caution": [Interval(Real, 0, None, closed="left"), StrOptions({"auto"})],
         "max_pairs": [Interval(Integral, 1, None, closed="left")],
         "random_state": ["random_state"],
@@ -115,8 +123,17 @@ class GaussianProcessReward(PairwiseReward):
 
     __metadata_request__fit = {"groups": True, "unlabeled": True}  # with metadata routing on
 
-    def __init__(self, prior_variance=1.0, *, caution="auto", max_pairs=5000, random_state=None):
+    def __init__(
+        self,
+        prior_variance=1.0,
+        *,
+        metric="auto",
+        caution="auto",
+        max_pairs=5000,
+        random_state=None,
+    ):
         self.prior_variance = prior_variance
+        self.metric = metric
         self.caution = caution
         self.max_pairs = max_pairs
         self.random_state = random_state
@@ -139,8 +156,8 @@ class GaussianProcessReward(PairwiseReward):
             wanted.
         groups : array-like of shape (n,), optional
             Prompts of the pairs (:func:`~lens_sklearn.prompt_groups`), for augmented pairs those
-            of the originals: ``caution="auto"`` judges a pair by those of other prompts. By
-            default each original has its own.
+            of the originals: "auto", of the metric and of the caution, judges a pair by those of
+            other prompts. By default each original has its own.
 
         Returns
         -------
@@ -166,22 +183,51 @@ class GaussianProcessReward(PairwiseReward):
         members = members.reshape(-1, members.shape[-1])  # (2n, d)
         if unlabeled is not None:
             unlabeled = check_unlabeled(self, unlabeled)
-        self.metric_ = WithinPromptMetric()._learn(members, unlabeled, random_state)
-        self.members_ = self.metric_._apply(members)
-        kernel = self._covariance_of_pairs()
-        target, weight = pairs.target.astype(float), pairs.weight.astype(float)
-        self.dual_coef_, curvature = self._most_probable(kernel, target, weight)
-        self.factor_ = None
-        if self.caution:
-            self.factor_ = cholesky(kernel + np.diag(1 / curvature), lower=True)
-        if self.caution == "auto":
-            order = row_order(members.reshape(len(pairs), -1))
-            self.caution_ = self._chosen_caution(kernel, curvature, pairs, order, groups)
+        spectra = Spectra(members, unlabeled, random_state)
+        group = pairs.parent if groups is None else np.asarray(groups)[pairs.parent]
+        out = _whole_groups(row_order(members.reshape(len(pairs), -1)), group)
+        if self.metric == "auto":
+            metric = self._chosen_metric(spectra, pairs, out, group)
         else:
-            self.caution_ = float(self.caution)
+            metric = clone(self.metric)._learn(spectra)
+        observed = self._learn(metric, members, pairs)
+        self.caution_ = self.caution
+        if self.caution == "auto":
+            best, error, _ = self._judged(observed, pairs, out, group)
+            less = LESS_WITHOUT_GROUPS if groups is None else LESS
+            self.caution_ = max(0, np.clip(CAUTION_MEAN[1], best - error, best + less * error))
+        self.caution_ = float(self.caution_)
         if not self.caution_:
             self.factor_ = None  # of no more use
         return self
+
+    def _chosen_metric(self, spectra, pairs, out, group):
+        """Return the metric in which pairs left out are foretold best, by those alone."""
+        if not len(out):
+            return WithinPromptMetric()._learn(spectra)
+        some, index = pairs[out], np.arange(len(out))
+        members = spectra.members.reshape(len(pairs), 2, -1)[out].reshape(2 * len(out), -1)
+        chosen, least = None, np.inf
+        for power in POWERS:
+            metric = WithinPromptMetric(covariance_power=power)._learn(spectra)
+            observed = self._learn(metric, members, some)
+            loss = self._judged(observed, some, index, group[out])[2]
+            loss += 0 if chosen is None else ASKED
+            if loss < least:
+                chosen, least = metric, loss
+        return chosen
+
+    def _learn(self, metric, members, pairs):
+        """Find the most probable reward in a metric.
+
+        Returns the log-odds that, observed with Gaussian noise, would give the same one.
+        """
+        self.metric_, self.members_ = metric, metric._apply(members)
+        kernel = self._covariance_of_pairs()
+        target, weight = pairs.target.astype(float), pairs.weight.astype(float)
+        self.dual_coef_, curvature = self._most_probable(kernel, target, weight)
+        self.factor_ = cholesky(kernel + np.diag(1 / curvature), lower=True)
+        return kernel @ self.dual_coef_ + self.dual_coef_ / curvature
 
     def _covariance_of_pairs(self):
         """Return the prior covariance of the log-odds of the pairs of ``members_`` (n, n)."""
@@ -210,20 +256,11 @@ class GaussianProcessReward(PairwiseReward):
                 break
         return dual, curvature
 
-    def _chosen_caution(self, kernel, curvature, pairs, order, groups):
-        """Return the caution nearest to its prior mean that pairs left out do not speak against.
-
-        They do beyond a standard error of the caution that orders them best.
-        """
-        group = pairs.parent if groups is None else np.asarray(groups)[pairs.parent]
-        out = _whole_groups(order, group)
-        # What, observed with Gaussian noise, would give the same reward.
-        odds = kernel[out] @ self.dual_coef_ + self.dual_coef_[out] / curvature[out]
-        odds, further = self._left_out(out, group[out], odds)
+    def _judged(self, observed, pairs, out, group):
+        """Return what pairs say of a reward of all others: `_ordering_best` of those left out."""
+        odds, further = self._left_out(out, group[out], observed[out])
         target, weight = (a[out].astype(float) for a in (pairs.target, pairs.weight))
-        best, error = _ordering_best(odds, further, target, weight)
-        less = LESS_WITHOUT_GROUPS if groups is None else LESS
-        return float(max(0, np.clip(CAUTION_MEAN[1], best - error, best + less * error)))
+        return _ordering_best(odds, further, target, weight)
 
     def _left_out(self, out, group, odds):
         """Return what the pairs of all other groups tell of pairs, section 5.4.2 for groups.
@@ -283,7 +320,7 @@ class GaussianProcessReward(PairwiseReward):
 
 
 def _ordering_best(odds, further, target, weight):
-    """Return the most probable caution of pairs and its standard error.
+    """Return the most probable caution of pairs, its standard error and the loss.
 
     A pair is won with log-odds s (odds − caution · further), the factor s on them unknown too.
     """
@@ -299,13 +336,14 @@ def _ordering_best(odds, further, target, weight):
         loss = weight @ (np.logaddexp(0, value) - target * value) + off @ off / 2
         return loss, slopes @ (weight * (expit(value) - target)) + off / CAUTION_SPREAD
 
-    best = minimize(loss, CAUTION_MEAN, jac=True).x
+    found = minimize(loss, CAUTION_MEAN, jac=True)
+    best = found.x
     value, slopes = cautious(best)
     win = expit(value)
     by_scale, by_caution = slopes @ (weight * (win - target))
     curvature = (slopes * weight * win * (1 - win)) @ slopes.T
     curvature += [[by_scale, by_caution], [by_caution, 0]] + np.diag(CAUTION_SPREAD**-2)
-    return best[1], np.sqrt(np.linalg.inv(curvature)[1, 1])
+    return best[1], np.sqrt(np.linalg.inv(curvature)[1, 1]), found.fun
 
 
 def _whole_groups(order, group):

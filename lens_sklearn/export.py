@@ -257,11 +257,12 @@ def _state_of(step):
         weights = step.net_.module_.state_dict()
         return state, {key: tensor.numpy() for key, tensor in weights.items()}
     if isinstance(step, WithinPromptMetric):
-        return state, {key: getattr(step, key) for key in METRIC_STATE}
+        return state | _lengths_of(step), {key: getattr(step, key) for key in METRIC_STATE}
     if isinstance(step, GaussianProcessReward):
         metric = {key: getattr(step.metric_, key) for key in METRIC_STATE}
         own = PROCESS_STATE + (("factor_",) if step.factor_ is not None else ())
         state["caution_"] = step.caution_
+        state["metric_"] = _written(step.metric_, "metric_") | _lengths_of(step.metric_)
         return state, metric | {key: getattr(step, key) for key in own}
     if isinstance(step, AUGMENTERS):
         return state, {}
@@ -290,9 +291,9 @@ def _restore(estimator, state, arrays):
     elif isinstance(estimator, BTRewardRegressor):
         estimator.net_ = _reward_net(estimator, d, arrays)
     elif isinstance(estimator, WithinPromptMetric):
-        _restore_metric(estimator, d, arrays)
+        _restore_metric(estimator, d, arrays, state)
     elif isinstance(estimator, GaussianProcessReward):
-        estimator.metric_ = _restore_metric(WithinPromptMetric(), d, arrays)
+        estimator.metric_ = _restore_metric(_built(state["metric_"]), d, arrays, state["metric_"])
         n = len(arrays["dual_coef_"])
         _set_arrays(estimator, PROCESS_STATE, ((2 * n, d), (n,), (3,)), arrays)
         estimator.caution_, estimator.factor_ = state["caution_"], None
@@ -300,8 +301,13 @@ def _restore(estimator, state, arrays):
             _set_arrays(estimator, ("factor_",), ((n, n),), arrays)
 
 
-def _restore_metric(metric, d, arrays):
+def _lengths_of(metric):
+    return {"length_": metric.length_, "length_power_": metric.length_power_}
+
+
+def _restore_metric(metric, d, arrays, state):
     metric.n_features_in_ = d
+    metric.length_, metric.length_power_ = state["length_"], state["length_power_"]
     r = len(arrays["gains_"])
     gains = (r, r) if arrays["gains_"].ndim == 2 else (r,)
     _set_arrays(metric, METRIC_STATE, ((d,), (d,), (r, d), gains), arrays)

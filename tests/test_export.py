@@ -62,7 +62,9 @@ def test_same_predictions_to_the_bit(augmenter, params, pairs, candidates, tmp_p
 @pytest.mark.parametrize("with_unlabelled", [False, True])
 def test_metrics_and_processes_come_back(with_unlabelled, pairs, candidates, tmp_path):
     unlabeled = candidates[0] if with_unlabelled else None
-    processes = (GaussianProcessReward(), GaussianProcessReward(caution=0))
+    pairs = pairs * np.exp(np.linspace(-3, 3, len(pairs)))[:, None, None]  # lengths are tempered
+    powers = WithinPromptMetric(covariance_power=0.3)
+    processes = (GaussianProcessReward(metric=powers), GaussianProcessReward(caution=0))
     for model in (*processes, WithinPromptMetric(0.5)):
         model.fit(pairs, unlabeled=unlabeled)
         save(model, tmp_path)
@@ -72,6 +74,9 @@ def test_metrics_and_processes_come_back(with_unlabelled, pairs, candidates, tmp
         np.testing.assert_array_equal(found, expected)
         assert getattr(again, "caution_", None) == getattr(model, "caution_", None)
         metric = getattr(again, "metric_", again)
+        kept = getattr(model, "metric_", model)
+        assert metric.get_params() == kept.get_params()
+        assert metric.length_power_ == kept.length_power_ < 1 or with_unlabelled
         metric.gains_ = metric.gains_[:-1]
         save(again, tmp_path)
         with pytest.raises(ValueError, match="of WithinPromptMetric has shape"):

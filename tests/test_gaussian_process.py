@@ -7,7 +7,12 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 from scipy.special import expit
 
-from lens_sklearn import AugmentedPairs, GaussianProcessReward, RepeatAugmenter
+from lens_sklearn import (
+    AugmentedPairs,
+    GaussianProcessReward,
+    RepeatAugmenter,
+    WithinPromptMetric,
+)
 from lens_sklearn._gaussian_process import _kernels, _of_pairs, _whole_groups
 from lens_sklearn.datasets import make_preference_pairs
 
@@ -141,19 +146,12 @@ def test_auto_is_more_cautious_where_pairs_left_out_ask_for_it():
     assert GaussianProcessReward(caution=0.25).fit(coins).caution_ == 0.25
 
 
-@pytest.mark.parametrize(
-    ("groups", "every"),
-    [(None, 1), (None, 10), (np.arange(80) // 4 % 15, 1), (np.arange(80) // 4 % 15, 4)],
-    ids=["pairs, more", "pairs, less", "prompts, more", "prompts, less"],
-)
-def test_pairs_are_left_out_of_their_own_judgement(monkeypatch, groups, every):
-    """Against a Gaussian posterior of the pairs of other prompts, conditioned anew for each."""
-    pairs = longer_first(np.random.default_rng(1), 80)
-    pairs[::every] = pairs[::every, ::-1]
-    y, weight = np.tile([1.0, 0.9, 0.6, 1.0], 20), np.tile([1.0, 3.0], 40)
-    process = GaussianProcessReward(2.0).fit(pairs, y, sample_weight=weight, groups=groups)
-    prompts = np.arange(80) if groups is None else groups
-    weight = weight / weight.mean()
+def judged_anew(process, pairs, y, weight, prompts):
+    """The most probable caution, its standard error, and the loss of pairs left out.
+
+    By a Gaussian posterior of the pairs of other prompts, conditioned anew for each.
+    """
+    n, weight = len(pairs), weight / weight.mean()
     kernels = _kernels(process.members_, process.members_)
     joint = sum(v * k for v, k in zip(process.variances_, kernels, strict=True))
     to_pairs = joint[:, 0::2] - joint[:, 1::2]
@@ -161,8 +159,8 @@ def test_pairs_are_left_out_of_their_own_judgement(monkeypatch, groups, every):
     odds = kernel @ process.dual_coef_
     curvature = weight * expit(odds) * expit(-odds)
     observed = odds + weight * (y - expit(odds)) / curvature
-    unseen, further = np.empty(80), np.empty(80)
-    for i in range(80):
+    unseen, further = np.empty(n), np.empty(n)
+    for i in range(n):
         others, members = prompts != prompts[i], slice(2 * i, 2 * i + 2)
         noisy = (kernel + np.diag(1 / curvature))[np.ix_(others, others)]
         unseen[i] = kernel[i, others] @ np.linalg.solve(noisy, observed[others])
@@ -175,24 +173,43 @@ def test_pairs_are_left_out_of_their_own_judgement(monkeypatch, groups, every):
         likelihood = weight @ (np.logaddexp(0, cautious) - y * cautious)
         return likelihood + p[0] ** 2 / 2 + (p[1] - 0.5) ** 2 / 8
 
-    best = minimize(loss, [0, 0.5], method="Nelder-Mead", options={"xatol": 1e-6, "fatol": 1e-9}).x
+    found = minimize(loss, [0, 0.5], method="Nelder-Mead", options={"xatol": 1e-6, "fatol": 1e-9})
     steps = 1e-3 * np.eye(2)
     curved = [
         [
-            sum(s * t * loss(best + s * a + t * b) for s in (1, -1) for t in (1, -1)) / 4e-6
+            sum(s * t * loss(found.x + s * a + t * b) for s in (1, -1) for t in (1, -1)) / 4e-6
             for a in steps
         ]
         for b in steps
     ]
-    error = np.sqrt(np.linalg.inv(curved)[1, 1])
+    return found.x[1], np.sqrt(np.linalg.inv(curved)[1, 1]), found.fun
+
+
+FOURS = np.arange(80) // 4 % 15  # prompts of four pairs and of eight
+
+
+@pytest.mark.parametrize(
+    ("groups", "seed", "share", "more"),
+    [(None, 1, 1, True), (None, 3, 0.2, False), (FOURS, 1, 1, True), (FOURS, 1, 0.3, False)],
+    ids=["pairs, more", "pairs, less", "prompts, more", "prompts, less"],
+)
+def test_pairs_are_left_out_of_their_own_judgement(monkeypatch, groups, seed, share, more):
+    rng = np.random.default_rng(seed)
+    pairs = longer_first(rng, 80)
+    shorter = rng.random(80) < share
+    pairs[shorter] = pairs[shorter, ::-1]
+    y, weight = np.tile([1.0, 0.9, 0.6, 1.0], 20), np.tile([1.0, 3.0], 40)
+    process = GaussianProcessReward(2.0).fit(pairs, y, sample_weight=weight, groups=groups)
+    prompts = np.arange(80) if groups is None else groups
+    best, error, _ = judged_anew(process, pairs, y, weight, prompts)
     less = 2 if groups is None else 1
-    expected = best[1] - error if every == 1 else best[1] + less * error
+    expected = best - error if more else best + less * error
     assert process.caution_ == pytest.approx(expected, abs=1e-3)
-    assert expected > 0.6 if every == 1 else 0 < expected < 0.4
+    assert expected > 0.6 if more else 0 < expected < 0.5
     monkeypatch.setattr("lens_sklearn._gaussian_process.LEFT_OUT", 79)
     fewer = GaussianProcessReward(2.0).fit(pairs, y, sample_weight=weight, groups=groups)
     assert fewer.caution_ != process.caution_
-    assert every > 1 or fewer.caution_ == pytest.approx(expected, rel=0.2)
+    assert not more or fewer.caution_ == pytest.approx(expected, rel=0.2)
 
 
 @given(
@@ -232,6 +249,73 @@ def test_one_group_of_all_pairs_is_judged_by_the_prior(pairs, monkeypatch):
     assert np.isfinite(one.caution_)
     monkeypatch.setattr("lens_sklearn._gaussian_process.LEFT_OUT", 59)
     assert GaussianProcessReward().fit(pairs, groups=np.zeros(60)).caution_ == 0.5
+
+
+# ------------------------------------------------------------------------------- metric
+def by_common_factor(rng, n, common):
+    """Features have a factor in common, by which pairs are ordered or by anything but that."""
+    x = rng.normal(size=(n, 2, 12)) + 0.6 * rng.normal(size=(n, 2, 1))
+    reward = x.mean(axis=2) if common else x[:, :, 0] - x[:, :, 1]
+    order = np.argsort(-reward, axis=1)
+    return np.take_along_axis(x, order[:, :, None], axis=1).astype(np.float32)
+
+
+@pytest.mark.parametrize("with_unlabelled", [False, True])
+@pytest.mark.parametrize("common", [False, True])
+def test_the_metric_is_that_in_which_pairs_left_out_are_most_likely(
+    common, with_unlabelled, monkeypatch
+):
+    pairs = by_common_factor(np.random.default_rng(3), 150, common)
+    test = by_common_factor(np.random.default_rng(2), 1000, common)
+    unlabeled = None
+    if with_unlabelled:
+        unlabeled = by_common_factor(np.random.default_rng(4), 100, common)
+    y, weight = np.tile([1.0, 0.97, 1.0], 50), np.tile([1.0, 1.5], 75)
+    prompts = np.arange(150) // 2
+    told = {"sample_weight": weight, "groups": prompts, "unlabeled": unlabeled}
+    losses, accuracies = {}, {}
+    for power in (0.125, 0, 0.25):
+        process = GaussianProcessReward(metric=WithinPromptMetric(covariance_power=power))
+        process.fit(pairs, y, **told)
+        *_, losses[power] = judged_anew(process, pairs, y, weight, prompts)
+        accuracies[power] = process.score(test)
+    best = 0.25 if common else 0
+    assert min(losses, key=losses.get) == best
+    assert accuracies[best] > accuracies[0.125]
+    gain = losses[0.125] - losses[best]
+    for asked in (gain - 0.01, gain + 0.01):
+        monkeypatch.setattr("lens_sklearn._gaussian_process.ASKED", asked)
+        power = best if asked < gain else 0.125
+        auto = GaussianProcessReward().fit(pairs, y, **told)
+        assert auto.metric_.covariance_power == power
+        assert auto.score(test) == accuracies[power]
+
+
+def test_chance_chooses_no_metric():
+    coins = np.random.default_rng(0).normal(size=(150, 2, 12)).astype(np.float32)
+    power = GaussianProcessReward().fit(coins).metric_.covariance_power
+    assert power == WithinPromptMetric().covariance_power == 0.125
+
+
+def test_a_metric_that_is_given_is_taken(pairs, candidates):
+    metric = WithinPromptMetric(0.5, covariance_power=0.3)
+    process = GaussianProcessReward(metric=metric).fit(pairs, unlabeled=candidates[0])
+    assert process.metric_.get_params() == metric.get_params()
+    assert not hasattr(metric, "mean_")
+    expected = metric.fit(pairs, unlabeled=candidates[0]).transform(pairs)
+    np.testing.assert_array_equal(process.metric_.transform(pairs), expected)
+    with pytest.raises(ValueError, match="'metric' parameter"):
+        GaussianProcessReward(metric="linear").fit(pairs)
+
+
+def test_with_many_pairs_some_whole_prompts_choose_the_metric(monkeypatch):
+    monkeypatch.setattr("lens_sklearn._gaussian_process.LEFT_OUT", 150)
+    pairs = by_common_factor(np.random.default_rng(1), 300, common=False)
+    assert (
+        GaussianProcessReward().fit(pairs, groups=np.arange(300) // 2).metric_.covariance_power == 0
+    )
+    one = GaussianProcessReward().fit(pairs, groups=np.zeros(300))
+    assert one.metric_.covariance_power == 0.125, "none can be left out"
 
 
 # --------------------------------------------------------------------------- unlabelled

@@ -76,6 +76,73 @@ def test_order_scale_constant_features_and_padding_do_not_matter(seed, shift, sc
     np.testing.assert_allclose(found[..., :5] / expected, np.sqrt(6 / 5), rtol=1e-2, atol=1e-2)
 
 
+def heavy(rng, *shape, d=40, spread=1.0):
+    """Embeddings whose lengths vary manyfold."""
+    return rng.normal(size=(*shape, d)) * rng.lognormal(sigma=spread, size=(*shape, 1))
+
+
+@pytest.mark.parametrize("with_unlabelled", [False, True])
+def test_lengths_that_vary_manyfold_are_tempered(with_unlabelled):
+    """Directions, and the order of lengths, stay as they are."""
+    rng = np.random.default_rng(0)
+    pairs, new = heavy(rng, 100, 2), heavy(rng, 2000)
+    unlabeled = heavy(rng, 50, 8) if with_unlabelled else None
+    metric = WithinPromptMetric(0, covariance_power=0).fit(pairs, unlabeled=unlabeled)
+    assert 0.2 < metric.length_power_ < 0.4
+    found, expected = metric.transform(new), (new - metric.mean_) / metric.scale_
+    before, after = (np.linalg.norm(x, axis=1) for x in (expected, found))
+    cosine = np.einsum("ij,ij->i", found, expected) / (before * after)
+    np.testing.assert_allclose(cosine, 1, atol=1e-9)
+    np.testing.assert_array_equal(np.argsort(after), np.argsort(before))
+    assert np.log(after).std() == pytest.approx(np.sqrt(0.3**2 + 1 / 80), rel=0.15)
+    assert np.square(metric.transform(pairs)).mean() == pytest.approx(1)
+    assert not metric.transform(metric.mean_[None]).any(), "no division by a length of zero"
+
+
+@given(seed=st.integers(0, 100), shift=st.floats(-3, 3), scale=st.floats(0.01, 100))
+def test_tempered_embeddings_may_be_moved_scaled_and_padded(seed, shift, scale):
+    rng = np.random.default_rng(seed)
+    pairs, new, unlabeled = (heavy(rng, *shape, d=5) for shape in ((30, 2), (4, 3), (9, 4)))
+    expected = WithinPromptMetric().fit(pairs, unlabeled=unlabeled)
+
+    def moved(X):
+        constant = np.full((*X.shape[:-1], 1), 7.0)
+        return np.concatenate([scale * X + shift, constant], axis=-1)
+
+    padded = np.concatenate([moved(unlabeled), np.full((9, 2, 6), np.nan)], axis=1)
+    metric = WithinPromptMetric().fit(moved(pairs), unlabeled=padded)
+    assert metric.length_power_ == pytest.approx(expected.length_power_, rel=1e-3)
+    np.testing.assert_allclose(
+        metric.transform(moved(new))[..., :5],
+        np.sqrt(6 / 5) * expected.transform(new),
+        rtol=1e-2,
+        atol=1e-2,
+    )
+
+
+@given(seed=st.integers(0, 1000), d=st.sampled_from([8, 40]))
+def test_lengths_as_in_embeddings_are_left_as_they_are(seed, d):
+    rng = np.random.default_rng(seed)
+    metric = WithinPromptMetric().fit(heavy(rng, 300, 2, d=d, spread=0.2))
+    assert metric.length_power_ == 1
+
+
+def test_a_process_is_not_misled_by_long_embeddings(monkeypatch):
+    """The better response has the larger share of feature 0 in its length."""
+    gains = []
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        X = heavy(rng, 600, 2, spread=1.5)
+        share = X[:, :, 0] / np.linalg.norm(X, axis=2)
+        X = np.take_along_axis(X, np.argsort(-share, axis=1)[:, :, None], axis=1)
+        pairs, test = X[:100], X[100:]
+        tempered = GaussianProcessReward().fit(pairs).score(test)
+        with monkeypatch.context() as patch:
+            patch.setattr("lens_sklearn._within_prompt_metric.SPREAD_OF_LENGTHS", 100)
+            gains.append(tempered - GaussianProcessReward().fit(pairs).score(test))
+    assert np.mean(gains) > 0.02
+
+
 def test_contrasts_are_differences_of_their_number():
     rng = np.random.default_rng(0)
     factor = rng.normal(size=(3, 3))

@@ -17,7 +17,7 @@ def augmented(split, seed, unlabeled=False):
         )
         details = {"factor": augmenter.factor_}
         if augmenter.factor_ > 1:
-            details["caution"] = augmenter.reward_.caution_
+            details |= _chosen(augmenter.reward_)
         return details, pairs
 
     details, pairs = split.once(("ours", seed, unlabeled), compute)
@@ -41,8 +41,17 @@ def teacher(split, seed, unlabeled=False, caution="auto"):
     """Return the reward that gives the synthetic pairs their targets, by itself."""
     reward = GaussianProcessReward(caution=caution, random_state=seed)
     reward.fit(split.pairs, unlabeled=split.unlabeled if unlabeled else None, groups=split.groups)
-    split.details |= {"caution": reward.caution_}
+    split.details |= _chosen(reward)
     return reward.predict
+
+
+def _chosen(process):
+    metric = process.metric_
+    return {
+        "caution": process.caution_,
+        "covariance_power": metric.covariance_power,
+        "length_power": metric.length_power_,
+    }
 
 
 METHODS = {
