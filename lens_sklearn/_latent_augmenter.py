@@ -23,6 +23,7 @@ from ._within_prompt_metric import check_unlabeled
 from .theory._certificate import keeps_order, rewards_of
 
 CHUNK = 1024  # pairs rewarded at once: bounds the memory at large d
+TEMPERED = 0.8  # a network cannot follow a reward that raises lengths to a lower power
 # Of factor="auto". A network needs fewer steps to follow a reward where d is larger, and more where
 # many pairs have taught it much.
 AUTO_FACTORS, AUTO_PAIRS, AUTO_LEAST = (1, 2, 4, 8), 250_000, 150  # the latter two times sqrt(d)
@@ -275,6 +276,12 @@ class LatentPairAugmenter(PairAugmenter):
         ValueError
             If unlabelled responses come with ``relabel="none"``, have another shape or d, or
             no prompt has two of them.
+
+        Warns
+        -----
+        UserWarning
+            If `keep` keeps no synthetic pair, or lengths vary so much that the reward tempers
+            them.
         """
         pairs, unlabeled, groups, random_state = self._prepare(X, y, unlabeled, groups)
         augmented = pairs
@@ -432,7 +439,16 @@ class LatentPairAugmenter(PairAugmenter):
         )
         known = {"unlabeled": unlabeled, "groups": None if groups is None else groups[order]}
         taken = (name for name in known if has_fit_parameter(reward, name))
-        return reward.fit(originals, **{name: known[name] for name in taken})
+        reward.fit(originals, **{name: known[name] for name in taken})
+        if getattr(getattr(reward, "metric_", None), "length_power_", 1) < TEMPERED:
+            warnings.warn(
+                "the lengths of the embeddings vary far more than those of a language model's; "
+                "the reward reads them tempered, and a network that is to follow it must as well. "
+                "Put WithinPromptMetric(0, covariance_power=0) in a Pipeline before this step: it "
+                "standardises and tempers.",
+                stacklevel=2,
+            )
+        return reward
 
 
 def _generator(random_state):

@@ -48,9 +48,9 @@ class WithinPromptMetric(
     estimates. The ratio in the midst of M has one of its own, so that few responses make it the
     identity, and the filter then does nothing.
 
-    Where the lengths of z vary far more than those of language models' embeddings, as those of
-    word counts do, the longest would say the most. They are raised to the power at which their
-    logarithms deviate by √(0.3² + 1 / 2d), before all else.
+    Where the lengths of the pairs' z vary far more than those of language models' embeddings, as
+    those of word counts do, the longest would say the most. Lengths are then raised to the power
+    at which their logarithms deviate by √(0.3² + 1 / 2d), before all else.
 
     Parameters
     ----------
@@ -230,7 +230,7 @@ class Spectra:
             responses = np.concatenate([members, unlabeled[~np.isnan(unlabeled[:, :, 0])]])
         self.mean, self.scale = responses.mean(axis=0), responses.std(axis=0)
         self.scale[self.scale <= 1e-6 * abs(self.mean)] = np.inf  # constant features say nothing
-        self.length, self.length_power = _lengths((responses - self.mean) / self.scale)
+        self.length, self.length_power = _lengths((members - self.mean) / self.scale)
         if self.length_power < 1:
             responses, members = self._tempered(responses), self._tempered(members)
             unlabeled = unlabeled if unlabeled is None else self._tempered(unlabeled)

@@ -15,6 +15,7 @@ from lens_sklearn import (
     EmbeddingScaler,
     GaussianProcessReward,
     LatentPairAugmenter,
+    WithinPromptMetric,
     export,
 )
 from lens_sklearn._latent_augmenter import follow_factor
@@ -175,7 +176,7 @@ def test_the_reward_is_given_the_unlabelled_responses_if_it_takes_them(pairs):
 def test_the_reward_is_told_the_prompts_if_it_takes_them(factor):
     """Of pairs that are there twice it makes a difference which ones are left out together."""
     rng = np.random.default_rng(0)
-    pairs = rng.normal(size=(60, 2, 8)) * np.sort(rng.lognormal(sigma=0.5, size=(60, 2, 1)), axis=1)
+    pairs = rng.normal(size=(60, 2, 8)) * np.sort(rng.lognormal(sigma=0.3, size=(60, 2, 1)), axis=1)
     repeated = np.concatenate([pairs, pairs + 1e-3]).astype(np.float32)
     prompts = np.tile(np.arange(60), 2)
     order = np.random.default_rng(0).permutation(120)
@@ -301,6 +302,15 @@ def test_auto_leaves_a_handful_of_pairs_alone(pairs):
     augmenter = recommended(factor="auto")
     assert len(augmenter.fit_transform(pairs[:10])) == 10
     assert augmenter.factor_ == 1 and augmenter.factor_scores_ == {}
+
+
+def test_a_network_must_see_lengths_as_the_reward_does():
+    rng = np.random.default_rng(0)
+    pairs = rng.normal(size=(60, 2, 12)) * rng.lognormal(size=(60, 2, 1))
+    with pytest.warns(UserWarning, match="lengths of the embeddings vary"):
+        recommended().fit_transform(pairs)
+    tempered = WithinPromptMetric(0, covariance_power=0).fit_transform(pairs)
+    recommended().fit_transform(tempered)  # warnings are errors
 
 
 # -------------------------------------------------------------------------------- others
