@@ -1,5 +1,6 @@
 """A Bradley–Terry reward with a Gaussian-process prior: exact where pairs are few."""
 
+from math import sqrt
 from numbers import Integral, Real
 
 import numpy as np
@@ -23,8 +24,9 @@ LEFT_OUT, CAUTION_MEAN, CAUTION_SPREAD = 1000, np.array([0, 0.5]), np.array([1.0
 # By how many standard errors they must ask for less. Where prompts are not told, another pair of
 # the same prompt may be known, and what is left out seems less in need of caution than it is.
 LESS, LESS_WITHOUT_GROUPS = 1, 2
-# Of metric="auto": covariance powers, and how many nats pairs must gain by another than the first.
-POWERS, ASKED = (0.125, 0.0, 0.25), 1.0
+# Of metric="auto": covariance powers, and how many nats and standard errors of them pairs must gain
+# by another than the first.
+POWERS, ASKED, ASKED_ERRORS = (0.125, 0.0, 0.25), 1, 2
 
 
 class GaussianProcessReward(PairwiseReward):
@@ -52,9 +54,9 @@ class GaussianProcessReward(PairwiseReward):
         The prior variance v of a pair's log-odds.
     metric : WithinPromptMetric or "auto", default="auto"
         The metric; only its powers matter, its seed is this reward's. "auto" is
-        ``WithinPromptMetric()``, or the one with `covariance_power` 0 or 1/4 in which pairs,
-        those of each group left out in turn, are e times as likely or more. Up to 1,000 pairs
-        are asked.
+        ``WithinPromptMetric()``, or that with `covariance_power` 0 or 1/4 if pairs are more likely
+        in it when those of each group are left out in turn: by a factor of e at least, and beyond
+        two standard errors. Up to 1,000 pairs are asked.
     caution : float or "auto", default="auto"
         How many posterior standard deviations are subtracted from each reward. An embedding far
         from those of the pairs is little known, and more often than not a worse response. "auto"
@@ -207,14 +209,17 @@ class GaussianProcessReward(PairwiseReward):
             return WithinPromptMetric()._learn(spectra)
         some, index = pairs[out], np.arange(len(out))
         members = spectra.members.reshape(len(pairs), 2, -1)[out].reshape(2 * len(out), -1)
-        chosen, least = None, np.inf
+        chosen, most = None, 0
         for power in POWERS:
             metric = WithinPromptMetric(covariance_power=power)._learn(spectra)
             observed = self._learn(metric, members, some)
-            loss = self._judged(observed, some, index, group[out])[2]
-            loss += 0 if chosen is None else ASKED
-            if loss < least:
-                chosen, least = metric, loss
+            losses = self._judged(observed, some, index, group[out])[2]
+            if chosen is None:
+                chosen, first = metric, losses
+            gains = first - losses
+            gain = gains.sum()
+            if gain > max(most, ASKED, ASKED_ERRORS * gains.std() * sqrt(len(gains))):
+                chosen, most = metric, gain
         return chosen
 
     def _learn(self, metric, members, pairs):
@@ -320,7 +325,7 @@ class GaussianProcessReward(PairwiseReward):
 
 
 def _ordering_best(odds, further, target, weight):
-    """Return the most probable caution of pairs, its standard error and the loss.
+    """Return the most probable caution of pairs, its standard error and the pairs' losses.
 
     A pair is won with log-odds s (odds − caution · further), the factor s on them unknown too.
     """
@@ -330,20 +335,22 @@ def _ordering_best(odds, further, target, weight):
         value = scale * (odds - parameters[1] * further)
         return value, np.stack([value, -scale * further])  # and its slopes
 
+    def losses(value):
+        return weight * (np.logaddexp(0, value) - target * value)
+
     def loss(parameters):
         value, slopes = cautious(parameters)
         off = (parameters - CAUTION_MEAN) / CAUTION_SPREAD
-        loss = weight @ (np.logaddexp(0, value) - target * value) + off @ off / 2
+        loss = losses(value).sum() + off @ off / 2
         return loss, slopes @ (weight * (expit(value) - target)) + off / CAUTION_SPREAD
 
-    found = minimize(loss, CAUTION_MEAN, jac=True)
-    best = found.x
+    best = minimize(loss, CAUTION_MEAN, jac=True).x
     value, slopes = cautious(best)
     win = expit(value)
     by_scale, by_caution = slopes @ (weight * (win - target))
     curvature = (slopes * weight * win * (1 - win)) @ slopes.T
     curvature += [[by_scale, by_caution], [by_caution, 0]] + np.diag(CAUTION_SPREAD**-2)
-    return best[1], np.sqrt(np.linalg.inv(curvature)[1, 1]), found.fun
+    return best[1], np.sqrt(np.linalg.inv(curvature)[1, 1]), losses(value)
 
 
 def _whole_groups(order, group):

@@ -147,7 +147,7 @@ def test_auto_is_more_cautious_where_pairs_left_out_ask_for_it():
 
 
 def judged_anew(process, pairs, y, weight, prompts):
-    """The most probable caution, its standard error, and the loss of pairs left out.
+    """The most probable caution, its standard error, and the losses of pairs left out.
 
     By a Gaussian posterior of the pairs of other prompts, conditioned anew for each.
     """
@@ -168,10 +168,12 @@ def judged_anew(process, pairs, y, weight, prompts):
         posterior = joint[members, members] - known @ np.linalg.solve(noisy, known.T)
         further[i] = np.subtract(*np.sqrt(np.diag(posterior)))
 
-    def loss(p):
+    def losses(p):
         cautious = np.exp(p[0]) * (unseen - p[1] * further)
-        likelihood = weight @ (np.logaddexp(0, cautious) - y * cautious)
-        return likelihood + p[0] ** 2 / 2 + (p[1] - 0.5) ** 2 / 8
+        return weight * (np.logaddexp(0, cautious) - y * cautious)
+
+    def loss(p):
+        return losses(p).sum() + p[0] ** 2 / 2 + (p[1] - 0.5) ** 2 / 8
 
     found = minimize(loss, [0, 0.5], method="Nelder-Mead", options={"xatol": 1e-6, "fatol": 1e-9})
     steps = 1e-3 * np.eye(2)
@@ -182,7 +184,7 @@ def judged_anew(process, pairs, y, weight, prompts):
         ]
         for b in steps
     ]
-    return found.x[1], np.sqrt(np.linalg.inv(curved)[1, 1]), found.fun
+    return found.x[1], np.sqrt(np.linalg.inv(curved)[1, 1]), losses(found.x)
 
 
 FOURS = np.arange(80) // 4 % 15  # prompts of four pairs and of eight
@@ -280,12 +282,18 @@ def test_the_metric_is_that_in_which_pairs_left_out_are_most_likely(
         *_, losses[power] = judged_anew(process, pairs, y, weight, prompts)
         accuracies[power] = process.score(test)
     best = 0.25 if common else 0
-    assert min(losses, key=losses.get) == best
+    gains = {power: (losses[0.125] - losses[power]).sum() for power in losses}
+    assert max(gains, key=gains.get) == best
     assert accuracies[best] > accuracies[0.125]
-    gain = losses[0.125] - losses[best]
-    for asked in (gain - 0.01, gain + 0.01):
+    error = np.std(losses[0.125] - losses[best]) * np.sqrt(150)
+    for asked, errors, power in (
+        (gains[best] - 0.01, 0, best),
+        (gains[best] + 0.01, 0, 0.125),
+        (0, gains[best] / error - 0.01, best),
+        (0, gains[best] / error + 0.01, 0.125),
+    ):
         monkeypatch.setattr("lens_sklearn._gaussian_process.ASKED", asked)
-        power = best if asked < gain else 0.125
+        monkeypatch.setattr("lens_sklearn._gaussian_process.ASKED_ERRORS", errors)
         auto = GaussianProcessReward().fit(pairs, y, **told)
         assert auto.metric_.covariance_power == power
         assert auto.score(test) == accuracies[power]
