@@ -446,7 +446,7 @@ class LatentPairAugmenter(PairAugmenter):
                 "the reward reads them tempered, and a network that is to follow it must as well. "
                 "Put WithinPromptMetric(0, covariance_power=0) in a Pipeline before this step: it "
                 "standardises and tempers.",
-                stacklevel=2,
+                stacklevel=5,
             )
         return reward
 
