@@ -423,7 +423,7 @@ class LatentPairAugmenter(PairAugmenter):
                 f"keep={self.keep!r} keeps none of the {len(synthetic)} synthetic pairs: the "
                 'result is the originals alone. decode="residual" or a smaller noise_variance '
                 "moves pairs less.",
-                stacklevel=4,
+                stacklevel=5,
             )
         return augmented[np.flatnonzero(kept)]
 
@@ -446,7 +446,7 @@ class LatentPairAugmenter(PairAugmenter):
                 "the reward reads them tempered, and a network that is to follow it must as well. "
                 "Put WithinPromptMetric(0, covariance_power=0) in a Pipeline before this step: it "
                 "standardises and tempers.",
-                stacklevel=5,
+                stacklevel=6,
             )
         return reward
 
