@@ -137,7 +137,7 @@ def text():
 
 
 def mpnet():
-    """Learning curves on embeddings of another language model, on which nothing was chosen."""
+    """Learning curves on embeddings of another language model, on which no setting was found."""
     return [
         *(Cell("alpaca_mpnet", n, n_splits(n), (*BASELINES, *OURS)) for n in (100, 200, 300)),
         *(Cell("alpaca_mpnet", n, n_splits(n), BASELINES) for n in (500, 1000)),  # the yardstick

@@ -257,13 +257,14 @@ def _state_of(step):
         weights = step.net_.module_.state_dict()
         return state, {key: tensor.numpy() for key, tensor in weights.items()}
     if isinstance(step, WithinPromptMetric):
-        return state | _lengths_of(step), {key: getattr(step, key) for key in METRIC_STATE}
+        state |= {"length_": step.length_, "length_power_": step.length_power_}
+        return state, {key: getattr(step, key) for key in METRIC_STATE}
     if isinstance(step, GaussianProcessReward):
-        metric = {key: getattr(step.metric_, key) for key in METRIC_STATE}
+        metric, arrays = _state_of(step.metric_)
         own = PROCESS_STATE + (("factor_",) if step.factor_ is not None else ())
         state["caution_"] = step.caution_
-        state["metric_"] = _written(step.metric_, "metric_") | _lengths_of(step.metric_)
-        return state, metric | {key: getattr(step, key) for key in own}
+        state["metric_"] = _written(step.metric_, "metric_") | {"state": metric}
+        return state, arrays | {key: getattr(step, key) for key in own}
     if isinstance(step, AUGMENTERS):
         return state, {}
     raise ValueError(f"a {type(step).__name__} is saved as a part of its augmenter only.")
@@ -291,27 +292,18 @@ def _restore(estimator, state, arrays):
     elif isinstance(estimator, BTRewardRegressor):
         estimator.net_ = _reward_net(estimator, d, arrays)
     elif isinstance(estimator, WithinPromptMetric):
-        _restore_metric(estimator, d, arrays, state)
+        estimator.length_, estimator.length_power_ = state["length_"], state["length_power_"]
+        r = len(arrays["gains_"])
+        gains = (r, r) if arrays["gains_"].ndim == 2 else (r,)
+        _set_arrays(estimator, METRIC_STATE, ((d,), (d,), (r, d), gains), arrays)
     elif isinstance(estimator, GaussianProcessReward):
-        estimator.metric_ = _restore_metric(_built(state["metric_"]), d, arrays, state["metric_"])
+        estimator.metric_ = _built(state["metric_"])
+        _restore(estimator.metric_, state["metric_"]["state"], arrays)
         n = len(arrays["dual_coef_"])
         _set_arrays(estimator, PROCESS_STATE, ((2 * n, d), (n,), (3,)), arrays)
         estimator.caution_, estimator.factor_ = state["caution_"], None
         if "factor_" in arrays:
             _set_arrays(estimator, ("factor_",), ((n, n),), arrays)
-
-
-def _lengths_of(metric):
-    return {"length_": metric.length_, "length_power_": metric.length_power_}
-
-
-def _restore_metric(metric, d, arrays, state):
-    metric.n_features_in_ = d
-    metric.length_, metric.length_power_ = state["length_"], state["length_power_"]
-    r = len(arrays["gains_"])
-    gains = (r, r) if arrays["gains_"].ndim == 2 else (r,)
-    _set_arrays(metric, METRIC_STATE, ((d,), (d,), (r, d), gains), arrays)
-    return metric
 
 
 def _set_arrays(estimator, names, shapes, arrays):
