@@ -4,7 +4,7 @@ from math import sqrt
 from numbers import Integral, Real
 
 import numpy as np
-from scipy.linalg import cholesky, solve, solve_triangular
+from scipy.linalg import cho_solve, cholesky, solve, solve_triangular
 from scipy.optimize import minimize
 from scipy.special import expit
 from sklearn.base import _fit_context, clone
@@ -230,8 +230,7 @@ class GaussianProcessReward(PairwiseReward):
         self.metric_, self.members_ = metric, metric._apply(members)
         kernel = self._covariance_of_pairs()
         target, weight = pairs.target.astype(float), pairs.weight.astype(float)
-        self.dual_coef_, curvature = self._most_probable(kernel, target, weight)
-        self.factor_ = cholesky(kernel + np.diag(1 / curvature), lower=True)
+        self.dual_coef_, curvature, self.factor_ = self._most_probable(kernel, target, weight)
         return kernel @ self.dual_coef_ + self.dual_coef_ / curvature
 
     def _covariance_of_pairs(self):
@@ -247,19 +246,26 @@ class GaussianProcessReward(PairwiseReward):
         return np.einsum("j,jnm->nm", self.variances_, parts)
 
     def _most_probable(self, kernel, target, weight):
-        """Newton's method in the dual: log-odds are ``kernel @ dual``; with the last curvature."""
-        dual = np.zeros(len(kernel))
+        """Newton's method in the dual: log-odds are ``kernel @ dual``.
+
+        Returns that, the curvature of the last step, and the Cholesky factor that it took.
+        """
+        n = len(kernel)
+        dual = np.zeros(n)
         for self.n_iter_ in range(1, MAX_ITERATIONS + 1):
             odds = kernel @ dual
             win = expit(odds)
             curvature = np.maximum(weight * win * (1 - win), 1e-6 * weight)
             goal = odds + weight * (target - win) / curvature
-            new = solve(kernel + np.diag(1 / curvature), goal, assume_a="pos")
+            factor = kernel.copy(order="F")  # where LAPACK works in place
+            factor.flat[:: n + 1] += 1 / curvature
+            factor = cholesky(factor, lower=True, overwrite_a=True)
+            new = cho_solve((factor, True), goal)
             step = abs(new - dual).max()
             dual = new
             if step <= TOLERANCE * abs(dual).max():
                 break
-        return dual, curvature
+        return dual, curvature, factor
 
     def _judged(self, observed, pairs, out, group):
         """Return what pairs say of a reward of all others: `_ordering_best` of those left out."""
