@@ -161,12 +161,13 @@ def evaluate(setting, n_pairs, seed, split, cache):
     return records
 
 
+DEVICE = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"  # by "auto"
 VERSIONS = {
     "lens_sklearn": __version__,
     "scikit-learn": sklearn.__version__,
     "torch": torch.__version__,
     "numpy": np.__version__,
-    "machine": f"{platform.machine()}, {os.cpu_count()} cores, CPU",
+    "machine": f"{platform.machine()}, {os.cpu_count()} cores, {DEVICE}",
 }
 
 

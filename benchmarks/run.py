@@ -173,6 +173,7 @@ def provenance():
     dict of str to str
         For every record.
     """
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"  # by "auto"
     return {
         "commit": _commit(),
         "lens_sklearn": __version__,
@@ -181,7 +182,7 @@ def provenance():
         "numpy": np.__version__,
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, "
-        "one thread a job, CPU",
+        f"one thread a job, {device}",
     }
 
 

@@ -34,7 +34,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from real_data import candidate_arrays, candidate_split, held_out_accuracy, hh_split, interval
+from real_data import (
+    DEVICE,
+    candidate_arrays,
+    candidate_split,
+    held_out_accuracy,
+    hh_split,
+    interval,
+)
 
 from lens_sklearn import (
     BTRewardRegressor,
@@ -253,7 +260,7 @@ def provenance(what, arguments):
         "seeds": list(range(arguments.splits)) if what == "keep" else [0],
         "vae_learning_rate": arguments.learning_rate,
         "versions": versions(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, one thread, CPU",
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, one thread, {DEVICE}",
     }
 
 

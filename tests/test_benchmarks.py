@@ -268,7 +268,7 @@ def test_fresh_pairs_are_others_in_every_epoch(world):
     class Watch(leads.FreshPairs):
         def on_epoch_begin(self, net, dataset_train=None, **kwargs):
             super().on_epoch_begin(net, dataset_train=dataset_train, **kwargs)
-            trained.append(np.asarray(dataset_train.pairs.rows(np.arange(40))))
+            trained.append(dataset_train.pairs.rows(np.arange(40)).cpu())
 
     reward = BTRewardRegressor(early_stopping=False, max_epochs=3, callbacks=[Watch(draw)])
     reward.fit(draw())
@@ -374,6 +374,13 @@ def test_records_carry_their_provenance(results):
     (record, *_) = run.run_suite("suite", CELLS[:1], None, 1, results)
     expected = {"dataset", "n_pairs", "seed", "method", "seconds", "accuracy", "gold", "commit"}
     assert expected | {"lens_sklearn", "torch", "scikit-learn", "numpy", "machine"} <= set(record)
+
+
+@pytest.mark.parametrize("name", [None, "a GPU"])
+def test_a_record_names_what_it_was_computed_on(monkeypatch, name):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: name is not None)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: name)
+    assert run.provenance()["machine"].endswith(f", {name or 'CPU'}")
 
 
 def test_jobs_do_not_change_results(results):

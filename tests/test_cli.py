@@ -137,7 +137,9 @@ def test_score_candidates_and_pairs(data, tmp_path, capsys):
     write(tmp_path / "bare.jsonl", [{k: r[k] for k in ("prompt", "responses")} for r in rows])
     assert run("score", data / "reward", tmp_path / "bare.jsonl", "--device", "cpu") == 0
     scored = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    expected = load(data / "reward").predict(rows)
+    model = load(data / "reward")
+    cpu = {name: "cpu" for name in model.get_params() if name.endswith("device")}
+    expected = model.set_params(**cpu).predict(rows)
     for row, rewards in zip(scored, expected, strict=True):
         assert len(row["rewards"]) == len(row["responses"])
         np.testing.assert_array_equal(row["rewards"], rewards[: len(row["rewards"])])

@@ -90,7 +90,7 @@ def pooled(states, pooling):
 def test_it_is_the_pooled_hidden_state(kind, pooling, layer, texts, request):
     model = request.getfixturevalue(kind)
     tokenizer = get_language_model(_language_model.resolve_model(model)).tokenizer
-    vectors = embed(model, texts, pooling=pooling, layer=layer)
+    vectors = embed(model, texts, pooling=pooling, layer=layer, dtype="float32")
     for text, vector in zip(texts[:4], vectors[:4], strict=True):
         expected = pooled(reference(model, tokenizer(text)["input_ids"], layer), pooling)
         np.testing.assert_allclose(vector, expected, **TOLERANCE)
@@ -180,7 +180,7 @@ def test_pooling_is_in_float32_whatever_the_network_computes_in(decoder, texts):
     assert vector.item() == pytest.approx(1 + 32 / 4096, rel=1e-6)
     half = embed(decoder, texts, dtype="bfloat16")
     assert half.dtype == np.float32
-    full = embed(decoder, texts)
+    full = embed(decoder, texts, dtype="float32")
     assert 0 < np.abs(half - full).max() < 0.2 * np.abs(full).max()
 
 
@@ -366,20 +366,20 @@ OTHER_SETTINGS = [
 
 @pytest.mark.parametrize("changed", OTHER_SETTINGS, ids=str)
 def test_another_setting_is_another_key(decoder, tmp_path, embedded, changed):
-    store = tmp_path / "store"
-    embed(decoder, ROWS, store=store)
+    options = {"store": tmp_path / "store", "dtype": "float32"}
+    embed(decoder, ROWS, **options)
     embedded.clear()
-    vectors = embed(decoder, ROWS, store=store, **changed)
+    vectors = embed(decoder, ROWS, **options | changed)
     assert embedded
-    assert (embed(decoder, ROWS, **changed) == vectors).all()
+    assert (embed(decoder, ROWS, **options | changed | {"store": None}) == vectors).all()
 
 
 def test_spellings_of_one_setting_share_their_records(decoder, tmp_path, embedded):
-    store = tmp_path / "store"
-    embed(decoder, ROWS, store=store)
+    options = {"store": tmp_path / "store", "device": "cpu"}
+    embed(decoder, ROWS, **options)
     embedded.clear()
-    embed(decoder, ROWS, store=store, layer=[2], pooling=["last"], dtype="float32", device="cpu")
-    embed(decoder, ROWS, store=store, chat_template=tiny_models.CHAT_TEMPLATE, batch_tokens=7)
+    embed(decoder, ROWS, layer=[2], pooling=["last"], dtype="float32", **options)
+    embed(decoder, ROWS, chat_template=tiny_models.CHAT_TEMPLATE, batch_tokens=7, **options)
     assert not embedded
 
 
@@ -480,7 +480,7 @@ def test_clones_share_one_model_and_pickles_hold_none(decoder):
     assert get_language_model(_language_model.resolve_model(decoder)).network is network
     dumped = pickle.dumps(embedder)
     assert len(dumped) < 5_000
-    weight = next(network.parameters()).detach().numpy()
+    weight = next(network.parameters()).detach().float().cpu().numpy()
     assert weight[0].tobytes() not in dumped
     assert b"torch" not in dumped and b"okenizer" not in dumped
     assert (pickle.loads(dumped).transform(ROWS) == first).all()

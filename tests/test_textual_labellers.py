@@ -106,7 +106,7 @@ def test_gold_is_the_models_own_output(tmp_path, family):
     folder = save_reward(tmp_path, family=family)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
-    scores = GoldRewardModel(folder).score(PROMPTS[:1], RESPONSES[:1])[0]
+    scores = GoldRewardModel(folder, dtype="float32").score(PROMPTS[:1], RESPONSES[:1])[0]
     for text, score in zip(RESPONSES[0], scores, strict=True):
         ids = tokenizer.apply_chat_template(
             [{"role": "user", "content": PROMPTS[0]}, {"role": "assistant", "content": text}],
@@ -167,7 +167,7 @@ def test_long_conversations_are_cut_and_counted(gold, caplog):
 def test_pointwise_is_the_expected_rating(causal):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    judge = SelfRewardingLabeller(causal, instruction=JUDGE)
+    judge = SelfRewardingLabeller(causal, instruction=JUDGE, dtype="float32")
     score = judge.score(["the cat"], [["sat"]])[0, 0]
     tokenizer = AutoTokenizer.from_pretrained(causal)
     model = AutoModelForCausalLM.from_pretrained(causal).eval()
@@ -198,7 +198,7 @@ def test_p_yes_and_likelihood_by_hand(causal):
         logs = model(**ids).logits[0].log_softmax(-1)
     tokens = ids["input_ids"][0]
     by_hand = (logs[-3, tokens[-2]] + logs[-2, tokens[-1]]) / 2
-    labeller = ImplicitPreferenceLabeller(causal, mode="likelihood")
+    labeller = ImplicitPreferenceLabeller(causal, mode="likelihood", dtype="float32")
     assert labeller.score(["the cat"], [["sat on"]])[0, 0] == pytest.approx(
         by_hand.item(), abs=1e-5
     )
@@ -207,7 +207,7 @@ def test_p_yes_and_likelihood_by_hand(causal):
     with torch.no_grad():
         logits = model(**ids).logits[0, -1]
     yes, no = logits[tokenizer.convert_tokens_to_ids(["Yes", "No"])].exp()
-    labeller = ImplicitPreferenceLabeller(causal, instruction=JUDGE)
+    labeller = ImplicitPreferenceLabeller(causal, instruction=JUDGE, dtype="float32")
     p_yes = labeller.score(["the cat"], [["sat"]])[0, 0]
     assert p_yes == pytest.approx((yes / (yes + no)).item(), abs=1e-5)
 

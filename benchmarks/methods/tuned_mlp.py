@@ -81,7 +81,7 @@ class HeldOutLoss(Callback):
 
     def on_epoch_end(self, net, **kwargs):
         with torch.inference_mode():
-            rewards = net.module_(self.pairs)
+            rewards = net.module_(self.pairs.to(net.device)).cpu()
         self.losses.append(scaled_loss(rewards[:, 0] - rewards[:, 1]))
         if len(self.losses) - 1 - int(np.argmin(self.losses)) >= self.patience:
             raise KeyboardInterrupt  # how skorch's own callbacks end a fit
