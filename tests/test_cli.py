@@ -142,7 +142,8 @@ def test_score_candidates_and_pairs(data, tmp_path, capsys):
     expected = model.set_params(**cpu).predict(rows)
     for row, rewards in zip(scored, expected, strict=True):
         assert len(row["rewards"]) == len(row["responses"])
-        np.testing.assert_array_equal(row["rewards"], rewards[: len(row["rewards"])])
+        # A batch of other texts rounds otherwise.
+        np.testing.assert_allclose(row["rewards"], rewards[: len(row["rewards"])], rtol=1e-5)
     assert run("score", data / "reward", data / "pairs.jsonl", "-o", tmp_path / "p.jsonl") == 0
     assert "pair accuracy" in capsys.readouterr().err
     assert [len(row["rewards"]) for row in read(tmp_path / "p.jsonl")] == [2] * 40

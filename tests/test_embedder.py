@@ -589,7 +589,7 @@ def test_a_real_encoder():
     texts = ["How do I boil an egg?", "Ten minutes.", "Put it in boiling water " * 40]
     tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
     network = AutoModel.from_pretrained(path, local_files_only=True).eval()
-    vectors = embed(path, texts, pooling="mean")
+    vectors = embed(path, texts, pooling="mean", dtype="float32")
     for text, vector in zip(texts, vectors, strict=True):
         with torch.inference_mode():
             states = network(**tokenizer(text, return_tensors="pt")).last_hidden_state
