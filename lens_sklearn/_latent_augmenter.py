@@ -30,7 +30,9 @@ AUTO_FACTORS, AUTO_PAIRS, AUTO_LEAST = (1, 2, 4, 8), 250_000, 150  # the latter 
 AUTO_PAIRS_LEAST = 12_800  # fewer tell how it orders two, but not so well which of many it picks
 AUTO_LOWEST, AUTO_HIGHEST = (2, 8), 256  # the least factor, AUTO_LEAST / sqrt(d), is 2 to 8
 AUTO_FOLDS, AUTO_SMALLEST, AUTO_ERRORS = 3, 20, 2  # beyond the interval of 95 %
-AUTO_FOLLOWED = 1000  # with more pairs, errors are as small as what a network loses of its reward
+# With more pairs, errors are as small as what a network loses of its reward: networks are compared,
+# which lose it in the check already, so fewer errors are asked for.
+AUTO_FOLLOWED, AUTO_FOLLOWED_ERRORS = 1000, 1
 
 
 class LatentPairAugmenter(PairAugmenter):
@@ -55,9 +57,10 @@ class LatentPairAugmenter(PairAugmenter):
         accuracy on held-out original pairs in three folds by `groups`: of 1, 2, 4 and 8 that at
         which a ``BTRewardRegressor()`` does best. With ``relabel="all"``, where all that is
         trained on follows the reward, of 1 and what makes about 12,800 pairs, or 250,000 / √d if
-        that is more (a factor of 2 to 256): beyond 1,000 originals the better one, up to there 1
-        only if the reward itself does worse than a ``BTRewardRegressor()`` of the originals by
-        more than two standard errors. Fewer than 20 pairs get 1.
+        that is more (a factor of 2 to 256): 1 only if the reward itself does worse than a
+        ``BTRewardRegressor()`` of the originals by more than two standard errors, or, beyond
+        1,000 originals, if the network that follows it does by more than one. Fewer than 20 pairs
+        get 1.
     noise_variance : float, default=0.01
         Variance of the noise in latent space.
     n_candidates : int, default=4
@@ -331,10 +334,11 @@ class LatentPairAugmenter(PairAugmenter):
                 wins = np.sign(reward.decision_function(pairs[test])) / 2 + 0.5
                 row[test] = 1 - abs(pairs.target[test] - wins)
         self.factor_scores_ = dict(zip(factors, right.mean(axis=1).tolist(), strict=True))
-        if by_networks:
+        if self.relabel != "all":
             return factors[int(right.mean(axis=1).argmax())]  # the smaller of equals
         loss = right[0] - right[1]
-        return 1 if loss.mean() > AUTO_ERRORS * loss.std(ddof=1) / sqrt(n) else factors[1]
+        errors = AUTO_FOLLOWED_ERRORS if by_networks else AUTO_ERRORS
+        return 1 if loss.mean() > errors * loss.std(ddof=1) / sqrt(n) else factors[1]
 
     def _fitted_on(self, pairs, factor, unlabeled, groups, seed, by_networks):
         """Return what judges a factor: a network, or the reward whose targets it would get."""

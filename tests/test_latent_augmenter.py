@@ -1,5 +1,7 @@
 """Synthetic pairs by a reward's word: transfer, soft targets, unlabelled responses, auto."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -276,6 +278,36 @@ def test_auto_judges_what_the_network_makes_of_the_reward_where_pairs_are_many(m
     assert blunt.factor_scores_[1] == scores[1] > blunt.factor_scores_[209]
     assert scores[209] > blunt.factor_scores_[209], "that was the reward itself"
     assert recommended(factor="auto").fit(toy.pairs).factor_ == 209
+
+
+@pytest.mark.parametrize(
+    ("by_networks", "lost", "won", "augments"),
+    [
+        (True, 9, 6, True),  # 3 pairs of √15
+        (True, 11, 6, False),  # 5 of √17
+        (False, 11, 6, True),
+        (False, 18, 6, False),  # 12 of 2 √24
+    ],
+)
+def test_auto_asks_one_error_of_networks_and_two_of_the_reward(
+    monkeypatch, by_networks, lost, won, augments
+):
+    """Pairs that only what would be augmented orders wrongly (lost), and only it rightly (won)."""
+    wrong = {False: np.arange(won), True: won + np.arange(lost)}  # by whether it is augmented
+
+    def fitted_on(self, pairs, factor, *others):
+        def decision_function(tested):
+            return 1 - 2 * np.isin(np.asarray(tested)[:, 0, 0], wrong[factor > 1])
+
+        return SimpleNamespace(decision_function=decision_function)
+
+    monkeypatch.setattr(LatentPairAugmenter, "_fitted_on", fitted_on)
+    if by_networks:
+        monkeypatch.setattr("lens_sklearn._latent_augmenter.AUTO_FOLLOWED", 100)
+    pairs = np.random.default_rng(0).normal(size=(300, 2, 4)).astype(np.float32)
+    pairs[:, 0, 0] = np.arange(300)  # so that a pair is known
+    augmenter = recommended(factor="auto").fit(pairs)
+    assert (augmenter.factor_ > 1) == augments
 
 
 def test_auto_judges_the_teacher_on_pairs_that_it_has_not_seen():
