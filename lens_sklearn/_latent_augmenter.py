@@ -323,8 +323,9 @@ class LatentPairAugmenter(PairAugmenter):
         self.factor_scores_ = {}
         if n < AUTO_SMALLEST or n_folds < 2:  # too few to tell anything apart: do no harm
             return 1
-        factors = (1, follow_factor(pairs)) if self.relabel == "all" else AUTO_FACTORS
-        by_networks = self.relabel != "all" or n > AUTO_FOLLOWED
+        follows = self.relabel == "all"
+        factors = (1, follow_factor(pairs)) if follows else AUTO_FACTORS
+        by_networks = not follows or n > AUTO_FOLLOWED
         right = np.empty((len(factors), n))
         for train, test in GroupKFold(n_folds).split(right[0], groups=prompts):
             known = AugmentedPairs(pairs.originals[train], target=pairs.target[train])
@@ -334,7 +335,7 @@ class LatentPairAugmenter(PairAugmenter):
                 wins = np.sign(reward.decision_function(pairs[test])) / 2 + 0.5
                 row[test] = 1 - abs(pairs.target[test] - wins)
         self.factor_scores_ = dict(zip(factors, right.mean(axis=1).tolist(), strict=True))
-        if self.relabel != "all":
+        if not follows:
             return factors[int(right.mean(axis=1).argmax())]  # the smaller of equals
         loss = right[0] - right[1]
         errors = AUTO_FOLLOWED_ERRORS if by_networks else AUTO_ERRORS

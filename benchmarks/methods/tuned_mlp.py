@@ -77,11 +77,11 @@ class HeldOutLoss(Callback):
         self.patience = patience
 
     def on_train_begin(self, net, **kwargs):
-        self.losses = []
+        self.losses, self.pairs = [], self.pairs.to(net.device)
 
     def on_epoch_end(self, net, **kwargs):
         with torch.inference_mode():
-            rewards = net.module_(self.pairs.to(net.device)).cpu()
+            rewards = net.module_(self.pairs).cpu()
         self.losses.append(scaled_loss(rewards[:, 0] - rewards[:, 1]))
         if len(self.losses) - 1 - int(np.argmin(self.losses)) >= self.patience:
             raise KeyboardInterrupt  # how skorch's own callbacks end a fit
