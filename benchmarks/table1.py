@@ -40,9 +40,9 @@ from lens_sklearn import (
 from lens_sklearn.datasets import make_demo_preferences
 from lens_sklearn.textual import (
     FineTunedRewardRegressor,
-    GoldRewardModel,
     ImplicitPreferenceLabeller,
     ResponseGenerator,
+    RewardModelLabeller,
     SelfEvolvedLabeller,
     SelfRewardingLabeller,
     TextPairSynthesizer,
@@ -166,7 +166,7 @@ def paper_setting(args, seed):
         scored = args.folder / "gold.npy"  # the same candidates for every seed
         if not scored.exists():
             prompts, texts = zip(*((r["prompt"], r["responses"]) for r in candidates), strict=True)
-            np.save(scored, GoldRewardModel(args.gold).score(list(prompts), list(texts)))
+            np.save(scored, RewardModelLabeller(args.gold).score(list(prompts), list(texts)))
         gold = np.load(scored)
     half = {"dtype": "bfloat16", "gradient_checkpointing": True}
     pairs = load_preferences(args.pairs)[: args.n_pairs]
@@ -199,7 +199,7 @@ def labeller(setting, name, seed):
     if name == "self-evolved":
         return SelfEvolvedLabeller(reward_model(setting, "full", seed))
     return {
-        "gold": GoldRewardModel(setting.gold),
+        "gold": RewardModelLabeller(setting.gold),
         "self-rewarding": SelfRewardingLabeller(setting.base),
         "implicit": ImplicitPreferenceLabeller(setting.base),
     }[name]

@@ -14,17 +14,18 @@ Rows of text go through estimators that chain in a scikit-learn Pipeline::
 ``datasets`` has toy and demo data, ``theory`` the paper's theorems.
 """
 
+from ._augmented_pairs import AugmentedPairs
 from ._augmenters import DirectNoiseAugmenter, GaussianAugmenter, RepeatAugmenter
-from ._best_of_n import BestOfNDisplay, BestOfNScorer, best_of_n_curve, best_of_n_score
+from ._bt_reward import BTRewardRegressor
 from ._contrastive_vae import ContrastiveVAE
 from ._embedder import LLMEmbedder
-from ._gaussian_process import GaussianProcessReward
+from ._gp_reward import GPRewardRegressor
 from ._latent_augmenter import LatentPairAugmenter
-from ._pairs import AugmentedPairs
-from ._reward import BTRewardRegressor
 from ._rows import load_candidates, load_preferences, prompt_groups
 from ._scaler import EmbeddingScaler
-from ._within_prompt_metric import WithinPromptMetric
+from ._within_prompt_whitening import WithinPromptWhitening
+from .displays import BestOfNDisplay
+from .metrics import BestOfNScorer, best_of_n_curve, best_of_n_score
 
 __version__ = "0.1.0"
 
@@ -37,11 +38,11 @@ __all__ = [
     "DirectNoiseAugmenter",
     "EmbeddingScaler",
     "GaussianAugmenter",
-    "GaussianProcessReward",
+    "GPRewardRegressor",
     "LLMEmbedder",
     "LatentPairAugmenter",
     "RepeatAugmenter",
-    "WithinPromptMetric",
+    "WithinPromptWhitening",
     "best_of_n_curve",
     "best_of_n_score",
     "load_candidates",

@@ -9,8 +9,9 @@ from sklearn.utils import check_random_state, gen_batches
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from ._device import draw_seed
-from ._pairs import AugmentedPairs, check_embeddings, check_pairs, row_order
+from ._augmented_pairs import AugmentedPairs
+from ._device import draw_seed, row_order
+from ._validation import check_embeddings, check_pairs
 
 
 class PairAugmenter(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):

@@ -12,9 +12,10 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_array, check_is_fitted
 from torch import nn
 
-from ._device import as_tensor, draw_seed, on_device, torch_device, torch_generator
+from ._device import as_tensor, draw_seed, on_device, row_order, torch_device, torch_generator
 from ._low_rank_error import LowRankError
-from ._pairs import LowRankRows, check_embeddings, check_pairs, row_order
+from ._pools import DecodedRows
+from ._validation import check_embeddings, check_pairs
 
 #: Embeddings handled at once outside training: bounds the memory of encode and decode.
 CHUNK = 4096
@@ -491,7 +492,7 @@ class ContrastiveVAE(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
             codes -= self._codes(mean[:, None])
             base = pairs.reshape(-1, pairs.shape[-1])
             base_row = np.arange(len(base)).reshape(-1, 1, 2).repeat(n_samples, axis=1).ravel()
-        return LowRankRows(codes.reshape(-1, codes.shape[-1]), self._basis(), base, base_row)
+        return DecodedRows(codes.reshape(-1, codes.shape[-1]), self._basis(), base, base_row)
 
     def _codes(self, z):
         """Activations before the last layer: a row of `_basis` each."""

@@ -9,12 +9,12 @@ from sklearn.model_selection import GridSearchCV, GroupKFold
 from sklearn.utils.validation import has_fit_parameter
 
 from ._augmenters import DirectNoiseAugmenter, GaussianAugmenter, RepeatAugmenter
-from ._best_of_n import best_of_n_score
+from ._bt_reward import BTRewardRegressor
 from ._contrastive_vae import ContrastiveVAE
-from ._gaussian_process import GaussianProcessReward
+from ._gp_reward import GPRewardRegressor
 from ._latent_augmenter import LatentPairAugmenter
-from ._reward import BTRewardRegressor
 from ._scaler import EmbeddingScaler
+from .metrics import best_of_n_score
 
 ORIGINAL = "original"
 MIN_MARGIN = 0.1  # as in make_demo_preferences: closer candidates are no pair
@@ -97,7 +97,7 @@ def run_split(split, random_state):
         results[name] = {"n_pairs": len(data), **measure(rewards[name], split.gold)}
         fitted[name] = (scaler, augmenter, reward)
     rewards["tuned linear"] = candidates @ tuned_linear(pairs, split.groups)
-    process = GaussianProcessReward().fit(pairs, groups=split.groups)
+    process = GPRewardRegressor().fit(pairs, groups=split.groups)
     rewards["Gaussian process"] = process.predict(candidates)
     for name in ("tuned linear", "Gaussian process"):
         results[name] = {"n_pairs": len(pairs), **measure(rewards[name], split.gold)}

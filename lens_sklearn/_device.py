@@ -1,4 +1,4 @@
-"""Where torch computes and how it draws: devices and explicit generators."""
+"""Where torch computes and what is drawn: devices, explicit generators, an order of pairs."""
 
 from copy import deepcopy
 from types import SimpleNamespace
@@ -115,3 +115,22 @@ def as_tensor(array):
         # The namespace keeps the array alive for as long as the tensor lives.
         array = np.asarray(SimpleNamespace(__array_interface__=interface, array=array))
     return torch.from_numpy(array)
+
+
+def row_order(pairs):
+    """Return an order of pairs that does not depend on where they stand.
+
+    What is drawn at random goes to pairs in this order, so shuffled pairs get the same each.
+
+    Parameters
+    ----------
+    pairs : ndarray, shape (n, 2, d)
+        Pairs, column 0 chosen.
+
+    Returns
+    -------
+    ndarray of int, shape (n,)
+        Indices that sort the pairs by their bytes.
+    """
+    rows = np.ascontiguousarray(pairs).reshape(len(pairs), -1)
+    return np.argsort(rows.view(f"V{pairs[0].nbytes}").ravel(), kind="stable")

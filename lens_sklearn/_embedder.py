@@ -17,11 +17,11 @@ from sklearn.utils import gen_batches
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
+from ._array_store import EmbeddingStore, store_keys
+from ._augmented_pairs import AugmentedPairs, default_target
 from ._augmented_rows import AugmentedRows
 from ._embedding_array import CellWriter, array_name, keep_rows, made_folder, new_array
-from ._embedding_store import EmbeddingStore, store_keys
 from ._language_model import batches_by_tokens, embed_batch, get_language_model, resolve_model
-from ._pairs import AugmentedPairs, default_target
 from ._rows import PAIR_COLUMNS, read_texts
 
 POOLINGS = ("last", "mean", "cls", "weighted_mean", "max")

@@ -12,14 +12,14 @@ from sklearn.utils import check_consistent_length, check_random_state, gen_batch
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_memory, has_fit_parameter
 
+from ._augmented_pairs import AugmentedPairs
 from ._augmenters import PairAugmenter
+from ._bt_reward import BTRewardRegressor
 from ._contrastive_vae import ContrastiveVAE
-from ._device import draw_seed
-from ._gaussian_process import GaussianProcessReward
-from ._pairs import AugmentedPairs, row_order
-from ._reward import BTRewardRegressor
-from ._transfer import TransferredRows
-from ._within_prompt_metric import check_unlabeled
+from ._device import draw_seed, row_order
+from ._gp_reward import GPRewardRegressor
+from ._pools import DifferenceRows
+from ._validation import check_unlabeled
 from .theory._certificate import keeps_order, rewards_of
 
 CHUNK = 1024  # pairs rewarded at once: bounds the memory at large d
@@ -91,7 +91,7 @@ class LatentPairAugmenter(PairAugmenter):
         (:attr:`~lens_sklearn.theory.SynthesisCertificate.realised_bound`): few under residual
         decoding of strong noise, and as a rule none under "reconstruct". The noise that is
         drawn is the same with all three.
-    reward : BTRewardRegressor or GaussianProcessReward, default=None
+    reward : BTRewardRegressor or GPRewardRegressor, default=None
         The reward that `keep` and `relabel` ask; it is cloned and fitted on the original pairs,
         targets and all. None is ``BTRewardRegressor()``. Another estimator needs ``fit`` on
         pairs, rewards by ``predict`` or ``coef_``, and for "certified" its Lipschitz constant as
@@ -188,7 +188,7 @@ class LatentPairAugmenter(PairAugmenter):
         """Return the augmenter that did best on real preference data.
 
         Synthetic pairs apply one pair's difference to another's response, a
-        :class:`GaussianProcessReward` of the originals says how likely either member is to win,
+        :class:`GPRewardRegressor` of the originals says how likely either member is to win,
         and cross-validation decides whether to augment at all. Where `fit_transform` is given
         unlabelled responses, synthetic pairs are two of those, and they tell the reward what
         responses to one prompt differ in. Embeddings may be raw: the process, the synthesis and
@@ -210,14 +210,14 @@ class LatentPairAugmenter(PairAugmenter):
         >>> from lens_sklearn import LatentPairAugmenter
         >>> LatentPairAugmenter.recommended(factor=8, random_state=0)
         LatentPairAugmenter(decode='transfer', factor=8, random_state=0, relabel='all',
-                            reward=GaussianProcessReward(), sharpness=3.0)
+                            reward=GPRewardRegressor(), sharpness=3.0)
         """
         preset = {
             "factor": "auto",
             "decode": "transfer",
             "relabel": "all",
             "sharpness": 3.0,
-            "reward": GaussianProcessReward(),
+            "reward": GPRewardRegressor(),
         }
         return cls(**preset | overrides)
 
@@ -365,7 +365,7 @@ class LatentPairAugmenter(PairAugmenter):
     def _augment(self, pairs, factor, random_state):
         if self.decode != "transfer":
             return super()._augment(pairs, factor, random_state)
-        pool = TransferredRows.draw(pairs.originals, factor - 1, _generator(random_state))
+        pool = DifferenceRows.draw(pairs.originals, factor - 1, _generator(random_state))
         members = 2 * len(pairs) + np.arange(len(pool)).reshape(-1, 2)
         return self._with_members(pairs, pool, members)
 
@@ -445,12 +445,12 @@ class LatentPairAugmenter(PairAugmenter):
         known = {"unlabeled": unlabeled, "groups": None if groups is None else groups[order]}
         taken = (name for name in known if has_fit_parameter(reward, name))
         reward.fit(originals, **{name: known[name] for name in taken})
-        if getattr(getattr(reward, "metric_", None), "length_power_", 1) < TEMPERED:
+        if getattr(getattr(reward, "metric_", None), "norm_exponent_", 1) < TEMPERED:
             warnings.warn(
                 "the lengths of the embeddings vary far more than those of a language model's; "
                 "the reward reads them tempered, and a network that is to follow it must as well. "
-                "Put WithinPromptMetric(0, covariance_power=0) in a Pipeline before this step: it "
-                "standardises and tempers.",
+                "Put WithinPromptWhitening(0, covariance_exponent=0) in a Pipeline before this "
+                "step: it standardises and tempers.",
                 stacklevel=6,
             )
         return reward

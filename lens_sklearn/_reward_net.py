@@ -5,8 +5,8 @@ from skorch import NeuralNet
 from skorch.callbacks import Callback
 from torch import nn
 
+from ._augmented_pairs import CodedPairs
 from ._device import as_tensor, torch_generator
-from ._pairs import CodedPairs
 
 
 class RewardMLP(nn.Module):

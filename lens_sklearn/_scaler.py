@@ -6,7 +6,8 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import gen_batches
 from sklearn.utils.validation import check_is_fitted
 
-from ._pairs import AugmentedPairs, check_embeddings
+from ._augmented_pairs import AugmentedPairs
+from ._validation import check_embeddings
 
 FLOATS = ("float32", "float64")  # check_array keeps these and turns all else into the first
 CHUNK = 1 << 22  # bytes; StandardScaler's temporaries in float64 are a few times as large

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 
 __all__ = ["main"]
-
 EXPECTED = (ValueError, OSError, ImportError)
 METHODS = ("lens", "recommended", "repeat", "direct-noise", "gaussian", "none")
 CURVE_METHODS = ("original", "repeat 4×", "tuned linear", "LENS 4×", "recommended 8×")
@@ -331,8 +330,9 @@ def run_best_of_n(arguments):
     arguments : argparse.Namespace
         Of ``lens-sklearn best-of-n``.
     """
-    from ._best_of_n import best_of_n_curve, best_of_n_score, save_curves
     from ._rows import load_candidates
+    from .displays import save_curves
+    from .metrics import best_of_n_curve, best_of_n_score
 
     rows, gold = load_candidates(arguments.candidates)
     rewards = _loaded(arguments).predict(rows)
@@ -377,11 +377,11 @@ def run_demo(arguments):
     from sklearn.pipeline import Pipeline
 
     from . import export
-    from ._best_of_n import save_curves
     from ._demo import Split, demo_table, run_split, summarise
     from ._demo_data import demo_responses
     from ._embedder import LLMEmbedder
     from .datasets import make_demo_preferences
+    from .displays import save_curves
 
     started = time.perf_counter()
     folder = Path(arguments.output)
@@ -435,10 +435,10 @@ def _pipeline(arguments):
     from sklearn.pipeline import Pipeline
 
     from ._augmenters import DirectNoiseAugmenter, GaussianAugmenter, RepeatAugmenter
+    from ._bt_reward import BTRewardRegressor
     from ._contrastive_vae import ContrastiveVAE
     from ._embedder import LLMEmbedder
     from ._latent_augmenter import LatentPairAugmenter
-    from ._reward import BTRewardRegressor
     from ._scaler import EmbeddingScaler
 
     seed, device = arguments.seed, arguments.device

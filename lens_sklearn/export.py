@@ -19,14 +19,14 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import check_is_fitted
 
 from ._augmenters import DirectNoiseAugmenter, GaussianAugmenter, RepeatAugmenter
+from ._bt_reward import BTRewardRegressor
 from ._contrastive_vae import ContrastiveVAE
 from ._embedder import LLMEmbedder
-from ._gaussian_process import GaussianProcessReward
+from ._gp_reward import GPRewardRegressor
 from ._latent_augmenter import LatentPairAugmenter
-from ._reward import BTRewardRegressor
 from ._reward_net import BradleyTerryLoss, RewardMLP
 from ._scaler import EmbeddingScaler
-from ._within_prompt_metric import WithinPromptMetric
+from ._within_prompt_whitening import WithinPromptWhitening
 
 __all__ = ["load", "save"]
 
@@ -40,8 +40,8 @@ CLASSES = {
         EmbeddingScaler,
         ContrastiveVAE,
         BTRewardRegressor,
-        GaussianProcessReward,
-        WithinPromptMetric,
+        GPRewardRegressor,
+        WithinPromptWhitening,
         *AUGMENTERS,
     )
 }
@@ -256,13 +256,13 @@ def _state_of(step):
     if isinstance(step, BTRewardRegressor):
         weights = step.net_.module_.state_dict()
         return state, {key: tensor.numpy() for key, tensor in weights.items()}
-    if isinstance(step, WithinPromptMetric):
-        state |= {"length_": step.length_, "length_power_": step.length_power_}
+    if isinstance(step, WithinPromptWhitening):
+        state |= {"length_": step.length_, "norm_exponent_": step.norm_exponent_}
         return state, {key: getattr(step, key) for key in METRIC_STATE}
-    if isinstance(step, GaussianProcessReward):
+    if isinstance(step, GPRewardRegressor):
         metric, arrays = _state_of(step.metric_)
         own = PROCESS_STATE + (("factor_",) if step.factor_ is not None else ())
-        state["caution_"] = step.caution_
+        state["uncertainty_penalty_"] = step.uncertainty_penalty_
         state["metric_"] = _written(step.metric_, "metric_") | {"state": metric}
         return state, arrays | {key: getattr(step, key) for key in own}
     if isinstance(step, AUGMENTERS):
@@ -291,17 +291,17 @@ def _restore(estimator, state, arrays):
         estimator.scaler_ = scaler
     elif isinstance(estimator, BTRewardRegressor):
         estimator.net_ = _reward_net(estimator, d, arrays)
-    elif isinstance(estimator, WithinPromptMetric):
-        estimator.length_, estimator.length_power_ = state["length_"], state["length_power_"]
+    elif isinstance(estimator, WithinPromptWhitening):
+        estimator.length_, estimator.norm_exponent_ = state["length_"], state["norm_exponent_"]
         r = len(arrays["gains_"])
         gains = (r, r) if arrays["gains_"].ndim == 2 else (r,)
         _set_arrays(estimator, METRIC_STATE, ((d,), (d,), (r, d), gains), arrays)
-    elif isinstance(estimator, GaussianProcessReward):
+    elif isinstance(estimator, GPRewardRegressor):
         estimator.metric_ = _built(state["metric_"])
         _restore(estimator.metric_, state["metric_"]["state"], arrays)
         n = len(arrays["dual_coef_"])
         _set_arrays(estimator, PROCESS_STATE, ((2 * n, d), (n,), (3,)), arrays)
-        estimator.caution_, estimator.factor_ = state["caution_"], None
+        estimator.uncertainty_penalty_, estimator.factor_ = state["uncertainty_penalty_"], None
         if "factor_" in arrays:
             _set_arrays(estimator, ("factor_",), ((n, n),), arrays)
 

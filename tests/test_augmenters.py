@@ -15,7 +15,7 @@ from lens_sklearn import (
     LatentPairAugmenter,
     RepeatAugmenter,
 )
-from lens_sklearn._pairs import LowRankRows
+from lens_sklearn._pools import DecodedRows
 from lens_sklearn.theory import SynthesisCertificate
 
 VAE = ContrastiveVAE(4, 8, max_epochs=2)
@@ -127,7 +127,7 @@ def test_residual_decoding_adds_the_decoded_difference(pairs, sharing):
 def test_synthetic_rows_are_codes_so_memory_does_not_follow_d():
     pairs = np.random.default_rng(0).normal(size=(50, 2, 2000)).astype(np.float32)
     augmented = LatentPairAugmenter(ContrastiveVAE(max_epochs=1), factor=16).fit_transform(pairs)
-    assert isinstance(augmented.pool, LowRankRows)
+    assert isinstance(augmented.pool, DecodedRows)
     assert augmented.pool.codes.nbytes < 0.2 * pairs.nbytes
     assert augmented.originals is pairs
 

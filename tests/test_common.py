@@ -9,10 +9,10 @@ from lens_sklearn import (
     DirectNoiseAugmenter,
     EmbeddingScaler,
     GaussianAugmenter,
-    GaussianProcessReward,
+    GPRewardRegressor,
     LatentPairAugmenter,
     RepeatAugmenter,
-    WithinPromptMetric,
+    WithinPromptWhitening,
 )
 
 ESTIMATORS = [
@@ -29,9 +29,9 @@ ESTIMATORS = [
     GaussianAugmenter(),
     RepeatAugmenter(),
     BTRewardRegressor(max_epochs=3),
-    GaussianProcessReward(),
-    GaussianProcessReward(caution=0),
-    WithinPromptMetric(),
+    GPRewardRegressor(),
+    GPRewardRegressor(uncertainty_penalty=0),
+    WithinPromptWhitening(),
     LatentPairAugmenter.recommended(factor=2),
 ]
 
@@ -45,7 +45,7 @@ EXPECTED_FAILURES = {
             "weights and repetition give other batches, so other steps of the optimiser"
         ),
     },
-    GaussianProcessReward: {
+    GPRewardRegressor: {
         "check_regressors_no_decision_function": (
             "a pairwise model has a decision function: the log-odds that column 0 wins"
         ),

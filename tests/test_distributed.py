@@ -11,7 +11,7 @@ from sklearn.pipeline import Pipeline
 from tiny_models import save_encoder, sentence
 
 from lens_sklearn import BTRewardRegressor, ContrastiveVAE, LatentPairAugmenter, LLMEmbedder
-from lens_sklearn._embedding_store import EmbeddingStore
+from lens_sklearn._array_store import EmbeddingStore
 
 dask = pytest.importorskip("dask")
 distributed = pytest.importorskip("distributed")
@@ -64,8 +64,8 @@ def test_embeddings_are_those_of_one_process(client, model_folder, rows, tmp_pat
     n_texts = len({text for row in rows for text in row.values()})
     assert len(EmbeddingStore(tmp_path / "store")) == n_texts
     # Only this process has the store open: the workers return vectors and write nothing.
-    opened = client.run(lambda: list(__import__("lens_sklearn._embedding_store")
-                                     ._embedding_store._ENVIRONMENTS))  # fmt: skip
+    opened = client.run(lambda: list(__import__("lens_sklearn._array_store")
+                                     ._array_store._ENVIRONMENTS))  # fmt: skip
     assert not any(opened.values())
     models = client.run(lambda: len(__import__("lens_sklearn._language_model")
                                     ._language_model._CACHE))  # fmt: skip

@@ -19,8 +19,8 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
 from lens_sklearn import _embedder, _language_model
+from lens_sklearn._array_store import EmbeddingStore
 from lens_sklearn._embedder import LLMEmbedder
-from lens_sklearn._embedding_store import EmbeddingStore
 from lens_sklearn._language_model import LanguageModel, batches_by_tokens, get_language_model, pool
 
 POOLINGS = ["last", "mean", "cls", "weighted_mean", "max"]
@@ -416,7 +416,7 @@ def file_digest(path):
 KILLED = """
 import os, signal, sys
 from lens_sklearn._embedder import LLMEmbedder
-from lens_sklearn._embedding_store import EmbeddingStore
+from lens_sklearn._array_store import EmbeddingStore
 model, store, killed_at, *texts = sys.argv[1:]
 from lens_sklearn._language_model import LanguageModel
 embed, calls = LanguageModel.embed, []

@@ -17,12 +17,12 @@ from sklearn.base import clone
 from sklearn.pipeline import make_pipeline
 
 from lens_sklearn import BTRewardRegressor, EmbeddingScaler, _embedder, _embedding_array
+from lens_sklearn._array_store import EmbeddingStore
+from lens_sklearn._augmented_pairs import AugmentedPairs
 from lens_sklearn._augmented_rows import AugmentedRows
 from lens_sklearn._embedder import LLMEmbedder
 from lens_sklearn._embedding_array import CellWriter
-from lens_sklearn._embedding_store import EmbeddingStore
 from lens_sklearn._language_model import LanguageModel
-from lens_sklearn._pairs import AugmentedPairs
 
 
 @pytest.fixture(scope="module")

@@ -17,11 +17,11 @@ from lens_sklearn import (
     DirectNoiseAugmenter,
     EmbeddingScaler,
     GaussianAugmenter,
-    GaussianProcessReward,
+    GPRewardRegressor,
     LatentPairAugmenter,
     LLMEmbedder,
     RepeatAugmenter,
-    WithinPromptMetric,
+    WithinPromptWhitening,
 )
 from lens_sklearn.export import load, save
 
@@ -63,23 +63,25 @@ def test_same_predictions_to_the_bit(augmenter, params, pairs, candidates, tmp_p
 def test_metrics_and_processes_come_back(with_unlabelled, pairs, candidates, tmp_path):
     unlabeled = candidates[0] if with_unlabelled else None
     pairs = pairs * np.exp(np.linspace(-3, 3, len(pairs)))[:, None, None]  # lengths are tempered
-    powers = WithinPromptMetric(covariance_power=0.3)
-    processes = (GaussianProcessReward(metric=powers), GaussianProcessReward(caution=0))
-    for model in (*processes, WithinPromptMetric(0.5)):
+    powers = WithinPromptWhitening(covariance_exponent=0.3)
+    processes = (GPRewardRegressor(metric=powers), GPRewardRegressor(uncertainty_penalty=0))
+    for model in (*processes, WithinPromptWhitening(0.5)):
         model.fit(pairs, unlabeled=unlabeled)
         save(model, tmp_path)
         again = load(tmp_path)
         use = "predict" if hasattr(model, "predict") else "transform"
         found, expected = (getattr(m, use)(candidates[0]) for m in (again, model))
         np.testing.assert_array_equal(found, expected)
-        assert getattr(again, "caution_", None) == getattr(model, "caution_", None)
+        assert getattr(again, "uncertainty_penalty_", None) == getattr(
+            model, "uncertainty_penalty_", None
+        )
         metric = getattr(again, "metric_", again)
         kept = getattr(model, "metric_", model)
         assert metric.get_params() == kept.get_params()
-        assert metric.length_power_ == kept.length_power_ < 1 or with_unlabelled
+        assert metric.norm_exponent_ == kept.norm_exponent_ < 1 or with_unlabelled
         metric.gains_ = metric.gains_[:-1]
         save(again, tmp_path)
-        with pytest.raises(ValueError, match="of WithinPromptMetric has shape"):
+        with pytest.raises(ValueError, match="of WithinPromptWhitening has shape"):
             load(tmp_path)
 
 

@@ -15,13 +15,13 @@ from lens_sklearn import (
     BTRewardRegressor,
     ContrastiveVAE,
     EmbeddingScaler,
-    GaussianProcessReward,
+    GPRewardRegressor,
     LatentPairAugmenter,
-    WithinPromptMetric,
+    WithinPromptWhitening,
     export,
 )
 from lens_sklearn._latent_augmenter import follow_factor
-from lens_sklearn._transfer import TransferredRows
+from lens_sklearn._pools import DifferenceRows
 from lens_sklearn.datasets import make_preference_pairs
 from lens_sklearn.theory import SynthesisCertificate
 
@@ -37,7 +37,7 @@ def test_transferred_members_have_the_shrunk_moments_of_the_originals(n):
     spread = np.float32([3, 1, 1, 0.3, 0.1, 1e-3])
     prompt = 10 + rng.normal(size=(n, 1, 6)).astype(np.float32)
     pairs = prompt + spread * rng.normal(size=(n, 2, 6)).astype(np.float32)
-    pool = TransferredRows.draw(pairs, 60_000 // n, np.random.default_rng(1))
+    pool = DifferenceRows.draw(pairs, 60_000 // n, np.random.default_rng(1))
     rows = pool[np.arange(len(pool))].reshape(-1, 2, 6)
     scale = pairs.reshape(-1, 6).std(axis=0)
     real, new = pairs / scale, rows / scale
@@ -64,7 +64,7 @@ def test_children_are_their_parents_and_originals_come_first(pairs):
 
 
 def test_transferred_rows_are_the_same_as_tensors_and_alone(pairs):
-    pool = TransferredRows.draw(pairs, 3, np.random.default_rng(0))
+    pool = DifferenceRows.draw(pairs, 3, np.random.default_rng(0))
     rows = pool[np.arange(len(pool))]
     assert rows.shape == (360, 12) and rows.dtype == np.float32
     picked = np.array([7, 3, 6, 7, 359, 0])
@@ -75,11 +75,11 @@ def test_transferred_rows_are_the_same_as_tensors_and_alone(pairs):
 
 def test_features_that_never_change_stay_as_they_are(pairs):
     with_constant = np.concatenate([pairs, np.full((60, 2, 2), 7, np.float32)], axis=-1)
-    rows = TransferredRows.draw(pairs, 3, np.random.default_rng(0))
-    more = TransferredRows.draw(with_constant, 3, np.random.default_rng(0))
+    rows = DifferenceRows.draw(pairs, 3, np.random.default_rng(0))
+    more = DifferenceRows.draw(with_constant, 3, np.random.default_rng(0))
     assert more.shares == pytest.approx(np.array(rows.shares), abs=1e-5)
     np.testing.assert_allclose(more[np.arange(9)][:, 12:], 7, atol=1e-5)
-    same = TransferredRows.draw(np.ones((3, 2, 4), np.float32), 2, np.random.default_rng(0))
+    same = DifferenceRows.draw(np.ones((3, 2, 4), np.float32), 2, np.random.default_rng(0))
     np.testing.assert_array_equal(same[np.arange(12)], 1)
 
 
@@ -107,7 +107,7 @@ def test_targets_are_the_rewards_and_originals_keep_theirs(pairs):
     np.testing.assert_array_equal(augmented.target[:60], y)
     odds = augmenter.reward_.decision_function(augmented)[60:]
     np.testing.assert_allclose(augmented.target[60:], expit(2 * odds), atol=1e-5)
-    expected = GaussianProcessReward().fit(pairs, y).decision_function(augmented)[60:]
+    expected = GPRewardRegressor().fit(pairs, y).decision_function(augmented)[60:]
     np.testing.assert_allclose(odds, expected, atol=1e-5)
     everything = recommended(sharpness=2.0).fit_transform(pairs, y)
     np.testing.assert_array_equal(everything.target[60:], augmented.target[60:])
@@ -119,7 +119,7 @@ def test_soft_targets_go_with_the_papers_synthesis_too(pairs):
     vae = ContrastiveVAE(4, 8, max_epochs=2)
     hard = LatentPairAugmenter(vae, random_state=0).fit_transform(pairs)
     soft = LatentPairAugmenter(
-        vae, random_state=0, relabel="synthetic", reward=GaussianProcessReward()
+        vae, random_state=0, relabel="synthetic", reward=GPRewardRegressor()
     ).fit_transform(pairs)
     np.testing.assert_array_equal(np.asarray(hard), np.asarray(soft))
     assert len(np.unique(soft.target[60:])) > 100 and (hard.target == 1).all()
@@ -166,7 +166,7 @@ def test_the_reward_is_given_the_unlabelled_responses_if_it_takes_them(pairs):
     unlabeled = np.random.default_rng(5).normal(size=(40, 4, 12)).astype(np.float32)
     augmenter = recommended()
     augmented = augmenter.fit_transform(pairs, unlabeled=unlabeled)
-    process = GaussianProcessReward().fit(pairs, unlabeled=unlabeled)
+    process = GPRewardRegressor().fit(pairs, unlabeled=unlabeled)
     odds = 3 * process.decision_function(augmented)
     np.testing.assert_allclose(augmented.target, expit(odds), atol=1e-5)
     augmenter = recommended(reward=BTRewardRegressor(max_epochs=1, random_state=0))
@@ -184,9 +184,9 @@ def test_the_reward_is_told_the_prompts_if_it_takes_them(factor):
     order = np.random.default_rng(0).permutation(120)
     augmenter = recommended(factor=factor)
     augmenter.fit_transform(repeated[order], groups=prompts[order])
-    told = GaussianProcessReward().fit(repeated, groups=prompts).caution_
-    assert augmenter.reward_.caution_ == pytest.approx(told, abs=1e-6)
-    assert told != pytest.approx(GaussianProcessReward().fit(repeated).caution_, abs=1e-2)
+    told = GPRewardRegressor().fit(repeated, groups=prompts).uncertainty_penalty_
+    assert augmenter.reward_.uncertainty_penalty_ == pytest.approx(told, abs=1e-6)
+    assert told != pytest.approx(GPRewardRegressor().fit(repeated).uncertainty_penalty_, abs=1e-2)
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):
         augmenter.fit_transform(repeated, groups=prompts[1:])
 
@@ -252,7 +252,7 @@ def test_the_more_pairs_and_features_the_smaller_the_factor(n, d, factor):
     assert follow_factor(np.broadcast_to(np.float32(0), (n, 2, d))) == factor
 
 
-class Contrarian(GaussianProcessReward):
+class Contrarian(GPRewardRegressor):
     """A teacher that prefers what was rejected."""
 
     def predict(self, X):
@@ -316,7 +316,7 @@ def test_auto_judges_the_teacher_on_pairs_that_it_has_not_seen():
     augmenter = recommended(factor="auto")
     augmenter.fit(pairs)
     assert abs(max(augmenter.factor_scores_.values()) - 0.5) < 0.1
-    assert GaussianProcessReward().fit(pairs).score(pairs) > 0.7
+    assert GPRewardRegressor().fit(pairs).score(pairs) > 0.7
 
 
 def test_auto_chooses_how_much_by_networks_where_targets_are_handed_down():
@@ -341,7 +341,7 @@ def test_a_network_must_see_lengths_as_the_reward_does():
     pairs = rng.normal(size=(60, 2, 12)) * rng.lognormal(size=(60, 2, 1))
     with pytest.warns(UserWarning, match="lengths of the embeddings vary"):
         recommended().fit_transform(pairs)
-    tempered = WithinPromptMetric(0, covariance_power=0).fit_transform(pairs)
+    tempered = WithinPromptWhitening(0, covariance_exponent=0).fit_transform(pairs)
     recommended().fit_transform(tempered)  # warnings are errors
 
 
@@ -360,7 +360,7 @@ def test_a_fitted_preset_is_saved(pairs, tmp_path):
     np.testing.assert_array_equal(again.predict(pairs), pipe.predict(pairs))
     assert again[0].reward.prior_variance == 1.0
     for name, unlabeled in (("alone", None), ("with", pairs.reshape(30, 4, 12))):
-        alone = GaussianProcessReward().fit(pairs, unlabeled=unlabeled)
+        alone = GPRewardRegressor().fit(pairs, unlabeled=unlabeled)
         export.save(alone, tmp_path / name)
         np.testing.assert_array_equal(
             export.load(tmp_path / name).predict(pairs), alone.predict(pairs)

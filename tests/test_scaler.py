@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sklearn.preprocessing import StandardScaler
 
 from lens_sklearn import EmbeddingScaler, _scaler
-from lens_sklearn._pairs import AugmentedPairs
+from lens_sklearn._augmented_pairs import AugmentedPairs
 
 
 def peak_memory(call, *args):

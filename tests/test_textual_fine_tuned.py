@@ -15,8 +15,8 @@ from tiny_models import save_causal, save_reward, sentence
 from lens_sklearn.textual import (
     AugmentedRows,
     FineTunedRewardRegressor,
-    GoldRewardModel,
     RewardLabeller,
+    RewardModelLabeller,
 )
 from lens_sklearn.textual._networks import headed_model
 
@@ -138,7 +138,7 @@ def test_the_head_survives_bit_for_bit(reward, rows, tmp_path):
         heads = [w for name, w in model.network.named_parameters() if "score" in name]
     assert any(torch.equal(w, captured["head"]) for w in heads)
     texts = [[row["chosen"], row["rejected"]] for row in rows]
-    gold = GoldRewardModel(tmp_path / "saved", device="cpu").score(
+    gold = RewardModelLabeller(tmp_path / "saved", device="cpu").score(
         [row["prompt"] for row in rows], texts
     )
     np.testing.assert_allclose(gold, expected, atol=1e-6)

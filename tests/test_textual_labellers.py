@@ -9,10 +9,10 @@ from tiny_models import CHAT_TEMPLATE, save_causal, save_encoder, save_reward, s
 
 from lens_sklearn import BTRewardRegressor, EmbeddingScaler, LLMEmbedder
 from lens_sklearn.textual import (
-    GoldRewardModel,
     ImplicitPreferenceLabeller,
     PairLabeller,
     RewardLabeller,
+    RewardModelLabeller,
     SelfEvolvedLabeller,
     SelfRewardingLabeller,
 )
@@ -56,7 +56,7 @@ def rows():
 
 def labellers(causal, gold):
     return {
-        "gold": GoldRewardModel(gold),
+        "gold": RewardModelLabeller(gold),
         "pointwise": SelfRewardingLabeller(causal, instruction=JUDGE),
         "pairwise": SelfRewardingLabeller(causal, mode="pairwise"),
         "p_yes": ImplicitPreferenceLabeller(causal),
@@ -90,7 +90,7 @@ def test_scores_follow_their_responses(causal, gold, name):
 
 
 def test_messages_and_strings_are_the_same(gold):
-    labeller = GoldRewardModel(gold)
+    labeller = RewardModelLabeller(gold)
     as_messages = labeller.score(
         [[{"role": "user", "content": PROMPTS[0]}]],
         [[[{"role": "assistant", "content": text}] for text in RESPONSES[0]]],
@@ -106,7 +106,7 @@ def test_gold_is_the_models_own_output(tmp_path, family):
     folder = save_reward(tmp_path, family=family)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
-    scores = GoldRewardModel(folder, dtype="float32").score(PROMPTS[:1], RESPONSES[:1])[0]
+    scores = RewardModelLabeller(folder, dtype="float32").score(PROMPTS[:1], RESPONSES[:1])[0]
     for text, score in zip(RESPONSES[0], scores, strict=True):
         ids = tokenizer.apply_chat_template(
             [{"role": "user", "content": PROMPTS[0]}, {"role": "assistant", "content": text}],
@@ -123,8 +123,10 @@ def test_gold_without_a_pad_token_scores_one_by_one(gold, tmp_path):
     model.config.pad_token_id = None
     model.save_pretrained(tmp_path)
     AutoTokenizer.from_pretrained(gold).save_pretrained(tmp_path)
-    scores = GoldRewardModel(str(tmp_path)).score(PROMPTS, RESPONSES)
-    np.testing.assert_allclose(scores, GoldRewardModel(gold).score(PROMPTS, RESPONSES), atol=3e-6)
+    scores = RewardModelLabeller(str(tmp_path)).score(PROMPTS, RESPONSES)
+    np.testing.assert_allclose(
+        scores, RewardModelLabeller(gold).score(PROMPTS, RESPONSES), atol=3e-6
+    )
 
 
 def test_gold_with_one_token_for_pad_and_end(gold, tmp_path):
@@ -137,26 +139,27 @@ def test_gold_with_one_token_for_pad_and_end(gold, tmp_path):
     model.save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
     together, alone = (
-        GoldRewardModel(str(tmp_path), batch_tokens=n).score(PROMPTS, RESPONSES) for n in (9999, 1)
+        RewardModelLabeller(str(tmp_path), batch_tokens=n).score(PROMPTS, RESPONSES)
+        for n in (9999, 1)
     )
     np.testing.assert_allclose(together, alone, atol=3e-6)
 
 
 def test_a_gold_model_needs_a_reward_head(causal, tmp_path):
     with pytest.raises(ValueError, match="has no reward head: its weights lack .'score.weight'"):
-        GoldRewardModel(causal).score(PROMPTS, RESPONSES)
+        RewardModelLabeller(causal).score(PROMPTS, RESPONSES)
     two = save_reward(tmp_path, n_labels=2)
     with pytest.raises(ValueError, match="gives 2 numbers a text"):
-        GoldRewardModel(two).score(PROMPTS, RESPONSES)
+        RewardModelLabeller(two).score(PROMPTS, RESPONSES)
 
 
 def test_a_model_without_a_template_joins_the_contents(tmp_path):
     plain = save_reward(tmp_path, chat_template=None)
-    assert np.isfinite(GoldRewardModel(plain).score(PROMPTS[:1], RESPONSES[:1])).all()
+    assert np.isfinite(RewardModelLabeller(plain).score(PROMPTS[:1], RESPONSES[:1])).all()
 
 
 def test_long_conversations_are_cut_and_counted(gold, caplog):
-    labeller = GoldRewardModel(gold, max_length=12)
+    labeller = RewardModelLabeller(gold, max_length=12)
     with caplog.at_level("WARNING", logger="lens_sklearn.textual"):
         labeller.score(PROMPTS, RESPONSES)
     assert labeller.n_overlong_ > 0 and "texts (first: responses[" in caplog.text
@@ -243,11 +246,13 @@ def test_a_tokenizer_without_the_answers(tmp_path):
 )
 def test_malformed_responses_are_named(gold, responses, message):
     with pytest.raises(ValueError, match=message):
-        GoldRewardModel(gold).score(["why", "how"], responses)
+        RewardModelLabeller(gold).score(["why", "how"], responses)
 
 
 def test_a_template_that_refuses_is_named(gold):
-    labeller = GoldRewardModel(gold, chat_template=CHAT_TEMPLATE + "{{ raise_exception('no') }}")
+    labeller = RewardModelLabeller(
+        gold, chat_template=CHAT_TEMPLATE + "{{ raise_exception('no') }}"
+    )
     with pytest.raises(ValueError, match=r"responses\[0\]\[0\]: the chat template refuses"):
         labeller.score(["why"], [["no"]])
 

@@ -11,8 +11,8 @@ from lens_sklearn import AugmentedPairs, BTRewardRegressor, EmbeddingScaler, LLM
 from lens_sklearn._rows import read_texts
 from lens_sklearn.textual import (
     AugmentedRows,
-    GoldRewardModel,
     ResponseGenerator,
+    RewardModelLabeller,
     SelfEvolvedLabeller,
     TextPairSynthesizer,
 )
@@ -200,7 +200,10 @@ def test_grid_search_scores_rows_as_they_are(synthesizer, models, rows):
 def test_end_to_end_on_tiny_models(models, rows):
     generator = ResponseGenerator(models["causal"], n_samples=6, max_new_tokens=6)
     reward = pipeline("passthrough", models)
-    for labeller in (GoldRewardModel(models["gold"]), SelfEvolvedLabeller(reward, n_iterations=1)):
+    for labeller in (
+        RewardModelLabeller(models["gold"]),
+        SelfEvolvedLabeller(reward, n_iterations=1),
+    ):
         synthesizer = TextPairSynthesizer(generator, labeller, factor=3, random_state=0)
         out = synthesizer.fit_transform(rows)
         assert len(out) == 60 and synthesizer.n_tied_ == synthesizer.n_missing_ == 0

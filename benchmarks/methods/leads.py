@@ -14,13 +14,13 @@ from torch import nn
 from lens_sklearn import (
     BTRewardRegressor,
     ContrastiveVAE,
-    GaussianProcessReward,
+    GPRewardRegressor,
     LatentPairAugmenter,
     RepeatAugmenter,
 )
+from lens_sklearn._augmented_pairs import AugmentedPairs
 from lens_sklearn._augmenters import PairAugmenter
 from lens_sklearn._device import draw_seed
-from lens_sklearn._pairs import AugmentedPairs
 from lens_sklearn._reward_net import PairDataset, RewardMLP
 
 from ..objective import evaluate
@@ -213,7 +213,7 @@ METHODS = {
     "LENS 4x, autoencoder at 1e-3": Probed(vae={"learning_rate": 1e-3}, factor=4),
     "LENS 4x, autoencoder with unlabelled": WithUnlabelled(),
     "LENS 4x, targets of a process": Lens(
-        factor=4, relabel="all", reward=GaussianProcessReward(caution=0), network=ZERO
+        factor=4, relabel="all", reward=GPRewardRegressor(uncertainty_penalty=0), network=ZERO
     ),
     "LENS 4x, order-checked": Lens(factor=4, keep="ordered", network=ZERO),
     "LENS 4x, five": partial(ensemble.of, method=Lens(factor=4, network=ZERO)),

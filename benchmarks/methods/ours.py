@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from lens_sklearn import BTRewardRegressor, GaussianProcessReward, LatentPairAugmenter
+from lens_sklearn import BTRewardRegressor, GPRewardRegressor, LatentPairAugmenter
 
 from . import ensemble
 
@@ -37,9 +37,9 @@ def five(split, seed, unlabeled=False):
     return ensemble.mean([network.predict for network in networks])
 
 
-def teacher(split, seed, unlabeled=False, caution="auto"):
+def teacher(split, seed, unlabeled=False, uncertainty_penalty="auto"):
     """Return the reward that gives the synthetic pairs their targets, by itself."""
-    reward = GaussianProcessReward(caution=caution, random_state=seed)
+    reward = GPRewardRegressor(uncertainty_penalty=uncertainty_penalty, random_state=seed)
     reward.fit(split.pairs, unlabeled=split.unlabeled if unlabeled else None, groups=split.groups)
     split.details |= _chosen(reward)
     return reward.predict
@@ -48,9 +48,9 @@ def teacher(split, seed, unlabeled=False, caution="auto"):
 def _chosen(process):
     metric = process.metric_
     return {
-        "caution": process.caution_,
-        "covariance_power": metric.covariance_power,
-        "length_power": metric.length_power_,
+        "uncertainty_penalty": process.uncertainty_penalty_,
+        "covariance_exponent": metric.covariance_exponent,
+        "norm_exponent_": metric.norm_exponent_,
     }
 
 
@@ -59,8 +59,8 @@ METHODS = {
     "ours, five": five,
     "ours, unlabelled": partial(fit, unlabeled=True),
     "ours, unlabelled, five": partial(five, unlabeled=True),
-    "Gaussian process": partial(teacher, caution=0),
-    "Gaussian process, unlabelled": partial(teacher, unlabeled=True, caution=0),
+    "Gaussian process": partial(teacher, uncertainty_penalty=0),
+    "Gaussian process, unlabelled": partial(teacher, unlabeled=True, uncertainty_penalty=0),
     "Gaussian process, cautious": teacher,
     "Gaussian process, cautious, unlabelled": partial(teacher, unlabeled=True),
 }

@@ -3,7 +3,7 @@
 Generation
     `ResponseGenerator`.
 Labelling, by the protocol `PairLabeller`
-    `GoldRewardModel`, `RewardLabeller`, `SelfRewardingLabeller`, `SelfEvolvedLabeller`,
+    `RewardModelLabeller`, `RewardLabeller`, `SelfRewardingLabeller`, `SelfEvolvedLabeller`,
     `ImplicitPreferenceLabeller`.
 Reward models
     `FineTunedRewardRegressor`; `RejectionSampler` makes rows for supervised fine-tuning of
@@ -17,11 +17,11 @@ Needs the extra ``textual``: ``pip install "lens-sklearn[textual]"``.
 from .._augmented_rows import AugmentedRows
 from ._fine_tuned import FineTunedRewardRegressor
 from ._generator import ResponseGenerator
-from ._gold import GoldRewardModel
 from ._implicit import ImplicitPreferenceLabeller
 from ._labelling import PairLabeller
 from ._rejection import RejectionSampler
 from ._reward_labeller import RewardLabeller
+from ._reward_model_labeller import RewardModelLabeller
 from ._self_evolved import SelfEvolvedLabeller
 from ._self_rewarding import SelfRewardingLabeller
 from ._synthesizer import TextPairSynthesizer
@@ -29,7 +29,7 @@ from ._synthesizer import TextPairSynthesizer
 __all__ = [
     "AugmentedRows",
     "FineTunedRewardRegressor",
-    "GoldRewardModel",
+    "RewardModelLabeller",
     "ImplicitPreferenceLabeller",
     "PairLabeller",
     "RejectionSampler",

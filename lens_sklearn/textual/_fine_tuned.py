@@ -17,12 +17,12 @@ from sklearn.base import BaseEstimator, RegressorMixin, _fit_context
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from .._best_of_n import best_of_n_score
+from .._array_store import store_keys
 from .._device import draw_seed
 from .._embedder import template_text
-from .._embedding_store import store_keys
 from .._language_model import quiet
 from .._rows import read_texts
+from ..metrics import best_of_n_score
 from ._networks import (
     cut_left,
     free_memory,
@@ -105,7 +105,7 @@ class FineTunedRewardRegressor(RegressorMixin, BaseEstimator):
     folder_ : str
         Folder of the trained model, an ordinary Hugging Face one: ``from_pretrained`` of
         ``transformers``, or of ``peft`` with LoRA, reads it, and so does
-        :class:`GoldRewardModel`.
+        :class:`RewardModelLabeller`.
     history_ : list of dict
         What the trainer logged: ``loss``, ``accuracy``, ``margin`` and more.
     n_overlong_ : int

@@ -12,9 +12,9 @@ from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
+from .._array_store import EmbeddingStore, store_keys
 from .._device import draw_seed
 from .._embedder import template_text
-from .._embedding_store import EmbeddingStore, store_keys
 from .._rows import read_prompts
 from ._networks import (
     cut_left,

@@ -26,7 +26,7 @@ class TextPairSynthesizer(TransformerMixin, BaseEstimator, auto_wrap_output_keys
     generator : ResponseGenerator
         Samples at least ``2 * (factor - 1)`` responses a prompt.
     labeller : PairLabeller
-        :class:`GoldRewardModel`, :class:`SelfRewardingLabeller`, :class:`SelfEvolvedLabeller`,
+        :class:`RewardModelLabeller`, :class:`SelfRewardingLabeller`, :class:`SelfEvolvedLabeller`,
         :class:`ImplicitPreferenceLabeller`, :class:`RewardLabeller`, or any object with
         ``score(prompts, responses)``. One with a ``fit`` is fitted on the rows and responses.
     factor : int, default=4
@@ -65,9 +65,9 @@ class TextPairSynthesizer(TransformerMixin, BaseEstimator, auto_wrap_output_keys
     >>> from sklearn.pipeline import Pipeline
     >>> from lens_sklearn import BTRewardRegressor, EmbeddingScaler, LLMEmbedder
     >>> from lens_sklearn.textual import (
-    ...     GoldRewardModel, ResponseGenerator, TextPairSynthesizer)
+    ...     RewardModelLabeller, ResponseGenerator, TextPairSynthesizer)
     >>> pipe = Pipeline([
-    ...     ("synthesise", TextPairSynthesizer(ResponseGenerator(), GoldRewardModel(), factor=4)),
+    ...     ("synthesise", TextPairSynthesizer(ResponseGenerator(), RewardModelLabeller())),
     ...     ("embed", LLMEmbedder()),
     ...     ("scale", EmbeddingScaler()),
     ...     ("reward", BTRewardRegressor()),

@@ -6,8 +6,8 @@ import numpy as np
 from sklearn.utils import check_random_state, gen_batches
 from sklearn.utils.validation import check_is_fitted
 
+from .._augmented_pairs import AugmentedPairs
 from .._device import draw_seed
-from .._pairs import AugmentedPairs
 from ._bounds import noise_radius, theorem1_margin_bound
 from ._lipschitz import decoder_lipschitz, reward_lipschitz
 

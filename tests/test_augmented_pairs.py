@@ -10,7 +10,8 @@ from sklearn.utils import _safe_indexing
 
 from lens_sklearn import AugmentedPairs, ContrastiveVAE
 from lens_sklearn._device import as_tensor
-from lens_sklearn._pairs import LowRankRows, check_embeddings, check_pairs
+from lens_sklearn._pools import DecodedRows
+from lens_sklearn._validation import check_embeddings, check_pairs
 
 
 # ------------------------------------------------------------------------- embeddings
@@ -102,7 +103,7 @@ def augmented(pairs):
     """Three times 60 pairs with a low-rank pool of 120 rows."""
     rng = np.random.default_rng(3)
     codes, weight = rng.normal(size=(120, 4)), rng.normal(size=(4, 12))
-    pool = LowRankRows(codes.astype(np.float32), weight.astype(np.float32))
+    pool = DecodedRows(codes.astype(np.float32), weight.astype(np.float32))
     real = np.arange(120).reshape(60, 2)
     members = np.concatenate([real, real + 120, np.stack([real[:, 0], real[:, 1] + 120], 1)])
     return AugmentedPairs(pairs, pool, members, np.tile(np.arange(60), 3))

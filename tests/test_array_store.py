@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lens_sklearn import _embedding_store
-from lens_sklearn._embedding_store import DATA_FILE, EmbeddingStore, store_keys
+from lens_sklearn import _array_store
+from lens_sklearn._array_store import DATA_FILE, EmbeddingStore, store_keys
 
 SETTINGS = {"model": "m", "revision": None, "template": None, "pooling": ["last"], "layers": [2]}
 
@@ -175,7 +175,7 @@ def test_a_deleted_folder_is_made_again(store):
 
 # ------------------------------------------------------------- growth, threads, processes
 def test_it_grows_beyond_its_first_size(tmp_path, monkeypatch):
-    monkeypatch.setattr(_embedding_store, "FIRST_MAP_SIZE", 1 << 16)
+    monkeypatch.setattr(_array_store, "FIRST_MAP_SIZE", 1 << 16)
     store = EmbeddingStore(tmp_path)
     for part in range(5):
         store.put_many(keys_of(100, revision=part), vectors_of(100, dim=512, seed=part))
@@ -194,7 +194,7 @@ def test_the_object_is_a_name(store):
 
 
 def write_and_read(folder, part, n_batches):
-    _embedding_store.FIRST_MAP_SIZE = 1 << 16  # so that the writers enlarge it under each other
+    _array_store.FIRST_MAP_SIZE = 1 << 16  # so that the writers enlarge it under each other
     store = EmbeddingStore(folder)
     for batch in range(n_batches):
         keys = keys_of(20, revision=[part, batch])
@@ -211,7 +211,7 @@ def all_there(store, parts, n_batches):
 
 
 def test_threads_share_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(_embedding_store, "FIRST_MAP_SIZE", 1 << 16)
+    monkeypatch.setattr(_array_store, "FIRST_MAP_SIZE", 1 << 16)
     threads = [
         threading.Thread(target=write_and_read, args=(tmp_path, part, 10)) for part in range(4)
     ]
@@ -247,7 +247,7 @@ def test_processes_share_it(tmp_path, method):
 KILLED = """
 import os, signal, sys
 import numpy as np
-from lens_sklearn._embedding_store import EmbeddingStore
+from lens_sklearn._array_store import EmbeddingStore
 store = EmbeddingStore(sys.argv[1])
 store.put_many([b"whole"], np.ones((1, 4), dtype=np.float32))
 transaction = store._transaction(write=True)

@@ -1,4 +1,4 @@
-"""WithinPromptMetric: it discounts topics, and changes little where little is known."""
+"""WithinPromptWhitening: it discounts topics, and changes little where little is known."""
 
 import numpy as np
 import pytest
@@ -11,10 +11,10 @@ from lens_sklearn import (
     AugmentedPairs,
     BTRewardRegressor,
     EmbeddingScaler,
-    GaussianProcessReward,
-    WithinPromptMetric,
+    GPRewardRegressor,
+    WithinPromptWhitening,
 )
-from lens_sklearn._within_prompt_metric import _contrasts
+from lens_sklearn._within_prompt_whitening import _contrasts
 
 
 def test_topics_are_discounted(topical):
@@ -27,30 +27,30 @@ def test_topics_are_discounted(topical):
             rows = test if metric is None else metric.transform(test)
             return (rows[:, 0] - rows[:, 1]).var(axis=0).sum() / rows.var(axis=(0, 1)).sum()
 
-        alone = WithinPromptMetric().fit(pairs)
-        metric = WithinPromptMetric().fit(pairs, unlabeled=topical(rng, 200, 5))
+        alone = WithinPromptWhitening().fit(pairs)
+        metric = WithinPromptWhitening().fit(pairs, unlabeled=topical(rng, 200, 5))
         assert share(metric) > 1.5 * share(alone) > 1.5 * share(None)
 
 
 def test_it_is_a_linear_map_without_a_preference_for_a_column(pairs, candidates):
-    metric = WithinPromptMetric().fit(pairs, unlabeled=candidates[0])
+    metric = WithinPromptWhitening().fit(pairs, unlabeled=candidates[0])
     a, b, c = np.random.default_rng(0).normal(size=(3, 7, 12))
     at = metric.transform
     np.testing.assert_allclose(at(a + b - c), at(a) + at(b) - at(c), atol=1e-9)
-    swapped = WithinPromptMetric().fit(pairs[:, ::-1], unlabeled=candidates[0])
+    swapped = WithinPromptWhitening().fit(pairs[:, ::-1], unlabeled=candidates[0])
     np.testing.assert_allclose(swapped.transform(a), at(a), atol=1e-9)
     assert np.square(at(pairs)).mean() == pytest.approx(1)
 
 
 def test_without_powers_it_is_standardisation(pairs, candidates):
-    powers = dict(filter_power=0, covariance_power=0)
-    metric = WithinPromptMetric(**powers).fit(pairs)
+    powers = dict(wiener_exponent=0, covariance_exponent=0)
+    metric = WithinPromptWhitening(**powers).fit(pairs)
     np.testing.assert_allclose(
         metric.transform(pairs), EmbeddingScaler().fit_transform(pairs), atol=1e-5
     )
     both = np.concatenate([pairs.reshape(-1, 12), candidates[0].reshape(-1, 12)])
     scaled = EmbeddingScaler().fit(both).transform(pairs)
-    metric = WithinPromptMetric(**powers).fit(pairs, unlabeled=candidates[0])
+    metric = WithinPromptWhitening(**powers).fit(pairs, unlabeled=candidates[0])
     ratio = metric.transform(pairs) / scaled
     np.testing.assert_allclose(ratio, ratio.mean(), rtol=1e-3)
 
@@ -61,14 +61,14 @@ def test_order_scale_constant_features_and_padding_do_not_matter(seed, shift, sc
     pairs = rng.normal(size=(30, 2, 5))
     unlabeled = rng.normal(size=(9, 4, 5))
     new = rng.normal(size=(4, 3, 5))
-    expected = WithinPromptMetric().fit(pairs, unlabeled=unlabeled).transform(new)
+    expected = WithinPromptWhitening().fit(pairs, unlabeled=unlabeled).transform(new)
 
     def moved(X):
         constant = np.full((*X.shape[:-1], 1), 7.0)
         return np.concatenate([scale * X + shift, constant], axis=-1)
 
     padded = np.concatenate([moved(unlabeled), np.full((9, 2, 6), np.nan)], axis=1)
-    metric = WithinPromptMetric().fit(
+    metric = WithinPromptWhitening().fit(
         moved(pairs)[rng.permutation(30)], unlabeled=padded[rng.permutation(9)]
     )
     found = metric.transform(moved(new))
@@ -87,8 +87,8 @@ def test_lengths_that_vary_manyfold_are_tempered(with_unlabelled):
     rng = np.random.default_rng(0)
     pairs, new = heavy(rng, 100, 2), heavy(rng, 2000)
     unlabeled = heavy(rng, 50, 8) if with_unlabelled else None
-    metric = WithinPromptMetric(0, covariance_power=0).fit(pairs, unlabeled=unlabeled)
-    assert 0.2 < metric.length_power_ < 0.4
+    metric = WithinPromptWhitening(0, covariance_exponent=0).fit(pairs, unlabeled=unlabeled)
+    assert 0.2 < metric.norm_exponent_ < 0.4
     found, expected = metric.transform(new), (new - metric.mean_) / metric.scale_
     before, after = (np.linalg.norm(x, axis=1) for x in (expected, found))
     cosine = np.einsum("ij,ij->i", found, expected) / (before * after)
@@ -103,15 +103,15 @@ def test_lengths_that_vary_manyfold_are_tempered(with_unlabelled):
 def test_tempered_embeddings_may_be_moved_scaled_and_padded(seed, shift, scale):
     rng = np.random.default_rng(seed)
     pairs, new, unlabeled = (heavy(rng, *shape, d=5) for shape in ((30, 2), (4, 3), (9, 4)))
-    expected = WithinPromptMetric().fit(pairs, unlabeled=unlabeled)
+    expected = WithinPromptWhitening().fit(pairs, unlabeled=unlabeled)
 
     def moved(X):
         constant = np.full((*X.shape[:-1], 1), 7.0)
         return np.concatenate([scale * X + shift, constant], axis=-1)
 
     padded = np.concatenate([moved(unlabeled), np.full((9, 2, 6), np.nan)], axis=1)
-    metric = WithinPromptMetric().fit(moved(pairs), unlabeled=padded)
-    assert metric.length_power_ == pytest.approx(expected.length_power_, rel=1e-3)
+    metric = WithinPromptWhitening().fit(moved(pairs), unlabeled=padded)
+    assert metric.norm_exponent_ == pytest.approx(expected.norm_exponent_, rel=1e-3)
     np.testing.assert_allclose(
         metric.transform(moved(new))[..., :5],
         np.sqrt(6 / 5) * expected.transform(new),
@@ -123,8 +123,8 @@ def test_tempered_embeddings_may_be_moved_scaled_and_padded(seed, shift, scale):
 @given(seed=st.integers(0, 1000), d=st.sampled_from([8, 40]))
 def test_lengths_as_in_embeddings_are_left_as_they_are(seed, d):
     rng = np.random.default_rng(seed)
-    metric = WithinPromptMetric().fit(heavy(rng, 300, 2, d=d, spread=0.2))
-    assert metric.length_power_ == 1
+    metric = WithinPromptWhitening().fit(heavy(rng, 300, 2, d=d, spread=0.2))
+    assert metric.norm_exponent_ == 1
 
 
 def test_a_process_is_not_misled_by_long_embeddings(monkeypatch):
@@ -136,10 +136,10 @@ def test_a_process_is_not_misled_by_long_embeddings(monkeypatch):
         share = X[:, :, 0] / np.linalg.norm(X, axis=2)
         X = np.take_along_axis(X, np.argsort(-share, axis=1)[:, :, None], axis=1)
         pairs, test = X[:100], X[100:]
-        tempered = GaussianProcessReward().fit(pairs).score(test)
+        tempered = GPRewardRegressor().fit(pairs).score(test)
         with monkeypatch.context() as patch:
-            patch.setattr("lens_sklearn._within_prompt_metric.SPREAD_OF_LENGTHS", 100)
-            gains.append(tempered - GaussianProcessReward().fit(pairs).score(test))
+            patch.setattr("lens_sklearn._within_prompt_whitening.SPREAD_OF_LENGTHS", 100)
+            gains.append(tempered - GPRewardRegressor().fit(pairs).score(test))
     assert np.mean(gains) > 0.02
 
 
@@ -156,14 +156,14 @@ def test_contrasts_are_differences_of_their_number():
 
 
 def test_chunks_padding_dtypes_and_texts_with_parents(pairs, candidates, monkeypatch):
-    metric = WithinPromptMetric().fit(pairs)
+    metric = WithinPromptWhitening().fit(pairs)
     embeddings = candidates[0].copy()
     embeddings[2, 4] = np.nan
     whole = metric.transform(embeddings)
     assert np.isnan(whole).any(axis=-1).sum() == 1
     assert whole.dtype == np.float32
     assert metric.transform(embeddings.astype(float)).dtype == np.float64
-    monkeypatch.setattr("lens_sklearn._within_prompt_metric.CHUNK", 7)
+    monkeypatch.setattr("lens_sklearn._within_prompt_whitening.CHUNK", 7)
     np.testing.assert_allclose(metric.transform(embeddings), whole, atol=1e-6)
     texts = AugmentedPairs(pairs, pairs[:4, 0], np.array([[0, 1], [120, 121]]), np.array([0, 0]))
     moved = metric.transform(texts)
@@ -172,8 +172,8 @@ def test_chunks_padding_dtypes_and_texts_with_parents(pairs, candidates, monkeyp
 
 
 def test_the_process_reads_the_same_metric(pairs, candidates):
-    process = GaussianProcessReward().fit(pairs, unlabeled=candidates[0])
-    metric = WithinPromptMetric().fit(pairs, unlabeled=candidates[0])
+    process = GPRewardRegressor().fit(pairs, unlabeled=candidates[0])
+    metric = WithinPromptWhitening().fit(pairs, unlabeled=candidates[0])
     found = metric.transform(pairs)
     np.testing.assert_array_equal(process.metric_.transform(pairs), found)
     np.testing.assert_allclose(found.reshape(-1, 12), np.sqrt(12) * process.members_, atol=1e-5)
@@ -183,7 +183,7 @@ def test_a_pipeline_hands_unlabelled_responses_on(pairs, candidates):
     pipe = Pipeline(
         [
             ("scale", EmbeddingScaler()),
-            ("metric", WithinPromptMetric()),
+            ("metric", WithinPromptWhitening()),
             ("reward", BTRewardRegressor(learning_rate=1e-2, random_state=0)),
         ],
         transform_input=["unlabeled"],
@@ -200,8 +200,8 @@ def test_bad_input(pairs):
         (np.zeros((3, 1, 12)), "none of the 3 prompts"),
     ):
         with pytest.raises(ValueError, match=message):
-            WithinPromptMetric().fit(pairs, unlabeled=unlabeled)
-    with pytest.raises(ValueError, match="filter_power"):
-        WithinPromptMetric(-1).fit(pairs)
+            WithinPromptWhitening().fit(pairs, unlabeled=unlabeled)
+    with pytest.raises(ValueError, match="wiener_exponent"):
+        WithinPromptWhitening(-1).fit(pairs)
     with pytest.raises(ValueError, match="expected pairs of shape"):
-        WithinPromptMetric().fit(np.zeros((4, 3, 2)))
+        WithinPromptWhitening().fit(np.zeros((4, 3, 2)))

@@ -16,7 +16,8 @@ from sklearn.utils import check_random_state, gen_batches
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
-from ._pairs import AugmentedPairs, check_embeddings, check_pairs
+from ._augmented_pairs import AugmentedPairs
+from ._validation import check_embeddings, check_pairs, check_unlabeled
 
 CHUNK = 1024  # embeddings at once: bounds the memory of transform
 REFERENCE = 4_000_000  # numbers of unlabelled responses that the metric is estimated from
@@ -26,7 +27,7 @@ LEAST_SHRINKAGE = 1e-4  # no direction has no variance at all
 SPREAD_OF_LENGTHS = 0.3
 
 
-class WithinPromptMetric(
+class WithinPromptWhitening(
     ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
 ):
     r"""Weigh directions by how much the responses to one prompt differ in them.
@@ -54,9 +55,9 @@ class WithinPromptMetric(
 
     Parameters
     ----------
-    filter_power : float, default=0.25
+    wiener_exponent : float, default=0.25
         The power p; 0 is no filter. Without unlabelled responses it has no say.
-    covariance_power : float, default=0.125
+    covariance_exponent : float, default=0.125
         The power q; 0 leaves Σ out.
     random_state : int, RandomState instance or None, default=None
         Draws, of more than 4,000,000 / d unlabelled responses, some prompts' that make as many;
@@ -71,7 +72,7 @@ class WithinPromptMetric(
         metric 1; infinite for constant features, which say nothing.
     length_ : float
         The typical length of z.
-    length_power_ : float
+    norm_exponent_ : float
         The power that lengths are raised to, in units of that one; 1 leaves them as they are.
     directions_ : ndarray of float64, shape (r, d)
         Eigenvectors of Σ that the pairs span, r = min(n, d), or of T.
@@ -83,7 +84,7 @@ class WithinPromptMetric(
 
     See Also
     --------
-    GaussianProcessReward : Has this metric in its kernels.
+    GPRewardRegressor : Has this metric in its kernels.
     EmbeddingScaler : The standardisation alone.
 
     Notes
@@ -101,25 +102,25 @@ class WithinPromptMetric(
 
     Examples
     --------
-    >>> from lens_sklearn import WithinPromptMetric
+    >>> from lens_sklearn import WithinPromptWhitening
     >>> from lens_sklearn.datasets import make_preference_pairs
     >>> toy = make_preference_pairs(n_pairs=100, n_features=8, random_state=0)
-    >>> metric = WithinPromptMetric().fit(toy.pairs, unlabeled=toy.candidates)
+    >>> metric = WithinPromptWhitening().fit(toy.pairs, unlabeled=toy.candidates)
     >>> metric.transform(toy.candidates).shape == toy.candidates.shape
     True
     """
 
     _parameter_constraints = {
-        "filter_power": [Interval(Real, 0, None, closed="left")],
-        "covariance_power": [Interval(Real, 0, None, closed="left")],
+        "wiener_exponent": [Interval(Real, 0, None, closed="left")],
+        "covariance_exponent": [Interval(Real, 0, None, closed="left")],
         "random_state": ["random_state"],
     }
 
     __metadata_request__fit = {"unlabeled": True}  # with metadata routing on
 
-    def __init__(self, filter_power=0.25, *, covariance_power=0.125, random_state=None):
-        self.filter_power = filter_power
-        self.covariance_power = covariance_power
+    def __init__(self, wiener_exponent=0.25, *, covariance_exponent=0.125, random_state=None):
+        self.wiener_exponent = wiener_exponent
+        self.covariance_exponent = covariance_exponent
         self.random_state = random_state
 
     @_fit_context(prefer_skip_nested_validation=True)
@@ -138,7 +139,7 @@ class WithinPromptMetric(
 
         Returns
         -------
-        WithinPromptMetric
+        WithinPromptWhitening
             Itself, fitted.
 
         Raises
@@ -157,9 +158,9 @@ class WithinPromptMetric(
         """Learn from what is independent of the powers."""
         self.n_features_in_ = spectra.mean.size
         self.mean_, self.scale_ = spectra.mean, spectra.scale.copy()
-        self.length_, self.length_power_ = spectra.length, spectra.length_power
+        self.length_, self.norm_exponent_ = spectra.length, spectra.norm_exponent_
         self.directions_ = spectra.directions
-        self.gains_ = spectra.gains(self.filter_power, self.covariance_power)
+        self.gains_ = spectra.gains(self.wiener_exponent, self.covariance_exponent)
         rows = self._apply(spectra.members)
         size = np.sqrt(np.einsum("ij,ij->", rows, rows) / len(rows))
         self.scale_ *= size or 1.0
@@ -193,8 +194,8 @@ class WithinPromptMetric(
     def _apply(self, rows):
         """Return rows (m, d) in the metric, where members have a mean square length of 1."""
         rows = (rows - self.mean_) / self.scale_
-        if self.length_power_ < 1:
-            rows *= _length_factors(rows, self.length_, self.length_power_)
+        if self.norm_exponent_ < 1:
+            rows *= _length_factors(rows, self.length_, self.norm_exponent_)
         along = rows @ self.directions_.T
         along = along * self.gains_ if self.gains_.ndim == 1 else along @ self.gains_
         return rows + along @ self.directions_
@@ -230,8 +231,8 @@ class Spectra:
             responses = np.concatenate([members, unlabeled[~np.isnan(unlabeled[:, :, 0])]])
         self.mean, self.scale = responses.mean(axis=0), responses.std(axis=0)
         self.scale[self.scale <= 1e-6 * abs(self.mean)] = np.inf  # constant features say nothing
-        self.length, self.length_power = _lengths((members - self.mean) / self.scale)
-        if self.length_power < 1:
+        self.length, self.norm_exponent_ = _lengths((members - self.mean) / self.scale)
+        if self.norm_exponent_ < 1:
             responses, members = self._tempered(responses), self._tempered(members)
             unlabeled = unlabeled if unlabeled is None else self._tempered(unlabeled)
         differences = members[0::2] - members[1::2]
@@ -255,50 +256,19 @@ class Spectra:
 
     def _tempered(self, rows):
         standard = (rows - self.mean) / self.scale
-        factors = _length_factors(standard, self.length, self.length_power)
+        factors = _length_factors(standard, self.length, self.norm_exponent_)
         return self.mean + (rows - self.mean) * factors
 
-    def gains(self, filter_power, covariance_power):
+    def gains(self, wiener_exponent, covariance_exponent):
         """Return M - 1 on `directions`: a diagonal, and with unlabelled responses a matrix."""
         if self.ratio is None:
-            return self.sigma**covariance_power - 1
-        ratio, sigma = _power(*self.ratio, filter_power), _power(*self.sigma, covariance_power)
+            return self.sigma**covariance_exponent - 1
+        ratio, sigma = (
+            _power(*self.ratio, wiener_exponent),
+            _power(*self.sigma, covariance_exponent),
+        )
         filtered = (ratio * self.deviation / self.deviation[:, None]) @ sigma
         return filtered - np.eye(len(filtered))
-
-
-def check_unlabeled(estimator, X):
-    """Check responses without labels, several to a prompt.
-
-    Parameters
-    ----------
-    estimator : estimator
-        Its d is theirs.
-    X : array-like, shape (m, N, d)
-        N responses to each of m prompts; all-NaN ones are padding.
-
-    Returns
-    -------
-    ndarray of float32, shape (m, N, d)
-        The checked array.
-
-    Raises
-    ------
-    ValueError
-        If the shape or d is another, one is not finite, or no prompt has two.
-    """
-    try:
-        X = check_embeddings(estimator, X, reset=False, allow_padding=True, min_ndim=3)
-    except ValueError as error:  # it calls any array X, as the pairs are called here
-        raise ValueError(f"unlabeled: {error}") from None
-    if X.ndim != 3:
-        raise ValueError(
-            "unlabeled must have the shape (m, N, d), N responses to each of m prompts; got "
-            f"{X.shape}."
-        )
-    if (~np.isnan(X[:, :, 0])).sum(axis=1).max() < 2:
-        raise ValueError(f"none of the {len(X)} prompts of unlabeled has two responses.")
-    return X
 
 
 def _drawn(unlabeled, random_state):

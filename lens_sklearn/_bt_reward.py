@@ -12,9 +12,8 @@ from skorch.callbacks import EarlyStopping
 from skorch.helper import predefined_split
 from skorch.utils import noop
 
-from ._best_of_n import best_of_n_score
+from ._augmented_pairs import AugmentedPairs
 from ._device import as_tensor, draw_seed, on_device, torch_device
-from ._pairs import AugmentedPairs, check_embeddings, check_pairs, rated_order
 from ._reward_net import (
     BradleyTerryLoss,
     EpochBar,
@@ -25,6 +24,8 @@ from ._reward_net import (
     losses_of,
 )
 from ._scaler import EmbeddingScaler
+from ._validation import check_embeddings, check_pairs, rated_order
+from .metrics import best_of_n_score
 
 #: Embeddings scored at once: bounds the memory of predict.
 CHUNK = 8192

@@ -11,15 +11,16 @@ from sklearn.base import _fit_context, clone
 from sklearn.utils import check_consistent_length, check_random_state, gen_batches
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from ._pairs import check_pairs, row_order
-from ._reward import PairwiseReward
-from ._within_prompt_metric import Spectra, WithinPromptMetric, check_unlabeled
+from ._bt_reward import PairwiseReward
+from ._device import row_order
+from ._validation import check_pairs, check_unlabeled
+from ._within_prompt_whitening import Spectra, WithinPromptWhitening
 
 CHUNK = 1024  # rows of a kernel at once: bounds the memory of fit and predict
 MAX_ITERATIONS = 50
 TOLERANCE = 1e-6
-# Of caution="auto": how many pairs are left out in turn at most, and the prior mean and deviation
-# of the logarithm of a factor on their log-odds, and of the caution.
+# Of uncertainty_penalty="auto": how many pairs are left out in turn at most, and the prior mean
+# and deviation of the logarithm of a factor on their log-odds, and of the caution.
 LEFT_OUT, CAUTION_MEAN, CAUTION_SPREAD = 1000, np.array([0, 0.5]), np.array([1.0, 2.0])
 # By how many standard errors they must ask for less. Where prompts are not told, another pair of
 # the same prompt may be known, and what is left out seems less in need of caution than it is.
@@ -29,15 +30,16 @@ LESS, LESS_WITHOUT_GROUPS = 1, 2
 POWERS, ASKED, ASKED_ERRORS = (0.125, 0.0, 0.25), 1, 2
 
 
-class GaussianProcessReward(PairwiseReward):
+class GPRewardRegressor(PairwiseReward):
     r"""Bradley–Terry reward whose prior is a Gaussian process over embeddings.
 
     The reward is :math:`r \sim GP(0, k)` and a pair is won with probability
     :math:`\sigma(r(e^+) - r(e^-))`; `fit` finds the most probable r, and `predict` returns it
-    less `caution_` of its posterior standard deviations. The kernel is the sum, in equal parts,
-    of a linear model, an infinitely wide ReLU network (its neural tangent kernel) and a local
-    one (Gaussian of the width of the data), on embeddings z in the metric M of
-    :class:`WithinPromptMetric`, in which directions count by how much the responses to one
+    less `uncertainty_penalty_` of its posterior standard deviations. The kernel is the sum, in
+    equal parts, of a linear model, an infinitely wide ReLU network (its neural
+    tangent kernel) and a local one (Gaussian of the width of the data), on embeddings z in the
+    metric M of
+    :class:`WithinPromptWhitening`, in which directions count by how much the responses to one
     prompt differ in them:
 
     .. math:: k = \tfrac{v}{3} \sum_j k_j(M z, M z') / c_j, \qquad
@@ -52,12 +54,12 @@ class GaussianProcessReward(PairwiseReward):
     ----------
     prior_variance : float, default=1.0
         The prior variance v of a pair's log-odds.
-    metric : WithinPromptMetric or "auto", default="auto"
+    metric : WithinPromptWhitening or "auto", default="auto"
         The metric; only its powers matter, its seed is this reward's. "auto" is
-        ``WithinPromptMetric()``, or that with `covariance_power` 0 or 1/4 if pairs are more likely
-        in it when those of each group are left out in turn: by a factor of e at least, and beyond
-        two standard errors. Up to 1,000 pairs are asked.
-    caution : float or "auto", default="auto"
+        ``WithinPromptWhitening()``, or that with `covariance_exponent` 0 or 1/4 if pairs are more
+        likely in it when those of each group are left out in turn: by a factor of e at
+        least, and beyond two standard errors. Up to 1,000 pairs are asked.
+    uncertainty_penalty : float or "auto", default="auto"
         How many posterior standard deviations are subtracted from each reward. An embedding far
         from those of the pairs is little known, and more often than not a worse response. "auto"
         is a half, or as much more or less, but no less than 0, as the pairs ask for beyond a
@@ -73,9 +75,9 @@ class GaussianProcessReward(PairwiseReward):
 
     Attributes
     ----------
-    metric_ : WithinPromptMetric
+    metric_ : WithinPromptWhitening
         The metric in force.
-    caution_ : float
+    uncertainty_penalty_ : float
         The caution in force.
     members_ : ndarray of float64, shape (2 * n_used, d)
         Embeddings of the pairs that were used, in the metric.
@@ -86,7 +88,7 @@ class GaussianProcessReward(PairwiseReward):
         The kernels' factors, v / (3 c_j).
     factor_ : ndarray of float64, shape (n_used, n_used)
         The Cholesky factor of the covariance of pairs and their likelihood; None where
-        `caution_` is 0.
+        `uncertainty_penalty_` is 0.
     n_iter_ : int
         Newton steps taken.
     n_features_in_ : int
@@ -95,7 +97,7 @@ class GaussianProcessReward(PairwiseReward):
     See Also
     --------
     BTRewardRegressor : A network, whose memory does not grow with the pairs.
-    WithinPromptMetric : The metric by itself, for any reward.
+    WithinPromptWhitening : The metric by itself, for any reward.
     LatentPairAugmenter : Takes the targets of synthetic pairs from such a reward.
 
     References
@@ -107,18 +109,18 @@ class GaussianProcessReward(PairwiseReward):
 
     Examples
     --------
-    >>> from lens_sklearn import GaussianProcessReward
+    >>> from lens_sklearn import GPRewardRegressor
     >>> from lens_sklearn.datasets import make_preference_pairs
     >>> toy = make_preference_pairs(n_pairs=100, n_features=8, random_state=0)
-    >>> reward = GaussianProcessReward().fit(toy.pairs)
+    >>> reward = GPRewardRegressor().fit(toy.pairs)
     >>> bool(reward.score(toy.candidates, toy.gold) > toy.gold.mean())
     True
     """
 
     _parameter_constraints = {
         "prior_variance": [Interval(Real, 0, None, closed="neither")],
-        "metric": [WithinPromptMetric, StrOptions({"auto"})],
-        "caution": [Interval(Real, 0, None, closed="left"), StrOptions({"auto"})],
+        "metric": [WithinPromptWhitening, StrOptions({"auto"})],
+        "uncertainty_penalty": [Interval(Real, 0, None, closed="left"), StrOptions({"auto"})],
         "max_pairs": [Interval(Integral, 1, None, closed="left")],
         "random_state": ["random_state"],
     }
@@ -130,13 +132,13 @@ class GaussianProcessReward(PairwiseReward):
         prior_variance=1.0,
         *,
         metric="auto",
-        caution="auto",
+        uncertainty_penalty="auto",
         max_pairs=5000,
         random_state=None,
     ):
         self.prior_variance = prior_variance
         self.metric = metric
-        self.caution = caution
+        self.uncertainty_penalty = uncertainty_penalty
         self.max_pairs = max_pairs
         self.random_state = random_state
 
@@ -163,7 +165,7 @@ class GaussianProcessReward(PairwiseReward):
 
         Returns
         -------
-        GaussianProcessReward
+        GPRewardRegressor
             Itself, fitted.
 
         Raises
@@ -193,25 +195,27 @@ class GaussianProcessReward(PairwiseReward):
         else:
             metric = clone(self.metric)._learn(spectra)
         observed = self._learn(metric, members, pairs)
-        self.caution_ = self.caution
-        if self.caution == "auto":
+        self.uncertainty_penalty_ = self.uncertainty_penalty
+        if self.uncertainty_penalty == "auto":
             best, error, _ = self._judged(observed, pairs, out, group)
             less = LESS_WITHOUT_GROUPS if groups is None else LESS
-            self.caution_ = max(0, np.clip(CAUTION_MEAN[1], best - error, best + less * error))
-        self.caution_ = float(self.caution_)
-        if not self.caution_:
+            self.uncertainty_penalty_ = max(
+                0, np.clip(CAUTION_MEAN[1], best - error, best + less * error)
+            )
+        self.uncertainty_penalty_ = float(self.uncertainty_penalty_)
+        if not self.uncertainty_penalty_:
             self.factor_ = None  # of no more use
         return self
 
     def _chosen_metric(self, spectra, pairs, out, group):
         """Return the metric in which pairs left out are foretold best, by those alone."""
         if not len(out):
-            return WithinPromptMetric()._learn(spectra)
+            return WithinPromptWhitening()._learn(spectra)
         some, index = pairs[out], np.arange(len(out))
         members = spectra.members.reshape(len(pairs), 2, -1)[out].reshape(2 * len(out), -1)
         chosen, most = None, 0
         for power in POWERS:
-            metric = WithinPromptMetric(covariance_power=power)._learn(spectra)
+            metric = WithinPromptWhitening(covariance_exponent=power)._learn(spectra)
             observed = self._learn(metric, members, some)
             losses = self._judged(observed, some, index, group[out])[2]
             if chosen is None:
@@ -314,7 +318,7 @@ class GaussianProcessReward(PairwiseReward):
             rewards[chunk] = covariance @ self.dual_coef_
             if self.factor_ is not None:
                 _, variance = self._posterior(at, covariance)
-                rewards[chunk] -= self.caution_ * np.sqrt(np.maximum(variance, 0))
+                rewards[chunk] -= self.uncertainty_penalty_ * np.sqrt(np.maximum(variance, 0))
         return rewards
 
     def _with_pairs(self, at):

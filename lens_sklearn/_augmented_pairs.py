@@ -1,196 +1,10 @@
-"""The shape contract of embeddings: pairs, candidates and the container of augmented pairs.
-
-Every estimator reads its arrays through this module: pairs have the shape ``(n, 2, d)`` with
-column 0 chosen, candidates ``(n_prompts, N, d)`` with all-NaN rows as padding.
-"""
+"""Original pairs and the synthetic ones made from them, and their batches as codes."""
 
 import numpy as np
 import torch
-from sklearn.utils.validation import (
-    check_array,
-    check_consistent_length,
-    column_or_1d,
-    validate_data,
-)
 
 from ._device import as_tensor
-
-
-def check_embeddings(estimator, X, *, reset, allow_padding=False, min_ndim=2, dtype=np.float32):
-    """Check an array of embeddings ``(..., d)`` and hold its d against the estimator's.
-
-    Parameters
-    ----------
-    estimator : estimator
-        Gets ``n_features_in_ = d`` if `reset`, is compared with it otherwise.
-    X : array-like, shape (..., d)
-        Embeddings.
-    reset : bool
-        Whether this is a fit.
-    allow_padding : bool, default=False
-        Whether all-NaN embeddings are let through, as the padding of ragged candidates; rows
-        of a 2-D array never are.
-    min_ndim : int, default=2
-        Smallest number of axes.
-    dtype : dtype, default=numpy.float32
-        The dtype asked of the result; no copy is made of an array that has it.
-
-    Returns
-    -------
-    ndarray, shape (..., d)
-        The checked array.
-
-    Raises
-    ------
-    ValueError
-        If an embedding is not finite (the message names its row), or d differs from fit's.
-    """
-    if _has_feature_names(X, estimator):
-        X = validate_data(estimator, X, reset=reset, skip_check_array=True)
-    X = check_array(
-        X,
-        dtype=dtype,
-        allow_nd=True,
-        ensure_2d=min_ndim >= 2,
-        ensure_all_finite=False,
-        input_name="X",
-        estimator=estimator,
-    )
-    check_finite(X, allow_padding=allow_padding and X.ndim > 2)
-    if reset:
-        estimator.n_features_in_ = X.shape[-1]
-    elif X.shape[-1] != estimator.n_features_in_:
-        raise ValueError(
-            f"X has {X.shape[-1]} features, but {type(estimator).__name__} is expecting "
-            f"{estimator.n_features_in_} features as input"
-        )
-    return X
-
-
-def _has_feature_names(X, estimator):
-    # Column names matter for 2-D frames alone, whose d is what scikit-learn counts too.
-    return hasattr(X, "columns") or (
-        hasattr(estimator, "feature_names_in_") and getattr(X, "ndim", 0) == 2
-    )
-
-
-def check_finite(X, *, allow_padding=False):
-    """Raise if an embedding is not finite, naming its row.
-
-    Parameters
-    ----------
-    X : ndarray, shape (..., d)
-        Embeddings.
-    allow_padding : bool, default=False
-        Whether embeddings that are NaN in every feature are let through.
-
-    Raises
-    ------
-    ValueError
-        The message names the first bad row and, in pairs and candidates, its column.
-    """
-    with np.errstate(over="ignore", invalid="ignore"):
-        if np.isfinite(X.sum(dtype=np.float64)):  # one pass, no temporary of X's size
-            return
-    bad = ~np.isfinite(X)
-    if allow_padding:
-        bad &= ~np.isnan(X).all(axis=-1, keepdims=True)
-    if bad.any():
-        where = np.argwhere(bad)[0]
-        value = "NaN" if np.isnan(X[tuple(where)]) else "infinity"
-        column = f", column {where[1]}" if X.ndim > 2 else ""
-        raise ValueError(
-            f"Input X contains {value} in row {where[0]}{column} "
-            f"({len(np.unique(np.argwhere(bad)[:, 0]))} bad rows of {len(X)}). Embeddings must "
-            "be finite; only whole all-NaN candidates are read, as padding."
-        )
-
-
-def check_pairs(estimator, X, y=None, *, reset, min_pairs=1):
-    """Check training pairs and their targets, whatever form they come in.
-
-    Parameters
-    ----------
-    estimator : estimator
-        The one that is being fitted or asked.
-    X : AugmentedPairs, array-like of shape (n, 2, d), or of shape (n, d) with ratings y
-        Rated embeddings are paired by the order of their ratings: the upper half of the
-        ranking against the lower half, equal ratings giving target 0.5.
-    y : array-like of shape (n,), optional
-        For pairs the probability that column 0 wins, in [0, 1] (default 1; 0.5 where the two
-        columns are equal); for rated embeddings the ratings, of any sortable kind.
-    reset : bool
-        Whether this is a fit.
-    min_pairs : int, default=1
-        The fewest pairs accepted.
-
-    Returns
-    -------
-    AugmentedPairs
-        The pairs with their targets; arrays come back as originals alone.
-
-    Raises
-    ------
-    ValueError
-        On a wrong rank, another number of columns than 2, values that are not finite, targets
-        outside [0, 1], or too few pairs.
-    """
-    if isinstance(X, AugmentedPairs):
-        check_embeddings(estimator, X.originals, reset=reset, min_ndim=3)
-        pairs = X if y is None else X.with_target(y)
-    else:
-        X = check_embeddings(estimator, X, reset=reset)
-        if X.ndim == 2:
-            pairs = _pairs_of_rated(X, y)
-        elif X.ndim != 3 or X.shape[1] != 2:
-            raise ValueError(
-                f"expected pairs of shape (n, 2, d), column 0 chosen; got shape {X.shape}."
-            )
-        else:
-            pairs = AugmentedPairs(X).with_target(y)
-    if len(pairs) < min_pairs:
-        raise ValueError(
-            f"{type(estimator).__name__} needs at least {min_pairs} pairs, got {len(pairs)} "
-            f"(n_samples={len(X)})."
-        )
-    return pairs
-
-
-def _pairs_of_rated(X, y):
-    if y is None:
-        raise ValueError(
-            f"got embeddings of shape {X.shape} and no y; pairs have the shape (n, 2, d). "
-            "Embeddings of shape (n, d) need ratings: requires y to be passed, but the target "
-            "y is None."
-        )
-    y = column_or_1d(y, warn=True)
-    check_consistent_length(X, y)
-    if y.dtype.kind in "fc" and not np.isfinite(y).all():
-        raise ValueError("Input y contains NaN or infinity; ratings must be finite.")
-    if len(X) < 2:
-        raise ValueError("one rated embedding (n_samples=1, 1 sample) makes no pair; give two.")
-    upper, lower = rated_order(y)
-    target = np.where(y[upper] == y[lower], 0.5, 1.0)
-    return AugmentedPairs(np.stack([X[upper], X[lower]], axis=1), target=target)
-
-
-def rated_order(y):
-    """Pair rated items: the upper half of the ranking against the lower half.
-
-    Parameters
-    ----------
-    y : array-like of shape (n,)
-        Ratings of any sortable kind.
-
-    Returns
-    -------
-    upper, lower : ndarray of int, each of shape (n // 2,)
-        Indices of the better and the worse item of each pair.
-    """
-    _, rank = np.unique(np.asarray(y), return_inverse=True)
-    order = np.argsort(-rank, kind="stable")
-    half = len(order) // 2
-    return order[:half], order[len(order) - half :]
+from ._pools import DecodedRows, take_rows
 
 
 def default_target(pairs):
@@ -211,25 +25,6 @@ def default_target(pairs):
     maybe = np.flatnonzero(pairs[:, 0, 0] == pairs[:, 1, 0])
     target[maybe[(pairs[maybe, 0] == pairs[maybe, 1]).all(axis=-1)]] = 0.5
     return target
-
-
-def row_order(pairs):
-    """Return an order of pairs that does not depend on where they stand.
-
-    What is drawn at random goes to pairs in this order, so shuffled pairs get the same each.
-
-    Parameters
-    ----------
-    pairs : ndarray, shape (n, 2, d)
-        Pairs, column 0 chosen.
-
-    Returns
-    -------
-    ndarray of int, shape (n,)
-        Indices that sort the pairs by their bytes.
-    """
-    rows = np.ascontiguousarray(pairs).reshape(len(pairs), -1)
-    return np.argsort(rows.view(f"V{pairs[0].nbytes}").ravel(), kind="stable")
 
 
 def check_target(y, n):
@@ -260,65 +55,6 @@ def check_target(y, n):
         i = int(np.flatnonzero(bad)[0])
         raise ValueError(f"y[{i}] is {y[i]}; the probability that column 0 wins is in [0, 1].")
     return y
-
-
-class LowRankRows:
-    """Embeddings that are kept as codes and decoded only when they are asked for.
-
-    Row i is ``codes[i] @ weight``, plus ``base[base_row[i]]`` where a base is given: the last
-    layer of a decoder, applied late, so that memory grows with the width of the codes and not
-    with d. A layer's bias is a row of `weight` whose code is 1.
-
-    Parameters
-    ----------
-    codes : ndarray of float32, shape (m, h)
-        Activations before the last layer.
-    weight : ndarray of float32, shape (h, d)
-        That layer's weight.
-    base : ndarray of float32, shape (r, d), optional
-        Rows that the decoded ones are added to (residual decoding).
-    base_row : ndarray of int, shape (m,), optional
-        Which base row goes with which code.
-    """
-
-    def __init__(self, codes, weight, base=None, base_row=None):
-        self.codes = codes
-        self.weight = weight
-        self.base = base
-        self.base_row = base_row
-
-    def __len__(self):
-        return len(self.codes)
-
-    def to(self, device):
-        """Return the same rows as tensors on a torch device.
-
-        Parameters
-        ----------
-        device : torch.device
-            Where to.
-
-        Returns
-        -------
-        LowRankRows
-            Shares its memory with this one on the CPU.
-        """
-        base = None if self.base is None else as_tensor(self.base).to(device)
-        codes, weight = as_tensor(self.codes).to(device), as_tensor(self.weight).to(device)
-        return LowRankRows(codes, weight, base, self.base_row)
-
-    def __getitem__(self, rows):
-        out = self.codes[rows] @ self.weight  # (len(rows), d)
-        if self.base is not None:
-            out += self.base[self.base_row[rows]]
-        return out
-
-
-def _take(array, rows):
-    if isinstance(array, np.ndarray):
-        return array[rows]
-    # Five times as fast as indexing on a CPU.
-    return array.index_select(0, torch.from_numpy(rows).to(array.device))
 
 
 class CodedPairs:
@@ -375,7 +111,7 @@ class AugmentedPairs:
     ----------
     originals : ndarray of float32, shape (n, 2, d)
         The real pairs, column 0 chosen.
-    pool : ndarray of shape (m, d), LowRankRows or the like, optional
+    pool : ndarray of shape (m, d), DecodedRows or the like, optional
         Synthetic members; other than an array it gives rows by an array of indices and moves
         to a device by ``to``.
     members : ndarray of int, shape (n_pairs, 2), optional
@@ -527,8 +263,8 @@ class AugmentedPairs:
         flat = self.originals.reshape(n_real, -1)
         synthetic = np.flatnonzero(members >= n_real)
         if not len(synthetic):
-            return _take(flat, members).reshape(-1, 2, flat.shape[1])
-        out = _take(flat, np.where(members < n_real, members, 0))  # (2b, d)
+            return take_rows(flat, members).reshape(-1, 2, flat.shape[1])
+        out = take_rows(flat, np.where(members < n_real, members, 0))  # (2b, d)
         out[synthetic] = self.pool[members[synthetic] - n_real]
         return out.reshape(-1, 2, flat.shape[1])
 
@@ -574,7 +310,7 @@ class AugmentedPairs:
             products on rows and m·h·d to decode them, 2·h·(d + m)·width on codes. With a base
             every member brings a row of its own, so that codes save nothing there.
         """
-        if not isinstance(self.pool, LowRankRows) or self.pool.base is not None:
+        if not isinstance(self.pool, DecodedRows) or self.pool.base is not None:
             return False
         m = int((self.members[index] >= 2 * len(self.originals)).sum())
         h, d = self.pool.weight.shape

@@ -53,7 +53,7 @@ def store_keys(settings, texts):
 
     Examples
     --------
-    >>> from lens_sklearn._embedding_store import store_keys
+    >>> from lens_sklearn._array_store import store_keys
     >>> first, second = store_keys({"model": "a"}, ["text", "text"])
     >>> first == second, store_keys({"model": "b"}, ["text"]) == [first]
     (True, False)
@@ -93,7 +93,7 @@ class EmbeddingStore:
     Examples
     --------
     >>> import tempfile, numpy as np
-    >>> from lens_sklearn._embedding_store import EmbeddingStore
+    >>> from lens_sklearn._array_store import EmbeddingStore
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     store = EmbeddingStore(folder)
     ...     store.put_many([b"a", b"b"], np.eye(2, dtype=np.float32))

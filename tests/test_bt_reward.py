@@ -19,7 +19,7 @@ from lens_sklearn import (
     LatentPairAugmenter,
     RepeatAugmenter,
 )
-from lens_sklearn._pairs import AugmentedPairs, CodedPairs
+from lens_sklearn._augmented_pairs import AugmentedPairs, CodedPairs
 from lens_sklearn._reward_net import BradleyTerryLoss, PairBatches, PairDataset, RewardMLP
 from lens_sklearn.datasets import make_preference_pairs
 

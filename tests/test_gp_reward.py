@@ -9,18 +9,18 @@ from scipy.special import expit
 
 from lens_sklearn import (
     AugmentedPairs,
-    GaussianProcessReward,
+    GPRewardRegressor,
     RepeatAugmenter,
-    WithinPromptMetric,
+    WithinPromptWhitening,
 )
-from lens_sklearn._gaussian_process import _kernels, _of_pairs, _whole_groups
+from lens_sklearn._gp_reward import _kernels, _of_pairs, _whole_groups
 from lens_sklearn.datasets import make_preference_pairs
 
 
 def test_is_the_most_probable_reward(pairs):
     """No other log-odds have a larger posterior density: against a general minimiser."""
     y, weight = np.tile([1.0, 0.7, 0.5], 20), np.tile([1.0, 2.0], 30)
-    reward = GaussianProcessReward(2.0, caution=0).fit(pairs, y, sample_weight=weight)
+    reward = GPRewardRegressor(2.0, uncertainty_penalty=0).fit(pairs, y, sample_weight=weight)
     parts = [_of_pairs(k) for k in _kernels(reward.members_, reward.members_)]
     kernel = sum(2 / 3 * k / np.diag(k).mean() for k in parts)
     assert np.diag(kernel).mean() == pytest.approx(2.0), "the prior variance is the parameter"
@@ -40,24 +40,24 @@ def test_order_scale_and_constant_features_do_not_matter(seed, shift, scale):
     rng = np.random.default_rng(seed)
     pairs = rng.normal(size=(30, 2, 5)).astype(np.float32)
     new = rng.normal(size=(4, 3, 5)).astype(np.float32)
-    expected = GaussianProcessReward().fit(pairs).predict(new)
+    expected = GPRewardRegressor().fit(pairs).predict(new)
     order = rng.permutation(30)
     np.testing.assert_allclose(
-        GaussianProcessReward().fit(pairs[order]).predict(new), expected, atol=1e-6
+        GPRewardRegressor().fit(pairs[order]).predict(new), expected, atol=1e-6
     )
 
     def moved(X):
         constant = np.full((*X.shape[:-1], 1), 7.0)
         return np.concatenate([scale * X + shift, constant], axis=-1)
 
-    again = GaussianProcessReward().fit(moved(pairs)).predict(moved(new))
+    again = GPRewardRegressor().fit(moved(pairs)).predict(moved(new))
     np.testing.assert_allclose(again, expected, atol=1e-3)
 
 
 def test_swapped_pairs_with_swapped_targets_are_the_same_pairs(pairs, candidates):
     y = np.linspace(0, 1, 60)
-    one = GaussianProcessReward().fit(pairs, y).predict(candidates[0])
-    two = GaussianProcessReward().fit(pairs[:, ::-1], 1 - y).predict(candidates[0])
+    one = GPRewardRegressor().fit(pairs, y).predict(candidates[0])
+    two = GPRewardRegressor().fit(pairs[:, ::-1], 1 - y).predict(candidates[0])
     np.testing.assert_allclose(one, two, atol=1e-5)
 
 
@@ -71,22 +71,22 @@ def test_kernels_are_covariances(pairs):
 
 
 def test_chunks_change_nothing(pairs, candidates, monkeypatch):
-    whole = GaussianProcessReward(caution=1.0).fit(pairs)
+    whole = GPRewardRegressor(uncertainty_penalty=1.0).fit(pairs)
     expected = whole.predict(candidates[0])
-    monkeypatch.setattr("lens_sklearn._gaussian_process.CHUNK", 14)  # 60 pairs in chunks of 7
-    chunked = GaussianProcessReward(caution=1.0).fit(pairs)
+    monkeypatch.setattr("lens_sklearn._gp_reward.CHUNK", 14)  # 60 pairs in chunks of 7
+    chunked = GPRewardRegressor(uncertainty_penalty=1.0).fit(pairs)
     np.testing.assert_allclose(chunked.dual_coef_, whole.dual_coef_, rtol=1e-6, atol=1e-9)
     np.testing.assert_allclose(chunked.predict(candidates[0]), expected, rtol=1e-6, atol=1e-9)
 
 
 def test_more_pairs_than_are_used_are_drawn_by_seed():
     toy = make_preference_pairs(300, 8, random_state=0)
-    few = GaussianProcessReward(max_pairs=50, random_state=0)
+    few = GPRewardRegressor(max_pairs=50, random_state=0)
     first = few.fit(toy.pairs).predict(toy.candidates)
     assert few.members_.shape == (100, 8)
     np.testing.assert_array_equal(first, few.fit(toy.pairs).predict(toy.candidates))
     assert (first != few.set_params(random_state=1).fit(toy.pairs).predict(toy.candidates)).any()
-    everything = GaussianProcessReward().fit(toy.pairs)
+    everything = GPRewardRegressor().fit(toy.pairs)
     assert everything.score(toy.candidates, toy.gold) > few.score(toy.candidates, toy.gold)
 
 
@@ -94,7 +94,7 @@ def test_more_pairs_than_are_used_are_drawn_by_seed():
 def test_caution_subtracts_posterior_deviations(pairs, candidates):
     """Those of the exact Gaussian posterior, found by conditioning the whole covariance."""
     y = np.tile([1.0, 0.7, 0.5], 20)
-    fits = [GaussianProcessReward(2.0, caution=c).fit(pairs, y) for c in (0, 0.5, 1)]
+    fits = [GPRewardRegressor(2.0, uncertainty_penalty=c).fit(pairs, y) for c in (0, 0.5, 1)]
     plain, half, whole = (fitted.predict(candidates[0]).ravel() for fitted in fits)
     np.testing.assert_allclose(plain - whole, 2 * (plain - half), atol=1e-8)
     process, win = fits[0], expit(fits[0].decision_function(pairs))
@@ -113,7 +113,7 @@ def test_caution_is_for_what_is_little_known(pairs):
     near, far = pairs[0, 0], 10 * pairs[0, 0]
 
     def deviation(n):
-        fits = (GaussianProcessReward(caution=c).fit(pairs[:n]) for c in (0, 1))
+        fits = (GPRewardRegressor(uncertainty_penalty=c).fit(pairs[:n]) for c in (0, 1))
         plain, cautious = (fitted.predict(np.stack([near, far])) for fitted in fits)
         return plain - cautious
 
@@ -130,20 +130,22 @@ def longer_first(rng, n, d=12):
 def test_auto_is_more_cautious_where_pairs_left_out_ask_for_it():
     rng = np.random.default_rng(0)
     longer, test = longer_first(rng, 150), longer_first(rng, 500)[:, ::-1]
-    shorter = GaussianProcessReward().fit(longer[:, ::-1])
-    assert shorter.caution_ > 1
-    assert shorter.score(test) > GaussianProcessReward(caution=0.5).fit(longer[:, ::-1]).score(test)
-    bold = GaussianProcessReward().fit(longer)
-    assert bold.caution_ == 0 and bold.factor_ is None
+    shorter = GPRewardRegressor().fit(longer[:, ::-1])
+    assert shorter.uncertainty_penalty_ > 1
+    assert shorter.score(test) > GPRewardRegressor(uncertainty_penalty=0.5).fit(
+        longer[:, ::-1]
+    ).score(test)
+    bold = GPRewardRegressor().fit(longer)
+    assert bold.uncertainty_penalty_ == 0 and bold.factor_ is None
     np.testing.assert_array_equal(
-        bold.predict(test), GaussianProcessReward(caution=0).fit(longer).predict(test)
+        bold.predict(test), GPRewardRegressor(uncertainty_penalty=0).fit(longer).predict(test)
     )
-    assert bold.score(test[:, ::-1]) > GaussianProcessReward(caution=0.5).fit(longer).score(
+    assert bold.score(test[:, ::-1]) > GPRewardRegressor(uncertainty_penalty=0.5).fit(longer).score(
         test[:, ::-1]
     )
     coins = rng.normal(size=(150, 2, 12)).astype(np.float32)
-    assert 0.3 < GaussianProcessReward().fit(coins).caution_ < 0.7
-    assert GaussianProcessReward(caution=0.25).fit(coins).caution_ == 0.25
+    assert 0.3 < GPRewardRegressor().fit(coins).uncertainty_penalty_ < 0.7
+    assert GPRewardRegressor(uncertainty_penalty=0.25).fit(coins).uncertainty_penalty_ == 0.25
 
 
 def judged_anew(process, pairs, y, weight, prompts):
@@ -201,17 +203,17 @@ def test_pairs_are_left_out_of_their_own_judgement(monkeypatch, groups, seed, sh
     shorter = rng.random(80) < share
     pairs[shorter] = pairs[shorter, ::-1]
     y, weight = np.tile([1.0, 0.9, 0.6, 1.0], 20), np.tile([1.0, 3.0], 40)
-    process = GaussianProcessReward(2.0).fit(pairs, y, sample_weight=weight, groups=groups)
+    process = GPRewardRegressor(2.0).fit(pairs, y, sample_weight=weight, groups=groups)
     prompts = np.arange(80) if groups is None else groups
     best, error, _ = judged_anew(process, pairs, y, weight, prompts)
     less = 2 if groups is None else 1
     expected = best - error if more else best + less * error
-    assert process.caution_ == pytest.approx(expected, abs=1e-3)
+    assert process.uncertainty_penalty_ == pytest.approx(expected, abs=1e-3)
     assert expected > 0.6 if more else 0 < expected < 0.4
-    monkeypatch.setattr("lens_sklearn._gaussian_process.LEFT_OUT", 79)
-    fewer = GaussianProcessReward(2.0).fit(pairs, y, sample_weight=weight, groups=groups)
-    assert fewer.caution_ != process.caution_
-    assert not more or fewer.caution_ == pytest.approx(expected, rel=0.2)
+    monkeypatch.setattr("lens_sklearn._gp_reward.LEFT_OUT", 79)
+    fewer = GPRewardRegressor(2.0).fit(pairs, y, sample_weight=weight, groups=groups)
+    assert fewer.uncertainty_penalty_ != process.uncertainty_penalty_
+    assert not more or fewer.uncertainty_penalty_ == pytest.approx(expected, rel=0.2)
 
 
 @given(
@@ -223,7 +225,7 @@ def test_groups_are_left_out_as_a_whole(groups, left_out, seed):
     groups = np.array(groups)
     order = np.random.default_rng(seed).permutation(len(groups))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("lens_sklearn._gaussian_process.LEFT_OUT", left_out)
+        patch.setattr("lens_sklearn._gp_reward.LEFT_OUT", left_out)
         out = _whole_groups(order, groups)
     assert len(out) == len(set(out)) <= left_out
     assert not set(groups[out]) & set(np.delete(groups, out))
@@ -238,19 +240,19 @@ def test_children_of_a_pair_are_left_out_with_it():
     """By default an original pair and what was made of it are one group."""
     pairs = longer_first(np.random.default_rng(1), 80)[:, ::-1]
     augmented = RepeatAugmenter(factor=3).fit_transform(pairs)
-    expected = GaussianProcessReward().fit(augmented, groups=np.arange(80)).caution_
+    expected = GPRewardRegressor().fit(augmented, groups=np.arange(80)).uncertainty_penalty_
     assert expected > 0.6
-    assert GaussianProcessReward().fit(augmented).caution_ == expected
-    assert GaussianProcessReward().fit(np.asarray(augmented)).caution_ != expected
+    assert GPRewardRegressor().fit(augmented).uncertainty_penalty_ == expected
+    assert GPRewardRegressor().fit(np.asarray(augmented)).uncertainty_penalty_ != expected
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):
-        GaussianProcessReward().fit(augmented, groups=np.arange(240))
+        GPRewardRegressor().fit(augmented, groups=np.arange(240))
 
 
 def test_one_group_of_all_pairs_is_judged_by_the_prior(pairs, monkeypatch):
-    one = GaussianProcessReward().fit(pairs, groups=np.zeros(60))
-    assert np.isfinite(one.caution_)
-    monkeypatch.setattr("lens_sklearn._gaussian_process.LEFT_OUT", 59)
-    assert GaussianProcessReward().fit(pairs, groups=np.zeros(60)).caution_ == 0.5
+    one = GPRewardRegressor().fit(pairs, groups=np.zeros(60))
+    assert np.isfinite(one.uncertainty_penalty_)
+    monkeypatch.setattr("lens_sklearn._gp_reward.LEFT_OUT", 59)
+    assert GPRewardRegressor().fit(pairs, groups=np.zeros(60)).uncertainty_penalty_ == 0.5
 
 
 # ------------------------------------------------------------------------------- metric
@@ -277,7 +279,7 @@ def test_the_metric_is_that_in_which_pairs_left_out_are_most_likely(
     told = {"sample_weight": weight, "groups": prompts, "unlabeled": unlabeled}
     losses, accuracies = {}, {}
     for power in (0.125, 0, 0.25):
-        process = GaussianProcessReward(metric=WithinPromptMetric(covariance_power=power))
+        process = GPRewardRegressor(metric=WithinPromptWhitening(covariance_exponent=power))
         process.fit(pairs, y, **told)
         *_, losses[power] = judged_anew(process, pairs, y, weight, prompts)
         accuracies[power] = process.score(test)
@@ -292,38 +294,38 @@ def test_the_metric_is_that_in_which_pairs_left_out_are_most_likely(
         (0, gains[best] / error - 0.01, best),
         (0, gains[best] / error + 0.01, 0.125),
     ):
-        monkeypatch.setattr("lens_sklearn._gaussian_process.ASKED", asked)
-        monkeypatch.setattr("lens_sklearn._gaussian_process.ASKED_ERRORS", errors)
-        auto = GaussianProcessReward().fit(pairs, y, **told)
-        assert auto.metric_.covariance_power == power
+        monkeypatch.setattr("lens_sklearn._gp_reward.ASKED", asked)
+        monkeypatch.setattr("lens_sklearn._gp_reward.ASKED_ERRORS", errors)
+        auto = GPRewardRegressor().fit(pairs, y, **told)
+        assert auto.metric_.covariance_exponent == power
         assert auto.score(test) == accuracies[power]
 
 
 def test_chance_chooses_no_metric():
     coins = np.random.default_rng(0).normal(size=(150, 2, 12)).astype(np.float32)
-    power = GaussianProcessReward().fit(coins).metric_.covariance_power
-    assert power == WithinPromptMetric().covariance_power == 0.125
+    power = GPRewardRegressor().fit(coins).metric_.covariance_exponent
+    assert power == WithinPromptWhitening().covariance_exponent == 0.125
 
 
 def test_a_metric_that_is_given_is_taken(pairs, candidates):
-    metric = WithinPromptMetric(0.5, covariance_power=0.3)
-    process = GaussianProcessReward(metric=metric).fit(pairs, unlabeled=candidates[0])
+    metric = WithinPromptWhitening(0.5, covariance_exponent=0.3)
+    process = GPRewardRegressor(metric=metric).fit(pairs, unlabeled=candidates[0])
     assert process.metric_.get_params() == metric.get_params()
     assert not hasattr(metric, "mean_")
     expected = metric.fit(pairs, unlabeled=candidates[0]).transform(pairs)
     np.testing.assert_array_equal(process.metric_.transform(pairs), expected)
     with pytest.raises(ValueError, match="'metric' parameter"):
-        GaussianProcessReward(metric="linear").fit(pairs)
+        GPRewardRegressor(metric="linear").fit(pairs)
 
 
 def test_with_many_pairs_some_whole_prompts_choose_the_metric(monkeypatch):
-    monkeypatch.setattr("lens_sklearn._gaussian_process.LEFT_OUT", 150)
+    monkeypatch.setattr("lens_sklearn._gp_reward.LEFT_OUT", 150)
     pairs = by_common_factor(np.random.default_rng(1), 300, common=False)
     assert (
-        GaussianProcessReward().fit(pairs, groups=np.arange(300) // 2).metric_.covariance_power == 0
+        GPRewardRegressor().fit(pairs, groups=np.arange(300) // 2).metric_.covariance_exponent == 0
     )
-    one = GaussianProcessReward().fit(pairs, groups=np.zeros(300))
-    assert one.metric_.covariance_power == 0.125, "none can be left out"
+    one = GPRewardRegressor().fit(pairs, groups=np.zeros(300))
+    assert one.metric_.covariance_exponent == 0.125, "none can be left out"
 
 
 # --------------------------------------------------------------------------- unlabelled
@@ -338,8 +340,8 @@ def test_unlabelled_responses_tell_what_differs_within_prompts(topical):
     for seed in range(10):
         rng = np.random.default_rng(seed)
         pairs, test = ordered(topical(rng, 30, 2)), ordered(topical(rng, 300, 2))
-        without = GaussianProcessReward().fit(pairs)
-        reward = GaussianProcessReward().fit(pairs, unlabeled=topical(rng, 200, 5))
+        without = GPRewardRegressor().fit(pairs)
+        reward = GPRewardRegressor().fit(pairs, unlabeled=topical(rng, 200, 5))
         metric = reward.metric_
         moved = metric.transform(np.diag(metric.scale_)) - metric.transform(np.zeros((1, 24)))
         size = np.linalg.norm(moved, axis=1)
@@ -354,30 +356,30 @@ def test_order_scale_and_constant_features_of_unlabelled_do_not_matter(seed, shi
     pairs = rng.normal(size=(30, 2, 5)).astype(np.float32)
     new = rng.normal(size=(4, 3, 5)).astype(np.float32)
     unlabeled = rng.normal(size=(9, 4, 5)).astype(np.float32)
-    expected = GaussianProcessReward().fit(pairs, unlabeled=unlabeled).predict(new)
+    expected = GPRewardRegressor().fit(pairs, unlabeled=unlabeled).predict(new)
 
     def moved(X):
         constant = np.full((*X.shape[:-1], 1), 7.0)
         return np.concatenate([scale * X + shift, constant], axis=-1)
 
     padded = np.concatenate([moved(unlabeled), np.full((9, 2, 6), np.nan)], axis=1)
-    reward = GaussianProcessReward().fit(moved(pairs), unlabeled=padded[rng.permutation(9)])
+    reward = GPRewardRegressor().fit(moved(pairs), unlabeled=padded[rng.permutation(9)])
     np.testing.assert_allclose(reward.predict(moved(new)), expected, atol=1e-3)
 
 
 def test_few_unlabelled_responses_change_little(pairs, candidates):
     """Of two prompts nothing is known about ratios of variances: they are taken to be one."""
-    reward = GaussianProcessReward().fit(pairs)
+    reward = GPRewardRegressor().fit(pairs)
     rewards = reward.predict(candidates[0])
-    few = GaussianProcessReward().fit(pairs, unlabeled=pairs.reshape(30, 4, 12)[:2])
+    few = GPRewardRegressor().fit(pairs, unlabeled=pairs.reshape(30, 4, 12)[:2])
     assert np.corrcoef(rewards.ravel(), few.predict(candidates[0]).ravel())[0, 1] > 0.98
 
 
 def test_more_unlabelled_responses_than_are_used_are_drawn_by_seed(pairs, monkeypatch):
     unlabeled = np.random.default_rng(0).normal(size=(50, 4, 12))
-    monkeypatch.setattr("lens_sklearn._within_prompt_metric.REFERENCE", 10 * 4 * 12)
+    monkeypatch.setattr("lens_sklearn._within_prompt_whitening.REFERENCE", 10 * 4 * 12)
     one, same, other = (
-        GaussianProcessReward(random_state=seed).fit(pairs, unlabeled=unlabeled).predict(pairs)
+        GPRewardRegressor(random_state=seed).fit(pairs, unlabeled=unlabeled).predict(pairs)
         for seed in (0, 0, 1)
     )
     np.testing.assert_array_equal(one, same)
@@ -392,20 +394,20 @@ def test_bad_unlabelled_responses(pairs):
         (np.full((3, 2, 12), np.inf), "unlabeled: .*(finite|infinity)"),
     ):
         with pytest.raises(ValueError, match=message):
-            GaussianProcessReward().fit(pairs, unlabeled=unlabeled)
+            GPRewardRegressor().fit(pairs, unlabeled=unlabeled)
 
 
 def test_padding_ties_and_bad_input(pairs, candidates):
     embeddings = candidates[0].copy()
     embeddings[2, 4] = np.nan
-    reward = GaussianProcessReward().fit(AugmentedPairs(pairs))
+    reward = GPRewardRegressor().fit(AugmentedPairs(pairs))
     assert np.isnan(reward.predict(embeddings)).sum() == 1
     same = np.repeat(pairs[:, :1], 2, axis=1)
-    plain = GaussianProcessReward(caution=0).fit(same)
+    plain = GPRewardRegressor(uncertainty_penalty=0).fit(same)
     np.testing.assert_allclose(plain.predict(embeddings[:2]), 0)
     with pytest.raises(ValueError, match="expected pairs of shape"):
         reward.fit(np.zeros((4, 3, 2)))
     with pytest.raises(ValueError, match="prior_variance"):
-        GaussianProcessReward(0).fit(pairs)
+        GPRewardRegressor(0).fit(pairs)
     with pytest.raises(ValueError, match="at least one non-zero"):
         reward.fit(pairs, sample_weight=np.zeros(60))

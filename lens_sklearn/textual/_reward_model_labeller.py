@@ -4,7 +4,7 @@ from ._labelling import LanguageModelLabeller, places
 from ._networks import rewards_of
 
 
-class GoldRewardModel(LanguageModelLabeller):
+class RewardModelLabeller(LanguageModelLabeller):
     """Label responses with a trained reward model, such as Skywork's.
 
     Any sequence-classification model with one output serves. (The toy world's exact reward is
@@ -44,8 +44,8 @@ class GoldRewardModel(LanguageModelLabeller):
 
     Examples
     --------
-    >>> from lens_sklearn.textual import GoldRewardModel
-    >>> gold = GoldRewardModel()
+    >>> from lens_sklearn.textual import RewardModelLabeller
+    >>> gold = RewardModelLabeller()
     >>> gold.score(["2 + 2?"], [["4", "5", "A fish."]]).shape  # doctest: +SKIP
     (1, 3)
     """

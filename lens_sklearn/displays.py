@@ -1,0 +1,167 @@
+"""Pictures of results, in the manner of scikit-learn's displays."""
+
+from .metrics import best_of_n_curve, best_of_n_score
+
+
+class BestOfNDisplay:
+    """Curve of the Best-of-n score over n.
+
+    Create one with :meth:`from_estimator` or :meth:`from_predictions`.
+
+    Parameters
+    ----------
+    curve : BestOfNCurve
+        The reward model's.
+    oracle : BestOfNCurve
+        That of picking by gold.
+    random : float
+        Mean gold reward of a random pick.
+    name : str, default=None
+        Name in the legend.
+
+    Attributes
+    ----------
+    line_, ax_, figure_ : matplotlib objects
+        Set by :meth:`plot`.
+    """
+
+    def __init__(self, curve, *, oracle, random, name=None):
+        self.curve = curve
+        self.oracle = oracle
+        self.random = random
+        self.name = name
+
+    @classmethod
+    def from_estimator(cls, estimator, candidates, gold, *, name=None, ax=None, **kwargs):
+        """Score candidates with an estimator and plot the curve.
+
+        Parameters
+        ----------
+        estimator : estimator
+            Fitted; has ``predict``.
+        candidates : rows of text or array-like of shape (n_prompts, N, d)
+            What ``predict`` takes.
+        gold : array-like of shape (n_prompts, N)
+            Gold rewards.
+        name : str, default=None
+            Name in the legend; None is the estimator's class.
+        ax : matplotlib Axes, default=None
+            Where to plot.
+        **kwargs : dict
+            Passed to :func:`best_of_n_curve`.
+
+        Returns
+        -------
+        BestOfNDisplay
+            With the plot drawn.
+        """
+        name = type(estimator).__name__ if name is None else name
+        rewards = estimator.predict(candidates)
+        return cls.from_predictions(rewards, gold, name=name, ax=ax, **kwargs)
+
+    @classmethod
+    def from_predictions(cls, rewards, gold, *, name=None, ax=None, **kwargs):
+        """Plot the curve of given rewards.
+
+        Parameters
+        ----------
+        rewards : array-like of shape (n_prompts, N)
+            Predicted rewards.
+        gold : array-like of shape (n_prompts, N)
+            Gold rewards.
+        name : str, default=None
+            Name in the legend.
+        ax : matplotlib Axes, default=None
+            Where to plot.
+        **kwargs : dict
+            Passed to :func:`best_of_n_curve`.
+
+        Returns
+        -------
+        BestOfNDisplay
+            With the plot drawn.
+        """
+        curve = best_of_n_curve(rewards, gold, **kwargs)
+        oracle = best_of_n_curve(gold, gold, curve.n, n_bootstrap=1)
+        random = best_of_n_score(rewards, gold, n=1)
+        return cls(curve, oracle=oracle, random=random, name=name).plot(ax=ax)
+
+    def plot(self, ax=None, *, name=None, plot_reference=True, **kwargs):
+        """Draw the curve with its interval.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Where to plot; None makes a figure.
+        name : str, default=None
+            Name in the legend instead of the display's.
+        plot_reference : bool, default=True
+            Whether to draw the oracle's curve and the random pick.
+        **kwargs : dict
+            Passed to matplotlib's ``plot``.
+
+        Returns
+        -------
+        BestOfNDisplay
+            Itself.
+        """
+        try:
+            import matplotlib.pyplot as plt
+        except ImportError:
+            raise ImportError(
+                "plotting needs matplotlib: pip install 'lens-sklearn[plot]'"
+            ) from None
+        if ax is None:
+            _, ax = plt.subplots(layout="constrained")
+        curve = self.curve
+        label = self.name if name is None else name
+        (self.line_,) = ax.plot(curve.n, curve.mean, **{"marker": "o", "label": label, **kwargs})
+        color = self.line_.get_color()
+        ax.fill_between(curve.n, curve.lower, curve.upper, color=color, alpha=0.2, linewidth=0)
+        if plot_reference:
+            ax.plot(curve.n, self.oracle.mean, color="0.4", linestyle="--", label="oracle")
+            ax.axhline(self.random, color="0.4", linestyle=":", label="random")
+        ax.set_xscale("log", base=2)
+        ax.set_xticks(curve.n, [str(n) for n in curve.n])
+        ax.minorticks_off()
+        ax.set(xlabel="n, candidates drawn", ylabel="mean gold reward of the pick")
+        ax.legend()
+        self.ax_, self.figure_ = ax, ax.figure
+        return self
+
+
+def save_curves(named_rewards, gold, path, *, ns=None, where=""):
+    """Draw the Best-of-N curves of several reward models into a file.
+
+    Parameters
+    ----------
+    named_rewards : list of (str, ndarray of shape (n_prompts, N))
+        Names and predicted rewards.
+    gold : ndarray, shape (n_prompts, N)
+        Gold rewards.
+    path : str or Path
+        The picture.
+    ns : list of int, default=None
+        As in `best_of_n_curve`.
+    where : str, default=""
+        Ends the title.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise ImportError("a plot needs matplotlib: pip install 'lens-sklearn[plot]'") from None
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    FigureCanvasAgg(figure)
+    ax = figure.add_subplot()
+    for number, (name, rewards) in enumerate(named_rewards):
+        display = BestOfNDisplay.from_predictions(
+            rewards, gold, ns=ns, name=name, ax=ax, random_state=0
+        )
+        if number:  # the references are the same for all
+            for line in ax.get_lines()[-2:]:
+                line.remove()
+    handles = {line.get_label(): line for line in display.ax_.get_lines()}
+    ax.legend(handles.values(), handles.keys())
+    ax.set_title(f"Best-of-n on {len(gold)} prompts{where}")
+    figure.savefig(path, dpi=150)
