@@ -11,9 +11,9 @@ from sklearn.base import _fit_context, clone
 from sklearn.utils import check_consistent_length, check_random_state, gen_batches
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from ._bt_reward import PairwiseReward
+from ._base_reward import RewardRegressor
 from ._device import row_order
-from ._validation import check_pairs, check_unlabeled
+from ._validation import check_pairs, check_training_pairs, check_unlabeled
 from ._within_prompt_whitening import Spectra, WithinPromptWhitening
 
 CHUNK = 1024  # rows of a kernel at once: bounds the memory of fit and predict
@@ -30,7 +30,7 @@ LESS, LESS_WITHOUT_GROUPS = 1, 2
 POWERS, ASKED, ASKED_ERRORS = (0.125, 0.0, 0.25), 1, 2
 
 
-class GPRewardRegressor(PairwiseReward):
+class GPRewardRegressor(RewardRegressor):
     r"""Bradley–Terry reward whose prior is a Gaussian process over embeddings.
 
     The reward is :math:`r \sim GP(0, k)` and a pair is won with probability
@@ -177,7 +177,7 @@ class GPRewardRegressor(PairwiseReward):
         """
         pairs = check_pairs(self, X, y, reset=True)
         check_consistent_length(pairs.originals, groups)
-        pairs = self._weighted(pairs, X, y, sample_weight)
+        pairs, _g = check_training_pairs(self, X, y, sample_weight, groups)
         random_state = check_random_state(self.random_state)
         if len(pairs) > self.max_pairs:
             drawn = random_state.permutation(len(pairs))[: self.max_pairs]
@@ -310,7 +310,7 @@ class GPRewardRegressor(PairwiseReward):
         deviation = np.sqrt(np.maximum(variance, 0)).reshape(m, 2)
         return odds - unknown[:, 0], deviation[:, 0] - deviation[:, 1]
 
-    def _rewards(self, rows):
+    def _predict_rows(self, rows):
         rewards = np.empty(len(rows))
         for chunk in gen_batches(len(rows), CHUNK):
             at = self.metric_._apply(rows[chunk])

@@ -64,7 +64,7 @@ class EmbeddingScaler(
         self.with_std = with_std
         self.copy = copy
 
-    def fit(self, X, y=None):
+    def fit(self, X, y=None, sample_weight=None):
         """Learn each feature's mean and standard deviation.
 
         Parameters
@@ -81,10 +81,10 @@ class EmbeddingScaler(
         """
         if hasattr(self, "scaler_"):
             del self.scaler_
-        return self.partial_fit(X)
+        return self.partial_fit(X, sample_weight=sample_weight)
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y=None):
+    def partial_fit(self, X, y=None, sample_weight=None):
         """Update the means and standard deviations with further embeddings.
 
         Parameters

@@ -256,3 +256,11 @@ class BestOfNScorer:
     def __repr__(self):
         n = "" if self.n is None else f", n={self.n}"
         return f"BestOfNScorer(<{len(self.gold)} prompts>{n})"
+
+
+def pair_accuracy_score(rewards, y=None, *, sample_weight=None, min_gap=0.0):
+    """WIP."""
+    rewards = np.asarray(rewards, dtype=float)
+    y = np.ones(len(rewards)) if y is None else np.asarray(y, dtype=float)
+    wins = np.sign(rewards[:, 0] - rewards[:, 1]) / 2 + 0.5
+    return float(np.average(y * wins + (1 - y) * (1 - wins), weights=sample_weight))
