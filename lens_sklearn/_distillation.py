@@ -23,6 +23,7 @@ from ._device import draw_seed, row_order
 from ._gp_reward import GPRewardRegressor
 from ._validation import check_training_pairs, check_unlabeled
 from ._warnings import warn
+from .metrics import pair_agreement
 
 CHUNK = 1024  # pairs rewarded at once: bounds the memory at large d
 #: A network cannot follow a teacher that raises norms to a lower power than this.
@@ -92,6 +93,29 @@ class FactorRule:
         least = np.clip(self.min_factor / sqrt(d), *self.min_factor_range)
         wanted = max(self.min_pairs, self.n_pairs / sqrt(d))
         return ceil(np.clip(wanted / n, least, self.max_factor))
+
+    def compares_students(self, n):
+        """Whether students are compared instead of their teacher, at n original pairs."""
+        return n > self.student_from
+
+    def refuses(self, agreement):
+        """Whether distillation did worse on held-out pairs than can be chance.
+
+        Parameters
+        ----------
+        agreement : ndarray, shape (2, n)
+            How far each held-out pair is ordered as its target says, in [0, 1]: by a network of
+            the original pairs, and by what is distilled.
+
+        Returns
+        -------
+        bool
+            True if the original pairs are better alone.
+        """
+        n = agreement.shape[1]
+        loss = agreement[0] - agreement[1]
+        errors = self.student_errors if self.compares_students(n) else self.n_errors
+        return bool(loss.mean() > errors * loss.std(ddof=1) / sqrt(n))
 
 
 class DistillationAugmenter(PairAugmenter):
@@ -386,26 +410,24 @@ class DistillationAugmenter(PairAugmenter):
         self.factor_scores_ = {}
         if n < rule.min_originals or n_folds < 2:  # too few to tell anything apart: do no harm
             return 1
-        factor, by_student = rule.factor(n, d), n > rule.student_from
-        right = np.empty((2, n))  # of a network on the originals, and of what is distilled
-        for train, test in GroupKFold(n_folds).split(right[0], groups=groups):
+        factor = rule.factor(n, d)
+        agreement = np.empty((2, n))  # of a network on the originals, and of what is distilled
+        for train, test in GroupKFold(n_folds).split(agreement[0], groups=groups):
             known = AugmentedPairs(pairs.originals[train], target=pairs.target[train])
             told = metadata | ({"groups": groups[train]} if "groups" in metadata else {})
             alone = BTRewardRegressor(random_state=seed).fit(known, groups=groups[train])
-            if by_student:
+            if rule.compares_students(n):
                 distilled = clone(self).set_params(factor=factor, random_state=seed)
                 student = distilled.fit_transform(known.originals, known.target, **told)
                 other = BTRewardRegressor(random_state=seed).fit(student, groups=groups[train])
             else:
                 other = self._fit_teacher(known, told, seed)
-            for row, reward in zip(right, (alone, other), strict=True):
+            for row, reward in zip(agreement, (alone, other), strict=True):
                 rewards = rewards_of(reward, pairs.originals[test])
-                wins = np.sign(rewards[:, 0] - rewards[:, 1]) / 2 + 0.5
-                row[test] = 1 - abs(pairs.target[test] - wins)
-        self.factor_scores_ = {1: float(right[0].mean()), factor: float(right[1].mean())}
-        loss = right[0] - right[1]
-        errors = rule.student_errors if by_student else rule.n_errors
-        return 1 if loss.mean() > errors * loss.std(ddof=1) / sqrt(n) else factor
+                row[test] = pair_agreement(rewards, pairs.target[test])
+        scores = agreement.mean(axis=1).tolist()
+        self.factor_scores_ = {1: scores[0], factor: scores[1]}
+        return 1 if rule.refuses(agreement) else factor
 
 
 def _pair_unlabeled(pairs, unlabeled, factor, random_state):

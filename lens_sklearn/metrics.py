@@ -264,3 +264,9 @@ def pair_accuracy_score(rewards, y=None, *, sample_weight=None, min_gap=0.0):
     y = np.ones(len(rewards)) if y is None else np.asarray(y, dtype=float)
     wins = np.sign(rewards[:, 0] - rewards[:, 1]) / 2 + 0.5
     return float(np.average(y * wins + (1 - y) * (1 - wins), weights=sample_weight))
+
+
+def pair_agreement(rewards, y):
+    """WIP."""
+    wins = np.sign(rewards[:, 0] - rewards[:, 1]) / 2 + 0.5
+    return y * wins + (1 - y) * (1 - wins)
