@@ -13,7 +13,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
 from lens_sklearn import ContrastiveVAE
-from lens_sklearn._contrastive_vae import _PairVAE, lens_losses
+from lens_sklearn._pair_vae import PairVAE, lens_losses
 
 SHARING = ("heads", "none", "all")
 
@@ -47,7 +47,7 @@ def test_loss_terms_are_those_of_the_paper():
 @given(st.integers(1, 9), st.integers(1, 9), st.integers(0, 2**16), st.floats(-3, 3))
 def test_error_without_reconstruction_is_the_error(sharing, b, d, seed, magnitude):
     generator = torch.Generator().manual_seed(seed)
-    module = _PairVAE(d, 3, 4, sharing, generator).double()
+    module = PairVAE(d, 3, 4, sharing, generator).double()
     x = 10**magnitude * torch.randn(2, b, d, generator=generator, dtype=torch.float64)
     z = torch.randn(2, b, 3, generator=generator, dtype=torch.float64, requires_grad=True)
     weights = torch.randn(2, b, generator=generator, dtype=torch.float64)
@@ -60,7 +60,7 @@ def test_error_without_reconstruction_is_the_error(sharing, b, d, seed, magnitud
 
 def test_error_without_reconstruction_is_precise_in_float32():
     rng = np.random.default_rng(0)
-    module = _PairVAE(512, 3, 16, "heads", torch.Generator().manual_seed(0))
+    module = PairVAE(512, 3, 16, "heads", torch.Generator().manual_seed(0))
     x = rng.normal(size=(2, 32, 512)) * np.where(np.arange(512) == 7, 1000.0, 1.0)  # a huge one
     x = torch.tensor(x, dtype=torch.float32)
     z = torch.randn(2, 32, 3, generator=torch.Generator().manual_seed(1))
