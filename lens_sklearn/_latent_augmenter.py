@@ -391,12 +391,12 @@ class LatentPairAugmenter(PairAugmenter):
         )
 
     def _synthesise(self, originals, n_samples, random_state):
-        return self.vae_._sample_rows(
+        return self.vae_.sample_rows(
             originals,
             n_samples,
-            self.noise_variance,
-            self.n_candidates,
-            random_state,
+            noise_variance=self.noise_variance,
+            n_candidates=self.n_candidates,
+            random_state=random_state,
             residual=self.decode == "residual",
         )
 
