@@ -12,6 +12,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_array, check_is_fitted
 
 from ._device import as_tensor, draw_seed, on_device, row_order, torch_device, torch_generator
+from ._low_rank_error import offset_dominates
 from ._pair_vae import PairVAE, lens_losses, loss_terms
 from ._pools import DecodedRows
 from ._validation import check_embeddings, check_pairs
@@ -219,6 +220,8 @@ class ContrastiveVAE(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
         shuffle = torch_generator(self._random_state)
         data = as_tensor(pairs).to(device).flatten(0, 1)  # (2n, d), no copy on the CPU
         square_norm = torch.linalg.vector_norm(data, dim=1).square()
+        if offset_dominates(data, square_norm):
+            square_norm = None  # errors are too small beside it: decode and subtract
         order = torch.from_numpy(row_order(pairs))
         with closing(_progress(n_epochs, self.verbose, "ContrastiveVAE")) as bar:
             for _ in range(n_epochs):
@@ -240,7 +243,8 @@ class ContrastiveVAE(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
             mean, log_variance = module.encode(x)
             eta = torch.randn(mean.shape, generator=noise, device=data.device)
             z = mean + (0.5 * log_variance).exp() * eta
-            error = scale * module.error(x, square_norm[rows].view(2, -1), z)
+            norms = None if square_norm is None else square_norm[rows].view(2, -1)
+            error = scale * module.error(x, z, norms)
             losses = loss_terms(error, mean, log_variance)
             loss = self._total(losses)
             optimizer.zero_grad()
@@ -432,7 +436,7 @@ class ContrastiveVAE(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
         Returns
         -------
         DecodedRows
-            n * n_samples * 2 rows in the order (pair, sample, column).
+            Rows in the order (pair, sample, column), ``2 * n * n_samples`` of them.
         """
         pairs = self._check_pairs(X)
         z = self._sample_latents(pairs, n_samples, noise_variance, n_candidates, random_state)

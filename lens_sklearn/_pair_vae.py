@@ -102,23 +102,26 @@ class PairVAE(nn.Module):
         """
         return self.hidden(z) @ self.project
 
-    def error(self, x, square_norm, z):
-        """Return the squared errors of decoded latents; no reconstruction is written.
+    def error(self, x, z, square_norm=None):
+        """Return the squared errors of decoded latents.
 
         Parameters
         ----------
         x : tensor, shape (2, b, d)
             Embeddings.
-        square_norm : tensor, shape (2, b)
-            ``‖x‖²``.
         z : tensor, shape (2, b, latent_dim)
             Latents.
+        square_norm : tensor, shape (2, b), optional
+            ``‖x‖²``: with it no reconstruction is written, and rounding is relative to it and
+            not to the error. None decodes and subtracts.
 
         Returns
         -------
         tensor, shape (2, b)
             Squared errors, summed over the features.
         """
+        if square_norm is None:
+            return (x - self.decode(z)).square().sum(-1)
         return LowRankError.apply(x, square_norm, self.hidden(z), self.project)
 
 
