@@ -12,6 +12,15 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_array, check_is_fitted
 
 from ._device import as_tensor, draw_seed, on_device, row_order, torch_device, torch_generator
+from ._learning_state import (
+    adam_from_arrays,
+    adam_state,
+    adam_to_arrays,
+    random_state_from_values,
+    random_state_to_values,
+    set_weights,
+    weights_to_arrays,
+)
 from ._low_rank_error import offset_dominates
 from ._pair_vae import PairVAE, lens_losses, loss_terms
 from ._pools import DecodedRows
@@ -196,26 +205,24 @@ class ContrastiveVAE(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
 
     def _initialize(self, n_features):
         random_state = check_random_state(self.random_state)
-        self.module_ = PairVAE(
-            n_features,
-            self.latent_dim,
-            self.hidden_dim,
-            self.sharing,
-            torch_generator(random_state),
-        )
+        self._set_network(self._network(n_features, torch_generator(random_state)))
         self._random_state = random_state
-        self._optimizer_state = None
+        self._adam_state = {}
         self.history_ = []
-        self.n_parameters_ = sum(p.numel() for p in self.module_.parameters())
+
+    def _network(self, n_features, generator):
+        return PairVAE(n_features, self.latent_dim, self.hidden_dim, self.sharing, generator)
+
+    def _set_network(self, module):
+        self.module_ = module
+        self.n_parameters_ = sum(p.numel() for p in module.parameters())
 
     def _learn(self, pairs, n_epochs):
         device = torch_device(self.device)
         module = on_device(self.module_, device)
         optimizer = torch.optim.Adam(module.parameters(), lr=self.learning_rate, fused=True)
-        if self._optimizer_state is not None:
-            optimizer.load_state_dict(self._optimizer_state)
-            for group in optimizer.param_groups:  # the rate may have been set anew
-                group["lr"] = self.learning_rate
+        # Of an earlier call come the moments alone: the learning rate may have been set anew.
+        optimizer.load_state_dict(optimizer.state_dict() | {"state": self._adam_state})
         noise = torch_generator(self._random_state, device)
         shuffle = torch_generator(self._random_state)
         data = as_tensor(pairs).to(device).flatten(0, 1)  # (2n, d), no copy on the CPU
@@ -230,7 +237,7 @@ class ContrastiveVAE(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
                 bar.set_postfix(loss=f"{losses['loss']:.4g}")
                 bar.update()
         self.module_ = module.cpu()
-        self._optimizer_state = _to_cpu(optimizer.state_dict())
+        self._adam_state = adam_state(optimizer)
 
     def _epoch(self, module, optimizer, data, square_norm, order, noise, shuffle):
         total = torch.zeros(4, device=data.device)
@@ -258,6 +265,49 @@ class ContrastiveVAE(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
         return (
             losses["reconstruction"] + self.beta * losses["kl"] - self.gamma * losses["divergence"]
         )
+
+    # ------------------------------------------------------------------------- export
+    def get_fitted_state(self):
+        """Return what the model has learnt and where its training stands.
+
+        Returns
+        -------
+        dict
+            Numbers, texts and arrays, in lists and dicts.
+        """
+        check_is_fitted(self)
+        return {
+            "n_features_in_": self.n_features_in_,
+            "history_": [dict(epoch) for epoch in self.history_],
+            "weights": weights_to_arrays(self.module_),
+            "adam": adam_to_arrays(self.module_, self._adam_state),
+            "random_state": random_state_to_values(self._random_state),
+        }
+
+    def set_fitted_state(self, state):
+        """Take the place of the model that a state is of.
+
+        Encodes, decodes, samples and goes on learning as that one does, given its parameters.
+
+        Parameters
+        ----------
+        state : dict
+            What `get_fitted_state` returned.
+
+        Raises
+        ------
+        ValueError
+            If its arrays do not fit the parameters.
+        """
+        n_features = int(state["n_features_in_"])
+        module = self._network(n_features, torch.Generator())
+        set_weights(module, state["weights"])
+        moments = adam_from_arrays(module, state["adam"])
+        self._random_state = random_state_from_values(state["random_state"])
+        self._adam_state = moments
+        self._set_network(module)
+        self.history_ = [dict(epoch) for epoch in state["history_"]]
+        self.n_features_in_ = n_features
 
     # ---------------------------------------------------------------------- inference
     def encode(self, X):
@@ -533,16 +583,6 @@ class ContrastiveVAE(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
         tags.target_tags.required = False
         tags.transformer_tags.preserves_dtype = ["float32"]
         return tags
-
-
-def _to_cpu(state):
-    if isinstance(state, torch.Tensor):
-        return state.cpu()
-    if isinstance(state, dict):
-        return {key: _to_cpu(value) for key, value in state.items()}
-    if isinstance(state, list):
-        return [_to_cpu(value) for value in state]
-    return state
 
 
 def _progress(total, verbose, description):

@@ -1,6 +1,7 @@
 """ContrastiveVAE: the loss of the paper, its sharing modes, sampling, learning."""
 
 import inspect
+import json
 import pickle
 from concurrent.futures import ThreadPoolExecutor
 
@@ -321,6 +322,90 @@ def test_warm_start_goes_on_and_a_cold_one_begins_anew(pairs):
 
 def test_fewer_pairs_than_a_batch_make_one_batch(pairs):
     assert ContrastiveVAE(4, 8, max_epochs=1).fit(pairs[:3]).score(pairs[:3]) < 0
+
+
+# ---------------------------------------------------------------------- fitted state
+def frozen(value):
+    """A copy of a state as a file gives it: arrays that nobody may write to, the rest by JSON."""
+    if isinstance(value, np.ndarray):
+        copy = value.copy()
+        copy.flags.writeable = False
+        return copy
+    if isinstance(value, dict):
+        return {key: frozen(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [frozen(each) for each in value]
+    return json.loads(json.dumps(value, allow_nan=False))
+
+
+def test_a_restored_model_is_the_same_and_goes_on_learning_the_same(vae, pairs):
+    vae.partial_fit(pairs)
+    state = frozen(vae.get_fitted_state())
+    again = clone(vae)
+    assert again.set_fitted_state(state) is None
+    for name in ("history_", "n_features_in_", "n_parameters_"):
+        assert getattr(again, name) == getattr(vae, name)
+    for part in (pairs[:20], pairs):
+        np.testing.assert_equal(again.encode(pairs), vae.encode(pairs))
+        np.testing.assert_array_equal(*(m.decode(vae.transform(pairs)) for m in (again, vae)))
+        np.testing.assert_array_equal(
+            *(m.sample_pairs(pairs, 2, random_state=0) for m in (again, vae))
+        )
+        assert again.score(pairs) == vae.score(pairs)
+        for model in (vae, again):
+            model.partial_fit(part)
+    assert again.history_ == vae.history_
+    np.testing.assert_equal(again.get_fitted_state(), vae.get_fitted_state())
+    # What learning changed, it did not change in the state that was taken before.
+    restored = clone(vae)
+    restored.set_fitted_state(state)
+    np.testing.assert_equal(restored.get_fitted_state(), state)
+
+
+def test_a_state_does_not_follow_its_model(vae, pairs):
+    state = vae.get_fitted_state()
+    before = frozen(state)
+    vae.partial_fit(pairs)
+    np.testing.assert_equal(state, before)
+
+
+def test_a_state_that_does_not_fit_is_refused(vae, pairs):
+    state = vae.get_fitted_state()
+    for parameters in ({"latent_dim": 5}, {"hidden_dim": 7}):
+        other = clone(vae).set_params(**parameters)
+        with pytest.raises(ValueError, match="the weights do not fit the parameters"):
+            other.set_fitted_state(state)
+        assert not hasattr(other, "module_"), "nothing is set by halves"
+    moments = {**state["adam"], "project": {**state["adam"]["project"]}}
+    for key in ("exp_avg", "exp_avg_sq"):
+        moments["project"] = {**state["adam"]["project"], key: np.zeros((1, 2, 3))}
+        with pytest.raises(ValueError, match=rf"{key} of project has shape \(1, 2, 3\)"):
+            clone(vae).set_fitted_state(state | {"adam": moments})
+    draws = state["random_state"]
+    for wrong in (
+        {"key": draws["key"][:5]},
+        {"key": draws["key"].astype(float)},
+        {"position": 625},
+        {"position": -1},
+    ):
+        with pytest.raises(ValueError, match="is none"):
+            clone(vae).set_fitted_state(state | {"random_state": draws | wrong})
+    with pytest.raises(NotFittedError):
+        clone(vae).get_fitted_state()
+
+
+def test_draws_of_every_random_state_are_written_down(pairs):
+    def restored(random_state):
+        vae = ContrastiveVAE(2, 3, max_epochs=1, random_state=random_state).fit(pairs)
+        again = ContrastiveVAE(2, 3, max_epochs=1)
+        again.set_fitted_state(frozen(vae.get_fitted_state()))
+        return vae.partial_fit(pairs).history_ == again.partial_fit(pairs).history_
+
+    halfway = np.random.RandomState(0)
+    halfway.normal()  # the second of a pair of normal numbers is kept
+    assert restored(3) and restored(halfway) and restored(None)
+    with pytest.raises(ValueError, match="random_state is a PCG64"):
+        restored(np.random.RandomState(np.random.PCG64(0)))
 
 
 # ------------------------------------------------------------------------- inference
