@@ -107,6 +107,16 @@ def test_embeddings_far_from_the_origin_are_learnt_from_as_precisely(sharing, of
     assert found["reconstruction"] > 0
 
 
+def test_no_reconstruction_is_written_where_no_offset_dominates(pairs, monkeypatch):
+    def decode(self, z):
+        raise AssertionError("memory and time of n rows of d features")
+
+    monkeypatch.setattr(PairVAE, "decode", decode)
+    ContrastiveVAE(4, 8, max_epochs=1).fit(pairs)
+    with pytest.raises(AssertionError):
+        ContrastiveVAE(4, 8, max_epochs=1).fit(pairs + 2)
+
+
 def test_an_offset_dominates_if_it_is_longer_than_the_spread():
     def dominates(*rows):
         rows = torch.tensor(rows, dtype=torch.float32)
@@ -150,6 +160,16 @@ def test_reversed_views_are_read(vae, pairs):
     np.testing.assert_array_equal(
         vae.transform(pairs[:, ::-1]), vae.transform(np.array(pairs[:, ::-1], order="C"))
     )
+
+
+def test_log_variances_are_clamped_where_float32_would_overflow():
+    module = PairVAE(3, 2, 4, "heads", torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        module.heads.weight.zero_()
+        module.heads.bias.copy_(torch.tensor([[[5.0, -50, 20, -9]], [[0, 0, 14.9, -20]]]))
+    mean, log_variance = module.encode(torch.zeros(2, 1, 3))
+    torch.testing.assert_close(mean, torch.tensor([[[5.0, -50]], [[0, 0]]]))
+    torch.testing.assert_close(log_variance, torch.tensor([[[15.0, -9]], [[14.9, -15]]]))
 
 
 def test_number_of_parameters_follows_sharing(pairs):
@@ -431,6 +451,27 @@ def test_samples_are_the_decoded_latents(vae, pairs):
     assert samples.shape == (60, 2, 2, 12)
     for j in range(2):
         np.testing.assert_allclose(samples[:, j], vae.decode(latents[:, j]), atol=1e-5)
+
+
+def test_rows_are_the_samples_in_the_order_pair_sample_column(vae, pairs):
+    drawn = {"noise_variance": 0.5, "n_candidates": 2, "random_state": 1}
+    rows = vae.sample_rows(pairs, 3, **drawn)
+    assert len(rows) == 60 * 3 * 2
+    samples = vae.sample_pairs(pairs, 3, **drawn)
+    np.testing.assert_array_equal(rows[slice(None)], samples.reshape(-1, 12))
+    latents = vae.sample_latents(pairs, 3, **drawn)  # (60, 3, 2, 4)
+    decoded = vae.decode(latents.reshape(-1, 2, 4)).reshape(60, 3, 2, 12)
+    np.testing.assert_allclose(samples, decoded, atol=1e-5)
+    one = 17 * 6 + 2 * 2 + 1  # pair 17, sample 2, the rejected one
+    np.testing.assert_allclose(rows[np.array([one])][0], decoded[17, 2, 1], atol=1e-5)
+
+
+def test_residual_rows_are_moved_by_what_the_noise_changes(vae, pairs):
+    drawn = {"noise_variance": 0.5, "n_candidates": 2, "random_state": 1}
+    rows = vae.sample_rows(pairs, 3, **drawn, residual=True)[slice(None)]
+    change = vae.sample_pairs(pairs, 3, **drawn) - vae.decode(vae.transform(pairs))[:, None]
+    expected = pairs[:, None] + change
+    np.testing.assert_allclose(rows.reshape(60, 3, 2, 12), expected, atol=1e-5)
 
 
 def test_noise_has_the_variance_asked_for(vae, pairs):
