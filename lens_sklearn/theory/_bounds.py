@@ -10,16 +10,49 @@ from scipy.special import xlogy
 
 
 def check_range(name, value, low, high=inf, *, low_open=False, high_open=False):
-    """Raise unless every value is a number between the ends."""
+    """Raise unless every value is a number between the ends.
+
+    Parameters
+    ----------
+    name : str
+        Named in the error.
+    value : float or array-like
+        What to check.
+    low : float
+        Lower end.
+    high : float, default=inf
+        Upper end.
+    low_open, high_open : bool, default=False
+        Whether the end itself is refused.
+
+    Raises
+    ------
+    ValueError
+        If a value is NaN or not between the ends.
+    """
     values = np.asarray(value, dtype=float)
-    above = values > low if low_open else values >= low
-    below = values < high if high_open else values <= high
-    if not (above & below).all():
+    high_enough = values > low if low_open else values >= low
+    low_enough = values < high if high_open else values <= high
+    if not (high_enough & low_enough).all():
         interval = f"{'(' if low_open else '['}{low}, {high}{')' if high_open else ']'}"
         raise ValueError(f"{name} must be in {interval}, got {value!r}.")
 
 
 def check_probability(name, value):
+    """Raise unless every value is in (0, 1).
+
+    Parameters
+    ----------
+    name : str
+        Named in the error.
+    value : float or array-like
+        What to check.
+
+    Raises
+    ------
+    ValueError
+        If a value is not between 0 and 1.
+    """
     check_range(name, value, 0, 1, low_open=True, high_open=True)
 
 
@@ -135,9 +168,9 @@ def theorem1_margin_bound(
     check_range("decoder_lipschitz", decoder_lipschitz, 0)
     check_range("reconstruction_error", reconstruction_error, 0)
     check_range("alpha", alpha, 0, 1, low_open=True)
-    moved = decoder_lipschitz * noise_radius(noise_variance, latent_dim, delta)
-    moved = moved + np.asarray(reconstruction_error, dtype=float)
-    return np.asarray(margin, dtype=float) - 2 * reward_lipschitz * moved**alpha
+    distance = decoder_lipschitz * noise_radius(noise_variance, latent_dim, delta)
+    distance = distance + np.asarray(reconstruction_error, dtype=float)
+    return np.asarray(margin, dtype=float) - 2 * reward_lipschitz * distance**alpha
 
 
 # ------------------------------------------------------------------------- Theorem 2
@@ -543,5 +576,5 @@ def lemma3_bound(embeddings, synthetic):
     >>> lemma3_bound([[0.0], [1.0]], [[1.0], [0.5]])
     1.0
     """
-    moved = np.subtract(synthetic, embeddings, dtype=float)
-    return float(np.linalg.norm(moved, axis=-1).max())
+    displacement = np.subtract(synthetic, embeddings, dtype=float)
+    return float(np.linalg.norm(displacement, axis=-1).max())
