@@ -20,8 +20,9 @@ from ._bt_reward import BTRewardRegressor
 from ._contrastive_vae import ContrastiveVAE
 from ._embedder import LLMEmbedder
 from ._gp_reward import GPRewardRegressor
+from ._io import load_candidates, load_preferences
 from ._latent_augmenter import LatentPairAugmenter
-from ._rows import load_candidates, load_preferences, prompt_groups
+from ._rows import prompt_groups
 from ._scaler import EmbeddingScaler
 from ._within_prompt_whitening import WithinPromptWhitening
 from .displays import BestOfNDisplay
