@@ -4,11 +4,12 @@ Text comes in as rows with named columns, or as nested lists, and leaves as a
 :class:`TextTable` in the shape that its embeddings will have.
 """
 
-import warnings
 from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
+
+from ._warnings import warn
 
 PAIR_COLUMNS = ("chosen", "rejected")
 CANDIDATE_COLUMN = "responses"
@@ -419,11 +420,9 @@ def _shared_messages(texts):
 def _warn_of_ties(items):
     ties = [i for i, (chosen, rejected) in enumerate(items) if chosen == rejected]
     if ties:
-        warnings.warn(
+        warn(
             f"{len(ties)} of {len(items)} rows have chosen equal to rejected (first: row "
-            f"{ties[0]}). They are kept as ties, target 0.5.",
-            UserWarning,
-            stacklevel=3,
+            f"{ties[0]}). They are kept as ties, target 0.5."
         )
 
 
