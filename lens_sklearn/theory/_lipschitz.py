@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from sklearn.utils.validation import check_is_fitted
 
+from .._lipschitz import lipschitz_upper_bound
+
 #: Points whose Jacobians are computed at once.
 CHUNK = 4096
 
@@ -141,21 +143,9 @@ def relu_net_bounds(A, a, B, points):
     LipschitzBounds
         The bounds.
     """
+    upper = lipschitz_upper_bound(A, B)
     A, a, B = (parameter.detach().cpu().double() for parameter in (A, a, B))
-    upper = min(_norm_bound(A, B, scale) for scale in (torch.ones_like(a), _balance(A, B)))
     return LipschitzBounds(_largest_jacobian(A, a, B, points), upper)
-
-
-def _balance(A, B):
-    incoming, outgoing = A.norm(dim=1), B.norm(dim=0)
-    alive = (incoming > 0) & (outgoing > 0)  # a dead unit adds nothing at any scale
-    return torch.where(alive, (outgoing / incoming.where(alive, 1.0)).sqrt(), 1.0)
-
-
-def _norm_bound(A, B, scale):
-    norm = torch.linalg.matrix_norm
-    product = norm(B / scale, ord=2) * norm(scale[:, None] * A, ord=2)
-    return float(0.5 * (norm(B @ A, ord=2) + product))
 
 
 def _largest_jacobian(A, a, B, points):
