@@ -133,8 +133,8 @@ def fit_laplace(kernel, target, weight, *, max_iter=50, tol=1e-6):
         If `max_iter` steps are not enough.
     """
     n = len(kernel)
-    dual = np.zeros(n)
-    for n_iter in range(1, max_iter + 1):
+    dual, step, n_iter = np.zeros(n), np.inf, 0
+    while n_iter < max_iter and not step <= tol * abs(dual).max():
         log_odds = kernel @ dual
         win = expit(log_odds)
         curvature = np.maximum(weight * win * (1 - win), LEAST_CURVATURE * weight)
@@ -144,10 +144,8 @@ def fit_laplace(kernel, target, weight, *, max_iter=50, tol=1e-6):
         L = cholesky(L, lower=True, overwrite_a=True)
         new = cho_solve((L, True), goal)
         step = abs(new - dual).max()
-        dual = new
-        if step <= tol * abs(dual).max():
-            break
-    else:
+        dual, n_iter = new, n_iter + 1
+    if not step <= tol * abs(dual).max():
         warnings.warn(
             f"Newton's method has not converged in {max_iter} steps: the last one moved "
             f"coefficients by {step / abs(dual).max():.1g} of the largest. The rewards are not "
