@@ -13,7 +13,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from ._augmented_pairs import AugmentedPairs
 from ._device import draw_seed, row_order
-from ._fitted_state import FittedState, pack_random_state, unpack_random_state
+from ._fitted_state import FittedState
+from ._learning_state import random_state_from_values, random_state_to_values
 from ._pools import DifferenceRows
 from ._validation import check_embeddings, check_pairs
 
@@ -126,7 +127,8 @@ class PairAugmenter(
         dict of str to object
             As :mod:`lens_sklearn.export` writes them.
         """
-        return super().get_fitted_state() | {"random_state": pack_random_state(self._random_state)}
+        draws = random_state_to_values(self._random_state)
+        return super().get_fitted_state() | {"random_state": draws}
 
     def set_fitted_state(self, state):
         """Set the fitted attributes and the random state of `augment`.
@@ -142,7 +144,7 @@ class PairAugmenter(
             If an attribute is not known.
         """
         state = dict(state)
-        self._random_state = unpack_random_state(state.pop("random_state"))
+        self._random_state = random_state_from_values(state.pop("random_state"))
         super().set_fitted_state(state)
 
     def _check_originals(self, X, y, *, reset):

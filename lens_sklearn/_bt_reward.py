@@ -15,7 +15,7 @@ from skorch.utils import noop
 
 from ._base_reward import RewardRegressor
 from ._device import as_tensor, draw_seed, on_device, torch_device
-from ._fitted_state import check_shapes
+from ._learning_state import set_weights, weights_to_arrays
 from ._lipschitz import lipschitz_upper_bound
 from ._reward_net import (
     BradleyTerryLoss,
@@ -293,9 +293,8 @@ class BTRewardRegressor(RewardRegressor):
         dict of str to object
             The network's weights as arrays, the history and d.
         """
-        weights = {key: w.numpy().copy() for key, w in self.net_.module_.state_dict().items()}
         return {
-            "weights": weights,
+            "weights": weights_to_arrays(self.net_.module_),
             "history_": self.history_,
             "n_features_in_": int(self.n_features_in_),
         }
@@ -313,17 +312,9 @@ class BTRewardRegressor(RewardRegressor):
         ValueError
             If the weights do not fit the parameters.
         """
-        d, weights = int(state["n_features_in_"]), state["weights"]
-        shapes = {
-            "hidden.weight": (self.hidden_dim, d),
-            "hidden.bias": (self.hidden_dim,),
-            "output.weight": (1, self.hidden_dim),
-            "output.bias": (1,),
-        }
-        check_shapes(self, {key: (weights.get(key), shape) for key, shape in shapes.items()})
+        d = int(state["n_features_in_"])
         net = self._make_net(d, None, seed=0, order_seed=0).initialize()
-        tensors = {key: torch.from_numpy(np.array(weights[key])) for key in shapes}
-        net.module_.load_state_dict(tensors)
+        set_weights(net.module_, state["weights"])
         net.trim_for_prediction()
         net.module_ = net.module_.cpu()
         net.device = "cpu"

@@ -290,7 +290,8 @@ class LLMEmbedder(
         """
         table = read_texts(X)
         leave_out = self.overlong == "drop" and table.kind == "pairs"
-        return self.fit(X, y)._embed_table(X, table, y, leave_out=leave_out)
+        self.fit(X, y)
+        return self._embed_table(X, table, y, leave_out=leave_out)
 
     def _embed_table(self, X, table, y=None, *, leave_out=False):
         check_is_fitted(self)

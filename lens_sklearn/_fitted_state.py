@@ -1,7 +1,5 @@
 """What `export` asks a fitted estimator for, and gives to an estimator that it builds anew."""
 
-import numpy as np
-
 
 class FittedState:
     """The fitted state of an estimator as plain values.
@@ -62,49 +60,3 @@ def check_shapes(owner, arrays):
         if getattr(array, "shape", None) != shape:
             found = getattr(array, "shape", type(array).__name__)
             raise ValueError(f"{name} of {type(owner).__name__} has shape {found}, not {shape}")
-
-
-def pack_random_state(random_state):
-    """Return the state of a numpy generator as plain values.
-
-    Parameters
-    ----------
-    random_state : numpy.random.RandomState
-        The generator.
-
-    Returns
-    -------
-    dict of str to object
-        What :func:`unpack_random_state` takes.
-    """
-    _, key, position, has_gauss, cached = random_state.get_state()
-    return {
-        "key": key.copy(),
-        "position": int(position),
-        "has_gauss": int(has_gauss),
-        "cached_gaussian": float(cached),
-    }
-
-
-def unpack_random_state(state):
-    """Return a numpy generator that goes on where another stood.
-
-    Parameters
-    ----------
-    state : dict of str to object
-        What :func:`pack_random_state` returned.
-
-    Returns
-    -------
-    numpy.random.RandomState
-        The generator.
-
-    Raises
-    ------
-    ValueError
-        If that is no state of a generator.
-    """
-    random_state = np.random.RandomState()
-    names = ("key", "position", "has_gauss", "cached_gaussian")
-    random_state.set_state(("MT19937", *(state[name] for name in names)))
-    return random_state
