@@ -110,9 +110,18 @@ def test_long_texts_of_a_table_are_whole(tmp_path):
     assert csv.field_size_limit() == limit
 
 
-def test_a_byte_order_mark_and_columns_without_a_name_are_no_columns(tmp_path):
+def test_a_byte_order_mark_is_no_text(tmp_path):
+    for ending in (".jsonl", ".jsonl.gz", ".csv"):
+        path = write(tmp_path / f"rows{ending}", ROWS)
+        content = gzip.decompress(path.read_bytes()) if ending == ".jsonl.gz" else path.read_bytes()
+        marked = b"\xef\xbb\xbf" + content
+        path.write_bytes(gzip.compress(marked) if ending == ".jsonl.gz" else marked)
+        assert load_rows(path) == ROWS
+
+
+def test_columns_without_a_name_are_no_columns(tmp_path):
     path = tmp_path / "rows.csv"
-    path.write_text("\ufeffchosen,rejected,,\n\ngood,bad,,\n", encoding="utf-8")
+    path.write_text("chosen,rejected,,\n\ngood,bad,,\n")
     assert load_rows(path) == [{"chosen": "good", "rejected": "bad"}]
 
 
