@@ -317,15 +317,21 @@ def test_more_responses_than_are_used_are_drawn_by_prompt_and_seed(anisotropic, 
 
 
 def test_random_state_draws_responses():
-    """Of more than 4,000,000 numbers."""
+    """Of more than 4,000,000 numbers, padding included: four of these five prompts'."""
     pairs = np.random.default_rng(0).normal(size=(20, 2, 2))
-    unlabeled = np.random.default_rng(1).normal(size=(1_000_010, 2, 2)).astype(np.float32)
+    unlabeled = np.full((5, 500_000, 2), np.nan, dtype=np.float32)
+    unlabeled[:, :4] = np.random.default_rng(1).normal(size=(5, 4, 2))
     means = [
         WithinPromptWhitening(random_state=seed).fit(pairs, unlabeled=unlabeled).whitening_.mean
         for seed in (0, 0, 1)
     ]
     np.testing.assert_array_equal(means[0], means[1])
     assert (means[0] != means[2]).any()
+    four = [
+        np.concatenate([pairs.reshape(-1, 2), unlabeled[np.arange(5) != i, :4].reshape(-1, 2)])
+        for i in range(5)
+    ]
+    assert min(abs(means[0] - rows.mean(axis=0)).max() for rows in four) < 1e-6
 
 
 def test_the_map_is_a_value(anisotropic, anisotropic_pairs):
