@@ -185,7 +185,7 @@ def best_of_n_score(rewards, gold, n=None, *, sample_weight=None):
 class BestOfNCurve:
     """Best-of-n scores over n, with bootstrap intervals over prompts.
 
-    Attributes
+    Parameters
     ----------
     n : ndarray of int, shape (m,)
         Numbers of candidates drawn.
