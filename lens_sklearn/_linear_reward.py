@@ -212,7 +212,7 @@ class LinearRewardRegressor(PairwiseReward):
         return int(self.log_losses_.argmin())
 
     def _solve(self, rows, target, weight, best):
-        """Return the coefficients (k,) of the chosen value, with a warning if they are not precise."""
+        """Return the chosen value's coefficients (k,), with a warning if they are not precise."""
         data = _classes(rows, target, weight, np.arange(len(rows)))
         model = self._model()
         self._path(model, data, self.Cs_[:best])
