@@ -471,7 +471,7 @@ def _repetitions(sample_weight, X, n):
     if sample_weight is None:
         return np.arange(n)
     weight = np.asarray(sample_weight, dtype=float)
-    bad = np.flatnonzero(~(weight.ravel() >= 0) | (weight.ravel() % 1 != 0))
+    bad = np.flatnonzero(~((weight >= 0) & (weight < np.inf) & (weight == np.floor(weight))))
     if len(bad):
         raise ValueError(
             f"sample_weight[{bad[0]}] is {weight.ravel()[bad[0]]}: TRL's loss has no weights, so "
