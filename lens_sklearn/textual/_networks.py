@@ -179,8 +179,8 @@ def _load_adapter(transformers, loader, folder, options):
 def ignore_deprecations():
     """Leave out the deprecations that are TRL's and PEFT's own to follow."""
     with warnings.catch_warnings():
-        renamed = r"`\w*gradient_checkpointing\w*` is deprecated"
-        warnings.filterwarnings("ignore", renamed, FutureWarning)
+        pattern = r"`\w*gradient_checkpointing\w*` is deprecated"
+        warnings.filterwarnings("ignore", pattern, FutureWarning)
         yield
 
 
@@ -261,12 +261,12 @@ def truncate_left(model, ids, limit):
     """
     limits = np.broadcast_to(limit, len(ids))
     overlong = np.array([len(i) > n for i, n in zip(ids, limits, strict=True)], dtype=bool)
-    cut = list(ids)
+    short = list(ids)
     for i in np.flatnonzero(overlong):
         has_bos = ids[i][0] == model.tokenizer.bos_token_id and limits[i] > 1
-        kept = ids[i][len(ids[i]) - limits[i] + has_bos :]
-        cut[i] = np.concatenate([ids[i][:1], kept]) if has_bos else kept
-    return cut, overlong
+        end = ids[i][len(ids[i]) - limits[i] + has_bos :]
+        short[i] = np.concatenate([ids[i][:1], end]) if has_bos else end
+    return short, overlong
 
 
 def report_overlong(overlong, limit, place):
@@ -327,14 +327,14 @@ def run_batches(lengths, batch_tokens, compute, *, show_progress=None, desc="Sco
     batches = batches_by_tokens(lengths, batch_tokens)
     with progress_bar(show_progress, len(lengths), desc) as bar:
         while batches:
-            batch, result, failed = batches[0], None, False
+            batch, result, out_of_memory = batches[0], None, False
             try:
                 result = compute(batch)
             except (RuntimeError, MemoryError) as error:
                 if not _is_out_of_memory(error) or len(batch) == 1:
                     raise
-                failed = True
-            if failed:  # out of the except block, whose traceback holds the batch's tensors
+                out_of_memory = True
+            if out_of_memory:  # out of the except block, whose traceback holds the batch's tensors
                 free_memory()
                 rest = np.concatenate(batches)
                 budget = int(lengths[batch].max()) * (len(batch) // 2)

@@ -111,11 +111,11 @@ class TextPairSynthesizer(TransformerMixin, BaseEstimator, auto_wrap_output_keys
         ValueError
             If the generator samples too few responses for ``factor``.
         """
-        needed = 2 * (self.factor - 1)
-        if getattr(self.generator, "n_samples", needed) < needed:
+        n_least = 2 * (self.factor - 1)
+        if getattr(self.generator, "n_samples", n_least) < n_least:
             raise ValueError(
                 f"factor={self.factor} pairs the best {self.factor - 1} responses with the worst "
-                f"{self.factor - 1}, so the generator needs n_samples >= {needed}; got "
+                f"{self.factor - 1}, so the generator needs n_samples >= {n_least}; got "
                 f"{self.generator.n_samples}."
             )
         generator = clone(self.generator)
@@ -229,17 +229,17 @@ class TextPairSynthesizer(TransformerMixin, BaseEstimator, auto_wrap_output_keys
         self._report(len(rows) * (self.factor - 1), len(new))
         return AugmentedRows(rows + new, [*range(len(rows)), *parent], [0] * len(rows) + number)
 
-    def _report(self, n_wanted, n_made):
-        if n_made == n_wanted:
+    def _report(self, n_pairs, n_new):
+        if n_new == n_pairs:
             return
         reasons = []
         if self.n_tied_:
             reasons.append(f"the labeller ties the two responses of {self.n_tied_}")
         if self.n_missing_:
             reasons.append(f"too few different responses were sampled for {self.n_missing_}")
-        nothing = "" if n_made else " Nothing was synthesised: the rows are the originals alone."
+        nothing = "" if n_new else " Nothing was synthesised: the rows are the originals alone."
         warnings.warn(
-            f"{n_wanted - n_made} of {n_wanted} synthetic pairs are left out: "
+            f"{n_pairs - n_new} of {n_pairs} synthetic pairs are left out: "
             f"{' and '.join(reasons)}.{nothing}",
             UserWarning,
             stacklevel=4,
