@@ -198,6 +198,7 @@ def test_equality_is_of_rows_and_where_they_come_from(mixed):
     assert mixed != list(mixed.rows)[:4] and mixed != mixed[::-1] and mixed != "rows"
     assert mixed == mixed[:] and mixed == pickle.loads(pickle.dumps(mixed))
     assert mixed != AugmentedRows(mixed.rows)
+    assert mixed != AugmentedRows(mixed.rows, [1, 1, 2, 1, 2], mixed.number)
     assert mixed != AugmentedRows(mixed.rows, mixed.parent, [3, 0, 0, 1, 2])
 
 
