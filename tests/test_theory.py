@@ -270,25 +270,64 @@ def test_region_mutants_are_caught(contains):
 
 
 @given(st.floats(0.01, 5), st.floats(0.05, 1.2).filter(lambda p: abs(p - 0.5) > 0.02))
-def test_region_ends_and_boundaries(rho, p):
+def test_region_ends_where_the_limit_is_one(rho, p):
     region = beneficial_region(rho=rho, p=p)
-    boundary = region.boundary_n(4.0)
-    if 1 <= boundary <= 1e12:
-        assert theorem2_error_ratio(4.0, boundary, rho=rho, p=p) == pytest.approx(1)
-        assert region.smallest_k(boundary) == pytest.approx(4)
-    end = region.n_upper if p < 0.5 else region.n_lower
-    if 2 <= end <= 1e12:
-        inside, outside = (end / 1.01, end * 1.01) if p < 0.5 else (end * 1.01, end / 1.01)
+    with np.errstate(over="ignore", under="ignore"):
+        threshold = np.exp(np.log(rho) / (p - 0.5))  # ρ N^(1/2 − p) = 1, solved for N
+    ends = (0, threshold) if p < 0.5 else (threshold, np.inf)
+    assert (region.n_lower, region.n_upper) == pytest.approx(ends)
+    assert (region.rho, region.p) == (rho, p)
+    if 2 <= threshold <= 1e12:
+        inside, outside = (threshold / 1.01, threshold * 1.01)[:: 1 if p < 0.5 else -1]
         assert region.contains(1e12, inside) and not region.contains(1e12, outside)
         assert np.isfinite(region.smallest_k(inside)) and np.isinf(region.smallest_k(outside))
+
+
+@given(
+    st.floats(0.01, 5),
+    st.floats(0.05, 1.2).filter(lambda p: abs(p - 0.5) > 0.02),
+    st.floats(1.001, 1e4),
+)
+def test_ratio_is_one_on_the_boundary(rho, p, k):
+    region = beneficial_region(rho=rho, p=p)
+    boundary = region.boundary_n(k)
+    if 1 <= boundary <= 1e12:
+        assert theorem2_error_ratio(k, boundary, rho=rho, p=p) == pytest.approx(1)
+        assert region.smallest_k(boundary) == pytest.approx(k, rel=1e-4)
+
+
+def test_regions_by_hand():
+    """With p = 1/4 the limit is N^(1/4) / 10, with p = 1 it is 10 / √N."""
+    falls, grows = beneficial_region(rho=10, p=1), beneficial_region(rho=0.1, p=0.25)
+    assert (falls.n_lower, falls.n_upper) == pytest.approx((100, np.inf))
+    assert (grows.n_lower, grows.n_upper) == pytest.approx((0, 10_000))
+    # At k = 4 the limit has to be below 2/3.
+    assert falls.boundary_n(4) == pytest.approx(225)
+    assert grows.boundary_n([4.0, 1e300]) == pytest.approx([(20 / 3) ** 4, 10_000])
+    # A limit of 1/2 lets every k help, 3/4 those above 9, 1 none.
+    np.testing.assert_allclose(grows.smallest_k([625, 7.5**4, 10_000]), [1, 9, np.inf])
+    np.testing.assert_allclose(grows.smallest_k([1, 20_000]), [1, np.inf])
+    found = grows.contains([[1.0], [1.01], [8.9], [9.1], [np.inf]], [600, 7.5**4, 10_001])
+    assert found.tolist() == [
+        [False, False, False],  # k = 1 changes nothing
+        [True, False, False],
+        [True, False, False],
+        [True, True, False],
+        [True, True, False],
+    ]
+    assert not grows.contains(1, 1)
 
 
 def test_region_without_dependence_on_n():
     assert beneficial_region(rho=0.9, p=0.5).n_upper == np.inf
     nowhere = beneficial_region(rho=1.1, p=0.5)
     assert nowhere.n_lower == nowhere.n_upper == 0
-    assert np.isnan(nowhere.boundary_n(4))
-    assert beneficial_region(rho=0.0, p=0.3).contains(2, 1e9)
+    assert np.isnan(nowhere.boundary_n(4)) and np.isnan(nowhere.boundary_n([4, 5])).all()
+    assert beneficial_region(rho=1.0, p=0.5).n_upper == 0
+    for p in (0.3, 0.5, 0.8):
+        everywhere = beneficial_region(rho=0.0, p=p)
+        assert (everywhere.n_lower, everywhere.n_upper) == (0, np.inf)
+        assert everywhere.contains(2, 1e9)
 
 
 def test_the_papers_threshold_and_what_its_equation_says_there():

@@ -18,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 from .._array_store import store_keys
 from .._augmented_rows import AugmentedRows
 from .._device import draw_seed
-from .._embedder import template_text
+from .._language_model import template_text
 from .._rows import read_texts
 from ..metrics import best_of_n_score
 from ._networks import (

@@ -12,9 +12,9 @@ from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from .._array_store import EmbeddingStore, store_keys
+from .._array_store import ArrayStore, store_keys
 from .._device import draw_seed
-from .._embedder import template_text
+from .._language_model import template_text
 from .._rows import read_prompts
 from ._conversations import as_messages
 from ._networks import (
@@ -189,7 +189,7 @@ class ResponseGenerator(TransformerMixin, BaseEstimator, auto_wrap_output_keys=N
                     "store is given and random_state is None: a resumed run would draw other "
                     "samples and find none of its own. Give an int random_state."
                 )
-            EmbeddingStore(self.store)
+            ArrayStore(self.store)
         self.context_ = headed_model(self, "causal").longest_input(np.iinfo(np.int32).max)
         if self.max_new_tokens >= self.context_:
             raise ValueError(
@@ -260,7 +260,7 @@ class ResponseGenerator(TransformerMixin, BaseEstimator, auto_wrap_output_keys=N
         tokens = np.full((len(samples), self.max_new_tokens), END, dtype=np.float32)
         in_store = np.zeros(len(samples), dtype=bool)
         if self.store is not None:
-            store = EmbeddingStore(self.store)
+            store = ArrayStore(self.store)
             keys = store_keys(self._settings(model, seed), samples)
             tokens, in_store, _ = store.get_many(keys, self.max_new_tokens)
         missing = np.flatnonzero(~in_store)

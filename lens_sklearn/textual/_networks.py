@@ -15,8 +15,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from .._embedder import progress_bar, render, template_text
-from .._language_model import LanguageModel, batches_by_tokens, pad_right, quiet, resolve_model
+from .._language_model import (
+    LanguageModel,
+    batches_by_tokens,
+    pad_right,
+    quiet,
+    render,
+    resolve_model,
+    template_text,
+)
+from .._progress import progress_bar
 
 CLASSES = {"causal": "AutoModelForCausalLM", "reward": "AutoModelForSequenceClassification"}
 ADAPTER = "adapter_config.json"
