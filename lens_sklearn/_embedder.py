@@ -492,13 +492,18 @@ def _with_parents(embeddings, X):
     if not isinstance(X, AugmentedRows) or not X.is_synthetic.any():
         return embeddings
     n, d = X.n_originals, embeddings.shape[-1]
-    return AugmentedPairs(
+    order = np.argsort(X.is_synthetic, kind="stable")  # originals first
+    place = np.argsort(order)  # of each row among those
+    if (order != np.arange(len(X))).any():  # otherwise a memory map stays one
+        embeddings = embeddings[order]
+    pairs = AugmentedPairs(
         embeddings[:n],
         embeddings[n:].reshape(-1, d),
         np.arange(2 * len(X)).reshape(-1, 2),
-        X.parent,
+        place[X.parent[order]],
         target=default_target(embeddings),  # a tied original says nothing of its children
     )
+    return pairs[place]
 
 
 def _check_poolings(pooling):
