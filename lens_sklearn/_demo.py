@@ -11,6 +11,7 @@ from sklearn.utils.validation import has_fit_parameter
 from ._augmenters import DirectNoiseAugmenter, GaussianAugmenter, RepeatAugmenter
 from ._bt_reward import BTRewardRegressor
 from ._contrastive_vae import ContrastiveVAE
+from ._distillation import DistillationAugmenter
 from ._gp_reward import GPRewardRegressor
 from ._latent_augmenter import LatentPairAugmenter
 from ._scaler import EmbeddingScaler
@@ -62,7 +63,7 @@ def demo_methods(random_state):
     methods |= {
         f"LENS {k}×": LatentPairAugmenter(ContrastiveVAE(), factor=k, **seed) for k in (2, 4, 8)
     }
-    methods["recommended 8×"] = LatentPairAugmenter.recommended(factor=8, **seed)
+    methods["distillation 8×"] = DistillationAugmenter(factor=8, **seed)
     return methods
 
 
@@ -112,7 +113,7 @@ def tuned_linear(pairs, groups):
     Parameters
     ----------
     pairs : ndarray, shape (n, 2, d)
-        Pairs, standardised.
+        Pairs, standardized.
     groups : ndarray of int, shape (n,)
         Their prompts, kept whole in the five folds.
 
@@ -158,7 +159,7 @@ def measure(rewards, gold):
     return {"gold": best_of_n_score(rewards, gold), "accuracy": float(wins.mean())}
 
 
-def summarise(results, confidence=0.95):
+def summarize(results, confidence=0.95):
     """Average over splits, with Student intervals paired by split.
 
     Parameters
@@ -234,7 +235,7 @@ def demo_table(summary):
     Parameters
     ----------
     summary : list of dict
-        From :func:`summarise`.
+        From :func:`summarize`.
 
     Returns
     -------
