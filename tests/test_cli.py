@@ -188,7 +188,8 @@ def test_help_tells_which_option_goes_with_which_method(capsys):
     assert "--method repeat" in text and "LinearRewardRegressor" in text  # the controls
 
 
-def test_the_prompts_reach_the_steps_that_ask_for_them(data, tmp_path, monkeypatch):
+@pytest.mark.parametrize("method", ["lens", "distillation", "none"])
+def test_the_prompts_go_with_the_pairs(method, data, tmp_path, monkeypatch):
     from sklearn.pipeline import Pipeline
 
     seen = {}
@@ -203,7 +204,7 @@ def test_the_prompts_reach_the_steps_that_ask_for_them(data, tmp_path, monkeypat
         row["prompt"] = f"question {i // 2}"  # two pairs each
     write(tmp_path / "pairs.jsonl", rows)
     given = ["fit", tmp_path / "pairs.jsonl", "-o", tmp_path / "out", *options(data)]
-    assert run(*given, "--method", "distillation", "--test-fraction", "0.5") == 2
+    assert run(*given, "--method", method, "--test-fraction", "0.5") == 2
     prompts = [row["prompt"] for row in seen["rows"]]
     assert len(prompts) == 20 and len(set(prompts)) == 10
     same = seen["groups"][:, None] == seen["groups"]

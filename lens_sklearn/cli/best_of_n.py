@@ -51,7 +51,7 @@ def run(arguments):
     if arguments.plot is not None:
         check_picture("--plot", arguments.plot)
         check_matplotlib("--plot")
-    from .._rows import load_candidates
+    from .._io import load_candidates
     from ..displays import save_curves
     from ..metrics import best_of_n_curve, best_of_n_score
 

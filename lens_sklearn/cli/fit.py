@@ -93,14 +93,15 @@ def run(arguments):
     from sklearn import config_context
 
     from .. import export
-    from .._rows import load_preferences
+    from .._io import load_preferences
+    from .._rows import prompt_groups
 
     started = time.perf_counter()
     rows = load_preferences(arguments.pairs)
     train, test = _split_by_prompt(rows, arguments.test_fraction, arguments.seed)
     pipeline = make_pipeline(arguments)
     say(f"{len(train)} pairs for training, {len(test)} held out, from {arguments.pairs}")
-    params = _prompts(pipeline, train)
+    params = {"groups": prompt_groups(train)}  # keeps prompts whole in folds and early stopping
     if arguments.unlabeled is not None:
         params["unlabeled"] = _load_unlabeled(arguments.unlabeled, test)
         say(f"{len(params['unlabeled'])} prompts with responses from {arguments.unlabeled}")
@@ -169,18 +170,6 @@ def make_pipeline(arguments):
     return Pipeline(steps, transform_input=None if arguments.unlabeled is None else ["unlabeled"])
 
 
-def _prompts(pipeline, rows):
-    """Return the metadata that keeps prompts whole: in validation splits and folds."""
-    from sklearn.utils.validation import has_fit_parameter
-
-    from .._rows import prompt_groups
-
-    takers = (pipeline["augment"], pipeline["reward"])
-    if not any(has_fit_parameter(step, "groups") for step in takers):
-        return {}  # routing refuses what nobody asks for
-    return {"groups": prompt_groups(rows)}
-
-
 def _split_by_prompt(rows, test_fraction, random_state):
     """Return training and held-out rows, which share no prompt."""
     from sklearn.model_selection import GroupShuffleSplit
@@ -203,11 +192,12 @@ def _split_by_prompt(rows, test_fraction, random_state):
 
 def _load_unlabeled(path, held_out):
     """Read responses without labels; those to held-out prompts are left out."""
-    from .._rows import _load_candidates, _prompt_keys
+    from .._io import load_candidate_rows
+    from .._rows import prompt_keys
 
-    rows = _load_candidates(path)
-    keys = {key for key in _prompt_keys(held_out) if key} if held_out else set()
-    rows = [row for row, key in zip(rows, _prompt_keys(rows), strict=True) if key not in keys]
+    rows = load_candidate_rows(path)
+    keys = {key for key in prompt_keys(held_out) if key} if held_out else set()
+    rows = [row for row, key in zip(rows, prompt_keys(rows), strict=True) if key not in keys]
     if not rows:
         raise ValueError(
             f"--unlabeled {path}: all its prompts are among those held out for the accuracy; give "

@@ -41,10 +41,13 @@ def run(arguments):
     check_file("-o", arguments.output, arguments.rows)
     import numpy as np
 
-    from .._rows import _load_rows
+    from .._io import load_rows
+    from .._rows import kind_of
+    from ..metrics import pair_accuracy_score
 
-    rows = _load_rows(arguments.rows)
-    if not isinstance(rows[0], dict):
+    rows = load_rows(arguments.rows)
+    kind = kind_of(rows[0])
+    if kind == "texts":
         raise ValueError(
             f"{arguments.rows}: expected rows with the columns 'chosen' and 'rejected', or "
             f"'responses'; got rows of {type(rows[0]).__name__}."
@@ -55,6 +58,5 @@ def run(arguments):
         for row, values in zip(rows, rewards, strict=True)
     )
     write_lines(arguments.output, lines)
-    if "chosen" in rows[0]:
-        wins = np.sign(rewards[:, 0] - rewards[:, 1]) / 2 + 0.5
-        say(f"pair accuracy {wins.mean():.3f} over {len(rows)} pairs")
+    if kind == "pairs":
+        say(f"pair accuracy {pair_accuracy_score(rewards):.3f} over {len(rows)} pairs")
