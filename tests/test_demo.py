@@ -1,9 +1,14 @@
 """The demo's statistics and table against numbers worked out by hand."""
 
+from functools import wraps
+
 import numpy as np
 import pytest
+import torch
 
+from lens_sklearn import _demo
 from lens_sklearn._demo import demo_methods, demo_table, markdown_table, measure, summarize
+from lens_sklearn.cli import demo
 
 RESULTS = [
     {
@@ -68,3 +73,40 @@ def test_methods_are_named_by_their_factor():
     for name, augmenter in methods.items():
         assert augmenter.factor == int(name.split()[-1].rstrip("×"))
         assert augmenter.get_params().get("random_state", 3) == 3
+
+
+def test_every_reward_is_told_the_prompts(monkeypatch, pairs, candidates):
+    groups, told = np.arange(len(pairs)) // 2, []
+
+    def record(fit):
+        @wraps(fit)
+        def wrapper(self, X, *args, **params):
+            told.append((type(self).__name__, params.get("groups")))
+            return fit(self, X, *args, **params)
+
+        return wrapper
+
+    for name in ("BTRewardRegressor", "LinearRewardRegressor", "GPRewardRegressor"):
+        reward = getattr(_demo, name)
+        monkeypatch.setattr(reward, "fit", record(reward.fit))
+    split = _demo.Split(pairs, groups, *candidates)
+    results, rewards, fitted = _demo.run_split(split, 0)
+    # A network a method, the two others, and the teacher of distillation.
+    assert len(told) == len(demo_methods(0)) + 2 + 1
+    for name, given in told:
+        np.testing.assert_array_equal(np.sort(given), groups, err_msg=name)  # in any order
+    assert set(results) == {*rewards, "random", "oracle"} and set(rewards) == set(fitted)
+    assert results["LENS 8×"]["n_pairs"] == 8 * len(pairs)
+    assert results["random"]["gold"] == candidates[1].mean()
+    assert results["oracle"]["gold"] == candidates[1].max(axis=1).mean()
+
+
+def test_one_thread_gives_the_threads_back():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with demo.one_thread():
+            assert torch.get_num_threads() == 1
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)

@@ -112,7 +112,7 @@ def _run_splits(splits, seeds, started):
 
     results, first = [], None
     for number, (split, drawn) in enumerate(zip(splits, seeds, strict=True), start=1):
-        with _one_thread():
+        with one_thread():
             result, rewards, fitted = run_split(split, drawn)
         results.append(result)
         first = first or (rewards, fitted)
@@ -142,7 +142,7 @@ def _draw_curves(rewards, gold, path):
 
 
 @contextmanager
-def _one_thread():
+def one_thread():
     """Train on one thread: the networks are small, and threads wait for busy cores."""
     import torch
     from threadpoolctl import threadpool_limits
