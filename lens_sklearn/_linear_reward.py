@@ -12,6 +12,7 @@ from sklearn.utils._param_validation import Interval
 
 from ._base_reward import RewardRegressor
 from ._device import row_order
+from ._fitted_state import check_shapes
 from ._validation import check_training_pairs
 from ._warnings import warn
 
@@ -217,6 +218,22 @@ class LinearRewardRegressor(RewardRegressor):
         return LogisticRegression(
             fit_intercept=False, tol=SEARCH_TOLERANCE, max_iter=self.max_iter, warm_start=True
         )
+
+    def set_fitted_state(self, state):
+        """Set the fitted attributes.
+
+        Parameters
+        ----------
+        state : dict of str to object
+            What `get_fitted_state` returned.
+
+        Raises
+        ------
+        ValueError
+            If there are not as many weights as features.
+        """
+        check_shapes(self, {"coef_": (state["coef_"], (int(state["n_features_in_"]),))})
+        super().set_fitted_state(state)
 
     def _predict_rows(self, rows):
         """Return the rewards of embeddings (m, d)."""

@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import tempfile
-import warnings
 import weakref
 from numbers import Integral, Real
 from pathlib import Path
@@ -20,6 +19,7 @@ from .._augmented_rows import AugmentedRows
 from .._device import draw_seed
 from .._language_model import template_text
 from .._rows import read_texts
+from .._warnings import warn
 from ..metrics import best_of_n_score
 from ._networks import (
     free_memory,
@@ -432,11 +432,10 @@ class FineTunedRewardRegressor(RegressorMixin, BaseEstimator):
         if getattr(self, "folder_", None) is not None and self.store is None:
             temporary = Path(self.folder_).is_relative_to(tempfile.gettempdir())
             if temporary and Path(self.folder_).name == MODEL:
-                warnings.warn(
+                warn(
                     f"a pickle does not hold the fine-tuned weights, and {self.folder_} goes "
                     "with this estimator: set store before fitting, or keep them by save(folder).",
                     UserWarning,
-                    stacklevel=2,
                 )
         return super().__getstate__()
 
