@@ -28,6 +28,10 @@ class PairAugmenter(
     originals, or makes whole pairs in ``_augment``.
     """
 
+    def __init_subclass__(cls, **kwargs):
+        """Leave 3-D arrays alone, whatever output the user has configured."""
+        super().__init_subclass__(auto_wrap_output_keys=None, **kwargs)
+
     fitted_state_names = ("n_features_in_",)
 
     _parameter_constraints = {

@@ -1,6 +1,6 @@
 """Warnings that point at the line of whoever called this package."""
 
-import sys
+import inspect
 import warnings
 from pathlib import Path
 
@@ -21,7 +21,7 @@ def warn(message, category=UserWarning):
     category : type, default=UserWarning
         The warning's class.
     """
-    frame, level = sys._getframe(1), 2
+    frame, level = inspect.currentframe().f_back, 2
     while frame is not None and _is_inner(frame):
         frame, level = frame.f_back, level + 1
     warnings.warn(message, category, stacklevel=level - 1 if frame is None else level)

@@ -241,11 +241,12 @@ ARRAY, ESTIMATOR, MAPPING = "array", "estimator", "mapping"
 
 def _write_fitted(estimator, where, arrays):
     """Return a fitted estimator as JSON types; its arrays go to `arrays`, by their place."""
+    written = _write_params(estimator, where)
     state = {
         key: _write_state(value, f"{where}/{key}", arrays)
         for key, value in estimator.get_fitted_state().items()
     }
-    return _write_params(estimator, where) | {"state": state}
+    return written | {"state": state}
 
 
 def _write_state(value, where, arrays):

@@ -47,7 +47,7 @@ def test_ratings_are_paired_within_prompts(rows):
     assert (pairs.originals[:, 0, 0] == pairs.originals[:, 1, 0]).all(), "of the same prompt"
     assert (pairs.originals[:, 0, 1] >= pairs.originals[:, 1, 1]).all(), "the better one first"
     names = np.unique(groups)
-    np.testing.assert_array_equal(names[group], pairs.originals[:, 0, 0])
+    np.testing.assert_array_equal(group, encode_groups(pairs.originals[:, 0, 0]))
     used = pairs.originals.reshape(-1, 2)
     for name in names:  # the upper half against the lower half; an odd one out is in the middle
         mine = np.sort(ratings[groups == name])
