@@ -2,7 +2,6 @@
 
 import logging
 import os
-import warnings
 from collections import Counter
 from numbers import Integral, Real
 
@@ -16,6 +15,7 @@ from .._array_store import ArrayStore, store_keys
 from .._device import draw_seed
 from .._language_model import template_text
 from .._rows import read_prompts
+from .._warnings import warn
 from ._conversations import as_messages
 from ._networks import (
     headed_model,
@@ -334,19 +334,15 @@ class ResponseGenerator(TransformerMixin, BaseEstimator, auto_wrap_output_keys=N
         identical = np.array([len(texts) > 1 and len(set(texts)) == 1 for texts in responses])
         self.n_empty_, self.n_identical_ = int(n_empty.sum()), int(identical.sum())
         if self.n_empty_:
-            warnings.warn(
+            warn(
                 f"{self.n_empty_} of {len(responses) * self.n_samples} responses are empty "
                 f"(first: {_row(np.flatnonzero(n_empty)[0])}) and are left out.",
-                UserWarning,
-                stacklevel=3,
             )
         if self.n_identical_:
-            warnings.warn(
+            warn(
                 f"{self.n_identical_} of {len(responses)} prompts (first: "
                 f"{_row(np.flatnonzero(identical)[0])}) got {self.n_samples} identical responses; "
                 "raise the temperature or max_new_tokens.",
-                UserWarning,
-                stacklevel=3,
             )
 
     def __sklearn_is_fitted__(self):

@@ -25,6 +25,7 @@ from .._language_model import (
     template_text,
 )
 from .._progress import progress_bar
+from .._warnings import warn
 
 CLASSES = {"causal": "AutoModelForCausalLM", "reward": "AutoModelForSequenceClassification"}
 ADAPTER = "adapter_config.json"
@@ -346,11 +347,10 @@ def run_batches(lengths, batch_tokens, compute, *, show_progress=None, desc="Sco
                 free_memory()
                 rest = np.concatenate(batches)
                 budget = int(lengths[batch].max()) * (len(batch) // 2)
-                warnings.warn(
+                warn(
                     f"{desc}: out of memory with {len(batch)} texts at a time; going on with "
                     f"{len(batch) // 2} (batch_tokens={budget}).",
                     RuntimeWarning,
-                    stacklevel=3,
                 )
                 batches = [rest[part] for part in batches_by_tokens(lengths[rest], budget)]
                 continue

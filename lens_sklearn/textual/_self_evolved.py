@@ -1,6 +1,5 @@
 """A reward model that learns from its own confident labels (Huang et al., 2024)."""
 
-import warnings
 from numbers import Integral, Real
 
 import numpy as np
@@ -11,6 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._augmented_rows import AugmentedRows
 from .._rows import read_preferences, read_prompts
+from .._warnings import warn
 from ._conversations import as_messages, candidate_rows, preference_row
 
 
@@ -112,11 +112,9 @@ class SelfEvolvedLabeller(BaseEstimator):
             new_parents, pairs = self._confident_pairs(parents, prompts, responses)
             self.n_kept_.append(len(pairs))
             if not pairs:
-                warnings.warn(
+                warn(
                     f"iteration {iteration + 1} of the self-evolved labeller is sure of none of "
                     f"{len(parents)} pairs: the reward model stays as it is.",
-                    UserWarning,
-                    stacklevel=2,
                 )
                 break
             new = [

@@ -1,6 +1,5 @@
 """Synthesis of preference pairs in text space: sample, label, pair top with bottom."""
 
-import warnings
 from numbers import Integral
 
 import numpy as np
@@ -12,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 from .._augmented_rows import AugmentedRows
 from .._device import draw_seed
 from .._rows import read_preferences, read_prompts
+from .._warnings import warn
 from ._conversations import preference_row
 
 
@@ -238,11 +238,9 @@ class TextPairSynthesizer(TransformerMixin, BaseEstimator, auto_wrap_output_keys
         if self.n_missing_:
             reasons.append(f"too few different responses were sampled for {self.n_missing_}")
         nothing = "" if n_new else " Nothing was synthesised: the rows are the originals alone."
-        warnings.warn(
+        warn(
             f"{n_pairs - n_new} of {n_pairs} synthetic pairs are left out: "
             f"{' and '.join(reasons)}.{nothing}",
-            UserWarning,
-            stacklevel=4,
         )
 
     def __sklearn_tags__(self):
