@@ -247,8 +247,9 @@ def test_pickles_name_a_folder_and_hold_no_weights(folder, rows, tmp_path):
 
 def test_a_temporary_folder_is_warned_of_and_goes_away(folder, rows):
     reward = FineTunedRewardRegressor(folder, device="cpu").fit(rows[:8])
-    with pytest.warns(UserWarning, match="a pickle does not hold the fine-tuned weights"):
+    with pytest.warns(UserWarning, match="a pickle does not hold the fine-tuned weights") as caught:
         again = pickle.loads(pickle.dumps(reward))
+    assert caught[0].filename == __file__
     assert Path(reward.folder_).is_dir()
     del reward
     with pytest.raises(FileNotFoundError, match="A pickle holds their folder's name alone"):

@@ -333,6 +333,21 @@ def test_a_labeller_that_ties_everything(rows):
     assert out == rows and synthesizer.n_tied_ == 40
 
 
+def test_warnings_point_at_the_callers_line(rows, models):
+    synthesizer = TextPairSynthesizer(Sampler(["no"]), Length(), factor=2)
+    evolved = TextPairSynthesizer(
+        Sampler(["no"]), SelfEvolvedLabeller(pipeline("passthrough", models)), factor=2
+    )
+    for fit in (
+        synthesizer.fit_transform,
+        pipeline(synthesizer, models).fit,
+        evolved.fit_transform,
+    ):
+        with pytest.warns(UserWarning) as caught:
+            fit(rows)
+        assert {warning.filename for warning in caught} == {__file__}
+
+
 @pytest.mark.parametrize("responses", [["no"] * 6, [], ["no"]])
 def test_a_generator_without_different_responses(rows, responses):
     synthesizer = TextPairSynthesizer(Sampler(responses), Length(), factor=3)

@@ -20,7 +20,7 @@ from .._device import draw_seed
 from .._language_model import template_text
 from .._rows import read_texts
 from .._warnings import warn
-from ..metrics import best_of_n_score
+from ..metrics import best_of_n_score, pair_accuracy_score
 from ._networks import (
     free_memory,
     headed_model,
@@ -384,9 +384,8 @@ class FineTunedRewardRegressor(RegressorMixin, BaseEstimator):
             Mean gold reward of the candidate with the largest reward, or the share of pairs
             ordered rightly, ties counting half.
         """
-        if y is not None and np.ndim(y) == 2:
-            return best_of_n_score(self.predict(X), y, sample_weight=sample_weight)
-        return _pair_accuracy(self.decision_function(X), y, sample_weight)
+        score = pair_accuracy_score if np.ndim(y) < 2 else best_of_n_score
+        return score(self.predict(X), y, sample_weight=sample_weight)
 
     def save(self, folder):
         """Copy the trained model to a folder of its own, an ordinary Hugging Face one.
@@ -435,7 +434,6 @@ class FineTunedRewardRegressor(RegressorMixin, BaseEstimator):
                 warn(
                     f"a pickle does not hold the fine-tuned weights, and {self.folder_} goes "
                     "with this estimator: set store before fitting, or keep them by save(folder).",
-                    UserWarning,
                 )
         return super().__getstate__()
 
@@ -483,11 +481,3 @@ def _repetitions(sample_weight, X, n):
     if not weight.any():
         raise ValueError("the weights of all pairs are zero; at least one must be positive.")
     return np.repeat(np.arange(n), weight.astype(int))
-
-
-def _pair_accuracy(log_odds, y, sample_weight):
-    """Return the share of pairs ordered rightly, ties counting half."""
-    wins = np.sign(log_odds) / 2 + 0.5  # 1, ½ for a tie, 0
-    target = np.ones(len(wins)) if y is None else np.asarray(y, dtype=float)
-    agreement = target * wins + (1 - target) * (1 - wins)
-    return float(np.average(agreement, weights=sample_weight))

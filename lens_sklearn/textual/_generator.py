@@ -337,14 +337,12 @@ class ResponseGenerator(TransformerMixin, BaseEstimator, auto_wrap_output_keys=N
             warn(
                 f"{self.n_empty_} of {len(responses) * self.n_samples} responses are empty "
                 f"(first: {_row(np.flatnonzero(n_empty)[0])}) and are left out.",
-                UserWarning,
             )
         if self.n_identical_:
             warn(
                 f"{self.n_identical_} of {len(responses)} prompts (first: "
                 f"{_row(np.flatnonzero(identical)[0])}) got {self.n_samples} identical responses; "
                 "raise the temperature or max_new_tokens.",
-                UserWarning,
             )
 
     def __sklearn_is_fitted__(self):

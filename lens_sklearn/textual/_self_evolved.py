@@ -115,7 +115,6 @@ class SelfEvolvedLabeller(BaseEstimator):
                 warn(
                     f"iteration {iteration + 1} of the self-evolved labeller is sure of none of "
                     f"{len(parents)} pairs: the reward model stays as it is.",
-                    UserWarning,
                 )
                 break
             new = [

@@ -241,7 +241,6 @@ class TextPairSynthesizer(TransformerMixin, BaseEstimator, auto_wrap_output_keys
         warn(
             f"{n_pairs - n_new} of {n_pairs} synthetic pairs are left out: "
             f"{' and '.join(reasons)}.{nothing}",
-            UserWarning,
         )
 
     def __sklearn_tags__(self):
