@@ -10,6 +10,7 @@ import json
 import os
 import queue
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -89,7 +90,10 @@ class Worker:
         print(
             json.dumps(task | {"tests": tests, "limit": limit}), file=self.process.stdin, flush=True
         )
-        return json.loads(self.process.stdout.readline())
+        answer = self.process.stdout.readline()
+        if not answer:
+            raise SystemExit("a worker was ended")
+        return json.loads(answer)
 
 
 def run_all(mutants, tests_of, sources, record, jobs, deadline):
@@ -131,7 +135,8 @@ def run_all(mutants, tests_of, sources, record, jobs, deadline):
                 thread.join()
         finally:
             for worker in workers:
-                worker.process.kill()
+                worker.process.terminate()
+                worker.process.wait()
 
 
 def report(entries):
@@ -156,6 +161,7 @@ def report(entries):
 
 def main(arguments=None):
     args = parse(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))  # folders and workers as well
     tests_of = matching_tests(args.modules)
     sources = {module: path_of(module).read_text(encoding="utf-8") for module in tests_of}
     mutants = draw(sources, args.n, args.seed)

@@ -24,6 +24,8 @@ HEAVY = (
 
 
 def main():
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # the fork is ended, too
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     tree = Path.cwd()
     os.environ |= {"PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1", "MPLBACKEND": "Agg"}
     sys.dont_write_bytecode = True  # a mutant of equal size and time would run its neighbour's
@@ -53,18 +55,22 @@ def run(tests, limit):
         child = os.fork()
         if not child:
             os.setsid()  # what the tests start is ended with them
+            for signum in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(signum, signal.SIG_DFL)
             for stream in (1, 2):
                 os.dup2(log.fileno(), stream)
             os._exit(test(tests))
         status = None
-        while status is None and time.monotonic() < start + limit:
-            done, code = os.waitpid(child, os.WNOHANG)
-            status = os.waitstatus_to_exitcode(code) if done else None
-            time.sleep(0.02)
         try:
-            os.killpg(child, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
+            while status is None and time.monotonic() < start + limit:
+                done, code = os.waitpid(child, os.WNOHANG)
+                status = os.waitstatus_to_exitcode(code) if done else None
+                time.sleep(0.02)
+        finally:
+            try:
+                os.killpg(child, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
         if status is None:
             os.waitpid(child, 0)
         log.seek(0)
