@@ -438,6 +438,47 @@ def test_shapes(vae, pairs):
     np.testing.assert_array_equal(vae.inverse_transform(mean), vae.decode(mean))
 
 
+def test_embeddings_that_are_not_in_a_pair_are_read_by_both_heads(vae, pairs):
+    alone = vae.encode(pairs[:, 0])
+    twice = vae.encode(np.repeat(pairs[:, :1], 2, axis=1))
+    np.testing.assert_equal(alone, twice)
+
+
+def test_many_pairs_are_read_as_few_are():
+    """Beyond 4,096 pairs at once: posteriors, decoding, the score and the stream of noise."""
+    pairs = np.random.default_rng(0).normal(size=(4100, 2, 3)).astype(np.float32)
+    vae = ContrastiveVAE(2, 3, max_epochs=1, random_state=0).fit(pairs[:50])
+    parts = np.split(pairs, [1000, 4096])
+    z = vae.transform(pairs)
+    np.testing.assert_allclose(
+        z, np.concatenate([vae.transform(part) for part in parts]), atol=1e-6
+    )
+    decoded = [vae.decode(part) for part in np.split(z, [1000, 4096])]
+    np.testing.assert_allclose(vae.decode(z), np.concatenate(decoded), atol=1e-6)
+    score = np.average([vae.score(part) for part in parts], weights=[len(part) for part in parts])
+    assert vae.score(pairs) == pytest.approx(score, rel=1e-6)
+    latents = vae.sample_latents(pairs, noise_variance=0.25, n_candidates=1, random_state=0)
+    generator = np.random.default_rng(np.random.RandomState(0).randint(2**31 - 1))
+    noise = 0.5 * generator.standard_normal((4100, 1, 2, 2), dtype=np.float32)
+    order = sorted(range(4100), key=lambda i: pairs[i].tobytes())
+    np.testing.assert_allclose(latents[order], z[order][:, None] + noise, atol=1e-6)
+
+
+def test_latents_by_hand(vae, pairs):
+    """Of 3 · 2 drawn the 2 likeliest under the embedding's own Gaussian, the likeliest first."""
+    mean, std = vae.encode(pairs)
+    found = vae.sample_latents(pairs, 2, noise_variance=0.25, n_candidates=3, random_state=7)
+    generator = np.random.default_rng(np.random.RandomState(7).randint(2**31 - 1))
+    noise = 0.5 * generator.standard_normal((60, 6, 2, 4), dtype=np.float32)
+    order = sorted(range(60), key=lambda i: pairs[i].tobytes())
+    for eta, i in zip(noise, order, strict=True):
+        for column in range(2):
+            z = mean[i, column] + eta[:, column]  # (6, 4)
+            likelihood = stats.norm(mean[i, column], std[i, column]).logpdf(z).sum(axis=1)
+            best = sorted(range(6), key=lambda j: -likelihood[j])[:2]
+            np.testing.assert_allclose(found[i, :, column], z[best], atol=1e-6)
+
+
 def test_samples_without_noise_are_reconstructions(vae, pairs):
     samples = vae.sample_pairs(pairs, 3, noise_variance=0)
     expected = vae.decode(vae.transform(pairs))
@@ -542,5 +583,39 @@ def test_bad_input_is_named(vae, pairs):
         vae.decode(np.ones((4, 2, 3)))
     with pytest.raises(ValueError, match="device='gpu' is none"):
         ContrastiveVAE(device="gpu").fit(pairs)
-    with pytest.raises(ValueError, match="'sharing' parameter"):
-        ContrastiveVAE(sharing="some").fit(pairs)
+    with pytest.raises(ValueError, match=r"\(n, 2, d\), got shape \(2, 3, 2, 12\)"):
+        vae.encode(np.ones((2, 3, 2, 12)))
+    for shape in ((4, 3, 4), (2, 4), (1, 4, 2, 4)):
+        with pytest.raises(ValueError, match=r"latents of shape \(n, 2, 4\), got shape"):
+            vae.decode(np.ones(shape))
+    with pytest.raises(ValueError, match="expecting 12 features"):
+        vae.encode(np.ones((4, 2, 5)))
+
+
+@pytest.mark.parametrize(
+    ("name", "good", "bad"),
+    [
+        ("latent_dim", [1], [0, 1.5]),
+        ("hidden_dim", [1], [0, 1.5]),
+        ("sharing", SHARING, ["some", None]),
+        ("beta", [0, 0.5], [-1e-9]),
+        ("gamma", [0, 0.5], [-1e-9]),
+        ("reconstruction", ["sum", "mean"], ["max"]),
+        ("learning_rate", [1e-9], [0]),
+        ("batch_size", [1], [0, 1.5]),
+        ("max_epochs", [1], [0, 1.5]),
+        ("warm_start", [True, False], ["yes"]),
+        ("device", ["cpu", torch.device("cpu")], [3]),
+        ("random_state", [None, 0, np.random.RandomState(0)], [-1]),
+        ("verbose", [0, False], [-1]),
+    ],
+)
+def test_parameters_are_held_to_their_ranges(name, good, bad, pairs):
+    vae = ContrastiveVAE(2, 3, max_epochs=1)
+    for value in good:
+        clone(vae).set_params(**{name: value}).fit(pairs[:4])
+        clone(vae).set_params(**{name: value}).partial_fit(pairs[:4])
+    for value in bad:
+        for method in ("fit", "partial_fit"):
+            with pytest.raises(ValueError, match=f"The '{name}' parameter of ContrastiveVAE"):
+                getattr(clone(vae).set_params(**{name: value}), method)(pairs[:4])
