@@ -519,9 +519,8 @@ def _draw_prompts(unlabeled, max_values, random_state):
 def _moments(responses, settings):
     """Return means (d,) and deviations (d,), infinite for constant features."""
     mean, scale = responses.mean(axis=0), responses.std(axis=0)
-    # A sum rounds, so that the deviation of a constant may be a little above 0.
-    constant = (responses == responses[0]).all(axis=0)
-    scale[constant | (scale <= settings.constant_tolerance * abs(mean))] = np.inf
+    # Sums round: in float64 a constant deviates by up to 1e-15 of its mean instead of 0.
+    scale[scale <= settings.constant_tolerance * abs(mean)] = np.inf
     return mean, scale
 
 

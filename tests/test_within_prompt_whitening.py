@@ -34,8 +34,8 @@ def five(rng, m, n):
 
 
 # ------------------------------------------------------------------------------ the map
-def defined(pairs, unlabeled, p, q):
-    """z of the pairs' members, and M z: the definition by scikit-learn's and scipy's functions."""
+def defined(pairs, unlabeled, p, q, new):
+    """z and √d M z of new rows: the definition by scikit-learn's and scipy's functions."""
     members = pairs.reshape(-1, pairs.shape[-1]).astype(float)
     responses = members
     differences = members[0::2] - members[1::2]
@@ -45,19 +45,26 @@ def defined(pairs, unlabeled, p, q):
         contrasts = [np.sqrt(2) * helmert(len(x)) @ x for x in unlabeled.astype(float)]
         differences = np.concatenate([differences, *contrasts])
     scaler = StandardScaler().fit(responses)
-    z, differences = scaler.transform(members), differences / scaler.scale_
+    differences = differences / scaler.scale_
     sigma = LedoitWolf(assume_centered=True).fit(differences)
     # Directions that no pair varies in stay as they are: their variance is the unit.
     unit = sigma.shrinkage_ * np.mean(differences**2)
     power = fractional_matrix_power(sigma.covariance_ / unit, q)
-    if unlabeled is None:
-        return z, z @ power
-    total = LedoitWolf(assume_centered=True).fit(scaler.transform(responses)).covariance_
+    M = power
+    if unlabeled is not None and p:
+        M = power @ wiener(differences, scaler.transform(responses), p)
+    size = np.sqrt(np.mean(np.square(scaler.transform(members) @ M.T)))
+    z = scaler.transform(new)
+    return z, z @ M.T / size
+
+
+def wiener(differences, responses, p):
+    """T^{1/2} (T^{-1/2} Σ T^{-1/2})^p T^{-1/2}."""
+    total = LedoitWolf(assume_centered=True).fit(responses).covariance_
     root = sqrtm(total)
     ratio = LedoitWolf(assume_centered=True).fit(differences @ np.linalg.inv(root))
     assert ratio.shrinkage_ < 0.9, "more is known than that the ratio is one"
-    wiener = root @ fractional_matrix_power(ratio.covariance_, p) @ np.linalg.inv(root)
-    return z, z @ (power @ wiener).T
+    return root @ fractional_matrix_power(ratio.covariance_, p) @ np.linalg.inv(root)
 
 
 @pytest.mark.parametrize(("p", "q"), [(0.25, 0.125), (0.5, 0), (0, 0.3), (1, 0.5)])
@@ -66,12 +73,24 @@ def defined(pairs, unlabeled, p, q):
 def test_it_is_the_map_of_its_definition(anisotropic, anisotropic_pairs, n, with_unlabeled, p, q):
     pairs = anisotropic_pairs[:n]  # fewer than features, or more
     unlabeled = anisotropic(np.random.default_rng(1), 50, 4) if with_unlabeled else None
-    z, expected = defined(pairs, unlabeled, p, q)
+    new = anisotropic(np.random.default_rng(2), 30, 1)[:, 0].astype(float)
+    z, expected = defined(pairs, unlabeled, p, q, new)
     whitening = WithinPromptWhitening(p, covariance_exponent=q).fit(pairs, unlabeled=unlabeled)
-    found = whitening.transform(pairs.astype(float)).reshape(-1, 12)
-    np.testing.assert_allclose(found, expected / np.sqrt(np.mean(expected**2)), atol=1e-6)
+    found = whitening.transform(new)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
     if n == 80 and (q or with_unlabeled):
         assert abs(found - z).max() > 0.2, "it does something"
+
+
+def test_directions_beside_all_responses_count_as_the_least(anisotropic):
+    """Nothing varies in them, and the shrunk variance there is the unit."""
+    rng = np.random.default_rng(0)
+    pairs, unlabeled = anisotropic(rng, 3, 2), anisotropic(rng, 2, 2)
+    new = anisotropic(rng, 30, 1)[:, 0].astype(float)
+    _, expected = defined(pairs, unlabeled, 0, 0.5, new)
+    whitening = WithinPromptWhitening(0, covariance_exponent=0.5).fit(pairs, unlabeled=unlabeled)
+    assert whitening.whitening_.directions.shape == (10, 12)
+    np.testing.assert_allclose(whitening.transform(new), expected, atol=1e-6)
 
 
 def test_whitening_is_inverse_for_no_exponent(topical):
