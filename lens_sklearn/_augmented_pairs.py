@@ -204,6 +204,57 @@ class AugmentedPairs:
             )
         return replace(self, target=y)
 
+    def weigh(self, sample_weight=None):
+        """Multiply weights into those of the pairs, and leave out the pairs of weight 0.
+
+        Parameters
+        ----------
+        sample_weight : ndarray of shape (n,) or (n_pairs,), optional
+            A weight an original or a weight a pair. Default: 1.
+
+        Returns
+        -------
+        AugmentedPairs
+            Shares its embeddings with this one.
+
+        Raises
+        ------
+        ValueError
+            If no pair has a weight.
+        """
+        weight = self.weight
+        if sample_weight is not None:
+            weight = weight * self._hand_down(np.asarray(sample_weight))
+        if not weight.sum() > 0:
+            raise ValueError("the weights of all pairs are zero; at least one must be positive.")
+        if sample_weight is None and weight.all():
+            return self
+        return replace(self, weight=weight)[np.flatnonzero(weight)]
+
+    def add(self, pool, members):
+        """Add synthetic pairs to originals that have none yet.
+
+        Parameters
+        ----------
+        pool : ndarray of shape (m, d), DecodedRows or the like
+            Synthetic members.
+        members : ndarray of int, shape (k * n, 2)
+            The members of the first synthetic pair of each original, then of the second one, ….
+
+        Returns
+        -------
+        AugmentedPairs of shape ((k + 1) * n, 2, d)
+            The originals first; targets and weights are handed down.
+        """
+        n = len(self)
+        return replace(
+            self,
+            pool=pool,
+            members=np.concatenate([self.members, members]),
+            parent=np.tile(np.arange(n), 1 + len(members) // n),
+            is_synthetic=None,
+        )
+
     def __len__(self):
         return len(self.members)
 

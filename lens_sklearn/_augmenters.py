@@ -83,7 +83,8 @@ class PairAugmenter(
             The n originals first, then the synthetic pairs.
         """
         pairs = self._check_originals(X, y, reset=True)
-        return self._augment(pairs, self._learn(pairs))
+        random_state = self._learn(pairs)
+        return self._augment(pairs, random_state)
 
     def augment(self, X, y=None):
         """Augment pairs by what was learnt before.
@@ -197,7 +198,7 @@ class PairAugmenter(
             return np.where(sample == 0, 2 * parent + column, synthetic)
 
         members = np.stack([member(chosen, 0), member(rejected, 1)], axis=-1)  # (n, k-1, 2)
-        return add_pairs(pairs, pool, members.swapaxes(0, 1).reshape(-1, 2))
+        return pairs.add(pool, members.swapaxes(0, 1).reshape(-1, 2))
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -205,33 +206,6 @@ class PairAugmenter(
         tags.target_tags.required = False
         tags.transformer_tags.preserves_dtype = ["float32"]
         return tags
-
-
-def add_pairs(pairs, pool, members):
-    """Add synthetic pairs to original ones.
-
-    Parameters
-    ----------
-    pairs : AugmentedPairs
-        n originals alone.
-    pool : ndarray of shape (m, d), DecodedRows or the like
-        Synthetic members.
-    members : ndarray of int, shape (k * n, 2)
-        The members of the first synthetic pair of each original, then of the second one, ….
-
-    Returns
-    -------
-    AugmentedPairs of shape ((k + 1) * n, 2, d)
-        The originals first; targets and weights are handed down.
-    """
-    n = len(pairs)
-    return replace(
-        pairs,
-        pool=pool,
-        members=np.concatenate([pairs.members, members]),
-        parent=np.tile(np.arange(n), 1 + len(members) // n),
-        is_synthetic=None,
-    )
 
 
 class DirectNoiseAugmenter(PairAugmenter):
@@ -367,7 +341,7 @@ class RepeatAugmenter(PairAugmenter):
 
     def _augment(self, pairs, random_state):
         copies = np.tile(pairs.members, (self.factor - 1, 1))
-        return add_pairs(pairs, None, copies)
+        return pairs.add(None, copies)
 
 
 class DifferenceAugmenter(PairAugmenter):
@@ -419,5 +393,5 @@ class DifferenceAugmenter(PairAugmenter):
         generator = np.random.default_rng(draw_seed(random_state))
         pool = DifferenceRows.draw(pairs.originals, self.factor - 1, generator)
         members = 2 * len(pairs) + np.arange(len(pool)).reshape(-1, 2)
-        augmented = add_pairs(pairs, pool, members)
+        augmented = pairs.add(pool, members)
         return replace(augmented, target=np.where(augmented.is_synthetic, 0.5, augmented.target))

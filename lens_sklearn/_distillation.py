@@ -16,7 +16,7 @@ from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, proces
 from sklearn.utils.validation import check_is_fitted
 
 from ._augmented_pairs import AugmentedPairs
-from ._augmenters import DifferenceAugmenter, PairAugmenter, add_pairs
+from ._augmenters import DifferenceAugmenter, PairAugmenter
 from ._base_reward import rewards_of
 from ._bt_reward import BTRewardRegressor
 from ._device import draw_seed, row_order
@@ -443,4 +443,4 @@ def _pair_unlabeled(pairs, unlabeled, factor, random_state):
     drawn = np.where(usable[prompt], drawn, 2)
     two = np.argpartition(drawn, 1, axis=1)[:, :2]  # padding, at 2, comes last
     members = 2 * n + n_responses * prompt[:, None] + two
-    return add_pairs(pairs, unlabeled.reshape(-1, d), members)
+    return pairs.add(unlabeled.reshape(-1, d), members)

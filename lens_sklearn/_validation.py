@@ -4,8 +4,6 @@ Pairs have the shape ``(n, 2, d)`` with column 0 chosen, candidates ``(n_prompts
 all-NaN rows as padding.
 """
 
-from dataclasses import replace
-
 import numpy as np
 from sklearn.utils.validation import (
     _check_sample_weight,
@@ -196,28 +194,32 @@ def check_training_pairs(
     """
     if isinstance(X, AugmentedPairs):
         check_embeddings(estimator, X.originals, reset=reset, min_ndim=3)
-        pairs = X.with_target(y)
     else:
         X = check_embeddings(estimator, X, reset=reset)
         if X.ndim == 2:
-            pairs, sample_weight, groups = _pair_rated(X, y, sample_weight, groups)
-        elif X.ndim != 3 or X.shape[1] != 2:
+            X, y, sample_weight, groups = _pair_rated(X, y, sample_weight, groups)
+        if X.ndim != 3 or X.shape[1] != 2:
             raise ValueError(
                 f"expected pairs of shape (n, 2, d), column 0 chosen; got shape {X.shape}."
             )
-        else:
-            pairs = AugmentedPairs(X).with_target(y)
-    if len(pairs) < min_pairs:
+    if len(X) < min_pairs:
         raise ValueError(
-            f"{type(estimator).__name__} needs at least {min_pairs} pairs, got {len(pairs)} "
+            f"{type(estimator).__name__} needs at least {min_pairs} pairs, got {len(X)} "
             f"(n_samples={len(X)})."
         )
-    groups = _check_groups(groups, pairs)
-    return _weigh(pairs, sample_weight), groups
+    n = len(X.originals) if isinstance(X, AugmentedPairs) else len(X)
+    groups = _check_groups(groups, n)
+    if sample_weight is not None:
+        n = n if len(sample_weight) == n else len(X)
+        sample_weight = _check_sample_weight(
+            sample_weight, np.empty((n, 1)), ensure_non_negative=True
+        )
+    pairs = X if isinstance(X, AugmentedPairs) else AugmentedPairs(X)
+    return pairs.with_target(y).weigh(sample_weight), groups
 
 
 def _pair_rated(X, y, sample_weight, groups):
-    """Pair rated embeddings; return the pairs with their weights and groups."""
+    """Pair rated embeddings; return pairs (m, 2, d), targets, weights and groups, (m,) each."""
     if y is None:
         raise ValueError(
             f"got embeddings of shape {X.shape} and no y; pairs have the shape (n, 2, d). "
@@ -240,12 +242,11 @@ def _pair_rated(X, y, sample_weight, groups):
     upper, lower = _pair_by_rating(y, groups)
     if not len(upper):
         raise ValueError("no prompt in groups has two rated embeddings, so there are no pairs.")
-    target = np.where(y[upper] == y[lower], 0.5, 1.0)
-    pairs = AugmentedPairs(np.stack([X[upper], X[lower]], axis=1), target=target)
     if sample_weight is not None:
         weight = _check_sample_weight(sample_weight, X, ensure_non_negative=True)
         sample_weight = weight[upper] * weight[lower]
-    return pairs, sample_weight, groups[upper]
+    target = np.where(y[upper] == y[lower], 0.5, 1.0)
+    return np.stack([X[upper], X[lower]], axis=1), target, sample_weight, groups[upper]
 
 
 def _pair_by_rating(y, groups):
@@ -256,20 +257,6 @@ def _pair_by_rating(y, groups):
     size, first = np.repeat(size, size), np.repeat(np.cumsum(size) - size, size)
     rank = np.arange(len(order)) - first  # within its group
     return order[rank < size // 2], order[rank >= size - size // 2]
-
-
-def _weigh(pairs, sample_weight):
-    """Multiply weights into those of pairs, and leave out the pairs of weight 0."""
-    weight = pairs.weight
-    if sample_weight is not None:
-        n = len(pairs) if len(sample_weight) == len(pairs) else len(pairs.originals)
-        given = _check_sample_weight(sample_weight, np.empty((n, 1)), ensure_non_negative=True)
-        weight = weight * (given if n == len(pairs) else given[pairs.parent])
-    if not weight.sum() > 0:
-        raise ValueError("the weights of all pairs are zero; at least one must be positive.")
-    if sample_weight is None and weight.all():
-        return pairs
-    return replace(pairs, weight=weight)[np.flatnonzero(weight)]
 
 
 def encode_groups(groups):
@@ -300,9 +287,8 @@ def encode_groups(groups):
     return np.unique(groups, return_inverse=True)[1]
 
 
-def _check_groups(groups, pairs):
-    """Return the number of each original's group."""
-    n = len(pairs.originals)
+def _check_groups(groups, n):
+    """Return the number of each of n originals' groups."""
     if groups is None:
         return np.arange(n)
     groups = encode_groups(groups)
