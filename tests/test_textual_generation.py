@@ -11,6 +11,7 @@ import torch
 from sklearn.base import clone
 from tiny_models import CHAT_TEMPLATE, EOS, save_causal, save_decoder, sentence
 
+from lens_sklearn._language_model import LanguageModel, resolve_model
 from lens_sklearn.textual import ResponseGenerator, _networks
 from lens_sklearn.textual._generator import GumbelNoise
 
@@ -93,9 +94,6 @@ def test_the_models_own_sampling_settings_are_not_applied(tmp_path, generator, f
 
 # ------------------------------------------------------------------------------ templates
 def test_bos_is_not_doubled_and_the_prompt_invites_an_answer(folder, tmp_path):
-    from lens_sklearn._language_model import LanguageModel, resolve_model
-    from lens_sklearn.textual._networks import token_ids
-
     prompt = (("user", "the cat"),)
     plain = save_causal(tmp_path / "plain", chat_template=None)
     inviting = CHAT_TEMPLATE + "{% if add_generation_prompt %}assistant{% endif %}"
@@ -105,9 +103,24 @@ def test_bos_is_not_doubled_and_the_prompt_invites_an_answer(folder, tmp_path):
         (plain, "auto", "<s> the cat"),
     ]:
         model = LanguageModel(resolve_model(name, device="cpu"))
-        (ids,) = token_ids(model, [prompt], template, str, prompt=True)
+        (ids,) = _networks.token_ids(model, [prompt], template, str, prompt=True)
         assert ids.tolist().count(0) == 1
         assert model.tokenizer.decode(ids).replace(" ", "") == text.replace(" ", "")
+
+
+def test_an_answer_without_a_template_begins_on_a_line_of_its_own(folder, monkeypatch):
+    model = LanguageModel(resolve_model(folder, device="cpu"))
+    texts, tokenize = [], model.tokenize
+
+    def watch(new, *args, **kwargs):
+        texts.extend(new)
+        return tokenize(new, *args, **kwargs)
+
+    monkeypatch.setattr(model, "tokenize", watch)
+    messages = (("user", "the cat"), ("assistant", "sat"))
+    for prompt in (False, True):
+        _networks.token_ids(model, [messages], None, str, prompt=prompt)
+    assert texts == ["the cat\nsat", "the cat\nsat\n"]
 
 
 def test_a_model_without_a_template_continues_the_prompt(tmp_path):
@@ -196,8 +209,6 @@ def test_a_prompt_that_overruns_the_context(tmp_path, caplog):
 
 
 def test_cutting_keeps_the_end_and_bos(folder):
-    from lens_sklearn._language_model import LanguageModel, resolve_model
-
     model = LanguageModel(resolve_model(folder, device="cpu"))
     ids = [np.array([0, 5, 6, 7, 8]), np.array([5, 6, 7, 8])]
     cut, overlong = _networks.truncate_left(model, ids, 3)
