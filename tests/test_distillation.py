@@ -333,16 +333,17 @@ def test_students_are_compared_where_pairs_are_many():
     """A teacher that is right gains nothing where the network cannot follow it."""
     toy = make_preference_pairs(150, 64, random_state=0)
     blunt = distillation(factor="auto", temperature=1e9)  # all targets are 0.5
-    assert blunt.fit(toy.pairs).factor_ == 209
-    from_the_teacher = blunt.factor_scores_
     pairs, groups = blunt._check_originals(toy.pairs, None, reset=True), np.arange(150)
-    rule = FactorRule(student_from=100)
-    seed = np.random.RandomState(0).randint(np.iinfo(np.int32).max)
-    assert blunt._choose_factor(pairs, groups, {}, seed, rule) == 1
-    assert blunt.factor_scores_[1] == from_the_teacher[1] > blunt.factor_scores_[209]
-    assert from_the_teacher[209] > blunt.factor_scores_[209], "that was the teacher itself"
-    sharp = distillation(factor="auto").fit(toy.pairs)
-    assert sharp._choose_factor(pairs, groups, {}, seed, rule) == 209
+    few = {"n_pairs": 24_000, "min_pairs": 0}  # a factor of 20, so that students take no time
+    assert blunt._choose_factor(pairs, groups, {}, 0, FactorRule(**few)) == 20
+    from_the_teacher = blunt.factor_scores_
+    rule = FactorRule(student_from=100, **few)
+    assert blunt._choose_factor(pairs, groups, {}, 0, rule) == 1
+    assert blunt.factor_scores_[1] == from_the_teacher[1] > blunt.factor_scores_[20]
+    assert from_the_teacher[20] > blunt.factor_scores_[20], "that was the teacher itself"
+    sharp = distillation(factor="auto")
+    sharp._check_originals(toy.pairs, None, reset=True)
+    assert sharp._choose_factor(pairs, groups, {}, 0, rule) == 20
 
 
 def test_the_folds_hold_out_what_the_teacher_has_not_seen(recorder):
