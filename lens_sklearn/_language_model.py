@@ -190,7 +190,7 @@ class LanguageModel:
                 self.tokenizer = transformers.AutoTokenizer.from_pretrained(
                     spec.name, **self._source
                 )
-            except (OSError, ValueError, KeyError) as error:
+            except (OSError, ValueError, KeyError, ImportError) as error:
                 raise OSError(
                     f"model_name={spec.name!r}, revision={spec.revision!r}: no config.json and "
                     "tokenizer that transformers can load were found there, neither in a local "

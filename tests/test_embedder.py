@@ -530,6 +530,17 @@ def test_a_folder_that_is_no_model_says_what_is_missing(tmp_path):
         LLMEmbedder(str(tmp_path / "nowhere")).fit()
 
 
+def test_a_tokenizer_that_needs_another_package_is_an_error_of_the_model(tmp_path, monkeypatch):
+    import transformers
+
+    def needs_protobuf(*args, **kwargs):
+        raise ImportError("requires the protobuf library")
+
+    monkeypatch.setattr(transformers.AutoTokenizer, "from_pretrained", needs_protobuf)
+    with pytest.raises(OSError, match="model_name=.* requires the protobuf library"):
+        LLMEmbedder(tiny_models.save_decoder(tmp_path)).fit()
+
+
 @pytest.mark.parametrize(
     "wrong, message",
     [
