@@ -87,6 +87,42 @@ def test_bounds_are_exact_where_every_unit_is_active():
     assert lower == upper == pytest.approx(10)
 
 
+@pytest.mark.parametrize("shape", [(3, 8, 4), (4, 8, 3), (2, 5, 1), (1, 6, 1)])
+def test_upper_bound_by_hand(shape):
+    """½ (|BA| + |B/T| |TA|) at T = 1 or at the T that balances the units, whichever is less."""
+    m, h, out = shape
+    rng = np.random.default_rng(0)
+    for spread in (0.1, 2.0):
+        A = rng.normal(size=(h, m)) * np.exp(spread * rng.normal(size=(h, 1)))
+        B = rng.normal(size=(out, h)) * np.exp(spread * rng.normal(size=h))
+        T = np.sqrt(np.linalg.norm(B, axis=0) / np.linalg.norm(A, axis=1))[:, None]
+        ends = [
+            0.5 * np.linalg.norm(B @ A, 2)
+            + 0.5 * np.linalg.norm(B / t.T, 2) * np.linalg.norm(t * A, 2)
+            for t in (np.ones((h, 1)), T)
+        ]
+        bias, points = torch.zeros(h), np.zeros((1, m))
+        upper = relu_net_bounds(torch.tensor(A), bias, torch.tensor(B), points).upper
+        assert upper == pytest.approx(min(ends))
+        # A unit that nothing comes into, or nothing out of, changes nothing.
+        for dead in ((np.zeros((1, m)), np.ones((out, 1))), (np.ones((1, m)), np.zeros((out, 1)))):
+            A1, B1 = np.vstack([A, dead[0]]), np.hstack([B, dead[1]])
+            nets = torch.tensor(A1), torch.zeros(h + 1), torch.tensor(B1)
+            assert upper <= relu_net_bounds(*nets, points).upper < np.inf
+
+
+@pytest.mark.parametrize("where", [0, 4095, 4096, 4999])
+def test_the_steepest_of_many_points_is_found(where):
+    """relu(x) has the slope 1 at one point of 5,000 alone."""
+    points = np.full((5000, 1), -1.0)
+    one = torch.ones(1, 1)
+    assert relu_net_bounds(one, torch.zeros(1), one, points).lower == 0
+    points[where] = 1
+    assert relu_net_bounds(one, torch.zeros(1), 3 * one, points).lower == pytest.approx(3)
+    at_the_kink = relu_net_bounds(one, torch.zeros(1), one, np.zeros((1, 1)))
+    assert at_the_kink == (0, 1), "as torch has the gradient there"
+
+
 def test_scaling_a_unit_there_and_back_leaves_its_function_and_hardly_the_bound():
     rng = torch.Generator().manual_seed(0)
     A, B = torch.randn(8, 3, generator=rng), torch.randn(4, 8, generator=rng)
@@ -138,7 +174,10 @@ def test_reward_never_rises_faster(reward, toy):
 def test_padding_has_no_gradient(reward, toy):
     padded = toy.candidates.copy()
     padded[0, 1:] = np.nan
-    assert np.isfinite(reward_lipschitz(reward, padded).lower)
+    found = reward_lipschitz(reward, padded)
+    rest = toy.candidates.reshape(-1, 10)[np.isfinite(padded[..., 0]).ravel()]
+    assert found == reward_lipschitz(reward, rest)
+    assert np.isfinite(found.lower)
 
 
 # -------------------------------------------------- the noise that selection leaves
