@@ -488,6 +488,16 @@ def test_settings_are_those_of_the_docstrings():
     assert (*errors, SETTINGS.errors_for_less_without_groups) == (1, 1, 2)
 
 
+def test_defaults():
+    assert GPRewardRegressor().get_params() == {
+        "prior_variance": 1.0,
+        "whitening": "auto",
+        "uncertainty_penalty": "auto",
+        "max_pairs": 5000,
+        "random_state": None,
+    }
+
+
 @given(
     groups=st.lists(st.integers(0, 6), min_size=1, max_size=30),
     left_out=st.integers(1, 30),
