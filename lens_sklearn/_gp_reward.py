@@ -4,13 +4,13 @@ from numbers import Integral, Real
 
 import numpy as np
 from sklearn.base import _fit_context
-from sklearn.utils import check_consistent_length, check_random_state, gen_batches
+from sklearn.utils import check_random_state, gen_batches
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted
+from sklearn.utils.validation import check_is_fitted
 
-from ._augmented_pairs import AugmentedPairs
-from ._bt_reward import PairwiseReward as RewardRegressor
+from ._base_reward import RewardRegressor
 from ._device import row_order
+from ._fitted_state import check_shapes
 from ._gp_posterior import GPPosterior, TrainingPairs, merge_repeated_pairs
 from ._gp_selection import (
     SelectionSettings,
@@ -20,7 +20,7 @@ from ._gp_selection import (
 )
 from ._kernels import KERNELS, KernelSum
 from ._laplace import condition
-from ._validation import check_embeddings, check_pairs, check_unlabeled, rated_order
+from ._validation import check_training_pairs, check_unlabeled
 from ._within_prompt_whitening import Whitening, WithinPromptSpectra, WithinPromptWhitening
 
 #: Embeddings scored at once: bounds the memory of predict.
@@ -201,13 +201,11 @@ class GPRewardRegressor(RewardRegressor):
         ConvergenceWarning
             If Newton's method does not converge.
         """
-        pairs = check_pairs(self, X, y, reset=True)
-        check_consistent_length(pairs.originals, groups)
-        pairs = _weigh_pairs(pairs, X, y, sample_weight)
+        pairs, group = check_training_pairs(self, X, y, sample_weight, groups)
         if unlabeled is not None:
             unlabeled = check_unlabeled(self, unlabeled)
         random_state = check_random_state(self.random_state)
-        pairs = self._training_pairs(pairs, groups, random_state)
+        pairs = self._training_pairs(pairs, group, random_state)
         spectra = WithinPromptSpectra.estimate(pairs.members, unlabeled, random_state)
         settings = SelectionSettings()
         index = draw_whole_groups(
@@ -237,9 +235,8 @@ class GPRewardRegressor(RewardRegressor):
             drawn = np.argsort(rank[pairs.parent[index]], kind="stable")[drawn]
             index, target, weight = index[drawn], target[drawn], weight[drawn]
         members = pairs.rows(index).astype(np.float64)  # (n, 2, d)
-        group = pairs.parent if groups is None else np.asarray(groups)[pairs.parent]
         members = members.reshape(-1, members.shape[-1])  # (2n, d)
-        return TrainingPairs(members, target, weight, group[index])
+        return TrainingPairs(members, target, weight, groups[pairs.parent[index]])
 
     def _keep(self, posterior):
         """Set the fitted attributes."""
@@ -273,17 +270,12 @@ class GPRewardRegressor(RewardRegressor):
         """
         if not return_std:
             return super().predict(X)
-        check_is_fitted(self)
-        if isinstance(X, AugmentedPairs):
-            X = np.asarray(X)
-        X = check_embeddings(self, X, reset=False, allow_padding=True)
+        X = self._check_embeddings(X)
         rewards, deviations = self._rewards_and_deviations(X.reshape(-1, X.shape[-1]))
         return rewards.reshape(X.shape[:-1]), deviations.reshape(X.shape[:-1])
 
     def _predict_rows(self, rows):
         return self._rewards_and_deviations(rows, needs_std=self.uncertainty_penalty_ > 0)[0]
-
-    _rewards = _predict_rows  # the hook's name in PairwiseReward
 
     def _rewards_and_deviations(self, rows, needs_std=True):
         """Return rewards and deviations of embeddings (m, d), each (m,)."""
@@ -309,8 +301,7 @@ class GPRewardRegressor(RewardRegressor):
             Numbers, arrays and dicts of these.
         """
         check_is_fitted(self)
-        state = {name: getattr(self, name) for name in self.fitted_state_names}
-        return state | {"whitening_": self.whitening_.get_state()}
+        return super().get_fitted_state() | {"whitening_": self.whitening_.get_state()}
 
     def set_fitted_state(self, state):
         """Take what another estimator's `fit` learnt.
@@ -319,11 +310,6 @@ class GPRewardRegressor(RewardRegressor):
         ----------
         state : dict
             What `get_fitted_state` returned.
-
-        Returns
-        -------
-        GPRewardRegressor
-            Itself, fitted.
 
         Raises
         ------
@@ -340,31 +326,7 @@ class GPRewardRegressor(RewardRegressor):
             "kernel_weights_": (len(KERNELS),),
             "L_": (n, n),
         }
-        for name, shape in shapes.items():
-            if np.shape(state[name]) != shape:
-                kind = type(self).__name__
-                raise ValueError(f"{name} of {kind} has shape {np.shape(state[name])}, not {shape}")
+        check_shapes(self, {name: (state[name], shape) for name, shape in shapes.items()})
         whitening = Whitening.from_state(state["whitening_"], d)
-        for name in self.fitted_state_names:
-            setattr(self, name, state[name])
-        self.whitening_ = whitening
+        super().set_fitted_state(state | {"whitening_": whitening})
         self.L_ = np.asfortranarray(self.L_)  # as fit leaves it: the same digits
-        return self
-
-
-def _weigh_pairs(pairs, X, y, sample_weight):
-    """Return pairs with sample weights multiplied in, weightless ones left out."""
-    if sample_weight is None:
-        weight = pairs.weight
-    elif not isinstance(X, AugmentedPairs) and np.asarray(X).ndim == 2:
-        weight = _check_sample_weight(sample_weight, X, ensure_non_negative=True)
-        weight = weight[np.stack(rated_order(y))].prod(axis=0)
-    else:
-        n = len(pairs) if len(sample_weight) == len(pairs) else len(pairs.originals)
-        weight = _check_sample_weight(sample_weight, np.empty((n, 1)), ensure_non_negative=True)
-        weight = pairs.weight * (weight if n == len(pairs) else weight[pairs.parent])
-    if not weight.sum() > 0:
-        raise ValueError("the weights of all pairs are zero; at least one must be positive.")
-    pairs = pairs[np.flatnonzero(weight)]
-    pairs.weight = weight[weight > 0].astype(np.float32)
-    return pairs

@@ -4,13 +4,14 @@ The pages and equations are those of C. E. Rasmussen and C. K. I. Williams, "Gau
 for machine learning", 2006, chapters 3 and 5.
 """
 
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.linalg import cho_solve, cholesky, solve, solve_triangular
 from scipy.special import expit
 from sklearn.exceptions import ConvergenceWarning
+
+from ._warnings import warn
 
 #: The least curvature of the likelihood, as a share of a pair's weight: beyond log-odds of ±14 it
 #: would underflow.
@@ -146,12 +147,11 @@ def fit_laplace(kernel, target, weight, *, max_iter=50, tol=1e-6):
         step = abs(new - dual).max()
         dual, n_iter = new, n_iter + 1
     if not step <= tol * abs(dual).max():
-        warnings.warn(
+        warn(
             f"Newton's method has not converged in {max_iter} steps: the last one moved "
             f"coefficients by {step / abs(dual).max():.1g} of the largest. The rewards are not "
             "the most probable ones; a smaller prior_variance or smaller weights converge sooner.",
             ConvergenceWarning,
-            stacklevel=5,
         )
     log_odds = kernel @ dual
     evidence = _log_marginal_likelihood(dual, log_odds, curvature, L, target, weight)

@@ -197,11 +197,6 @@ class WithinPromptWhitening(
         state : dict
             What `get_fitted_state` returned.
 
-        Returns
-        -------
-        WithinPromptWhitening
-            Itself, fitted.
-
         Raises
         ------
         ValueError
@@ -210,7 +205,6 @@ class WithinPromptWhitening(
         n_features = int(state["n_features_in_"])
         self.whitening_ = Whitening.from_state(state["whitening_"], n_features)
         self.n_features_in_ = n_features
-        return self
 
     @property
     def _n_features_out(self):
