@@ -205,9 +205,9 @@ def test_weights_of_the_data_are_those_of_the_likelihood(anisotropic_pairs):
         np.testing.assert_allclose(reward.dual_coef_, expected.dual_coef_, atol=1e-9)
     ratings, rated_weight = np.array([4, 3, 2, 1]), np.array([1.0, 2.0, 3.0, 4.0])
     rows = anisotropic_pairs[:2].reshape(4, 12)
-    rated = GPRewardRegressor().fit(rows, ratings, sample_weight=rated_weight)
+    rated = GPRewardRegressor().fit(rows, ratings, sample_weight=rated_weight, groups=np.zeros(4))
     paired = GPRewardRegressor().fit(
-        np.stack([rows[:2], rows[2:]], axis=1), sample_weight=np.array([3.0, 8.0])
+        np.stack([rows[:2], rows[2:]], axis=1), sample_weight=[3.0, 8.0], groups=np.zeros(2)
     )
     np.testing.assert_allclose(rated.dual_coef_, paired.dual_coef_, atol=1e-9)
 
@@ -680,7 +680,8 @@ def test_fitted_state_comes_back(anisotropic_pairs, candidates):
         assert isinstance(value, int | float | np.ndarray)
     # As after a file: rows of memory in the usual order.
     read = state | {"L_": np.ascontiguousarray(state["L_"])}
-    again = GPRewardRegressor().set_fitted_state(read)
+    again = GPRewardRegressor()
+    again.set_fitted_state(read)
     for found, expected in zip(
         again.predict(candidates[0], return_std=True),
         fitted.predict(candidates[0], return_std=True),
