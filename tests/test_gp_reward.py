@@ -262,11 +262,13 @@ def test_repeated_pairs_are_not_left_out_by_themselves(anisotropic_pairs):
         found = GPRewardRegressor().fit(copies)
         assert found.X_train_.shape == (160, 12)
         assert found.uncertainty_penalty_ == pytest.approx(expected.uncertainty_penalty_, abs=1e-6)
-    twice = np.concatenate([anisotropic_pairs, anisotropic_pairs])
-    groups = np.arange(80) // 4
-    first = GPRewardRegressor().fit(twice, groups=np.concatenate([groups, np.zeros(80, int)]))
-    again = GPRewardRegressor().fit(twice, groups=np.tile(groups, 2))
-    assert first.uncertainty_penalty_ == again.uncertainty_penalty_
+    pairs, groups = longer_first(np.random.default_rng(1), 80)[:, ::-1], np.arange(80) // 4
+    expected = GPRewardRegressor().fit(pairs, sample_weight=np.full(80, 2.0), groups=groups)
+    assert expected.uncertainty_penalty_ > 0.6, "groups make a difference"
+    others = np.stack([groups, np.zeros(80)], axis=1).ravel()  # of the second copies
+    for told in (np.repeat(groups, 2), others):
+        found = GPRewardRegressor().fit(np.repeat(pairs, 2, axis=0), groups=told)
+        assert found.uncertainty_penalty_ == pytest.approx(expected.uncertainty_penalty_, abs=1e-6)
 
 
 # --------------------------------------------------------------------------- many pairs
