@@ -691,6 +691,7 @@ def test_fitted_state_comes_back(anisotropic_pairs, candidates):
     ):
         np.testing.assert_array_equal(found, expected)
     assert vars(again).keys() == vars(fitted).keys()
+    assert again.L_.flags.f_contiguous, "LAPACK takes it as it is"
     for name in ("X_train_", "dual_coef_", "kernel_weights_", "L_"):
         with pytest.raises(ValueError, match="has shape"):
             GPRewardRegressor().set_fitted_state(state | {name: state[name][:-1]})
