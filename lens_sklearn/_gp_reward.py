@@ -329,4 +329,4 @@ class GPRewardRegressor(RewardRegressor):
         check_shapes(self, {name: (state[name], shape) for name, shape in shapes.items()})
         whitening = Whitening.from_state(state["whitening_"], d)
         super().set_fitted_state(state | {"whitening_": whitening})
-        self.L_ = np.asfortranarray(self.L_)  # as fit leaves it: the same digits
+        self.L_ = np.asfortranarray(self.L_)  # else every solve copies it

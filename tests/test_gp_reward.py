@@ -205,9 +205,9 @@ def test_weights_of_the_data_are_those_of_the_likelihood(anisotropic_pairs):
         np.testing.assert_allclose(reward.dual_coef_, expected.dual_coef_, atol=1e-9)
     ratings, rated_weight = np.array([4, 3, 2, 1]), np.array([1.0, 2.0, 3.0, 4.0])
     rows = anisotropic_pairs[:2].reshape(4, 12)
-    rated = GPRewardRegressor().fit(rows, ratings, sample_weight=rated_weight)
+    rated = GPRewardRegressor().fit(rows, ratings, sample_weight=rated_weight, groups=np.zeros(4))
     paired = GPRewardRegressor().fit(
-        np.stack([rows[:2], rows[2:]], axis=1), sample_weight=np.array([3.0, 8.0])
+        np.stack([rows[:2], rows[2:]], axis=1), sample_weight=[3.0, 8.0], groups=np.zeros(2)
     )
     np.testing.assert_allclose(rated.dual_coef_, paired.dual_coef_, atol=1e-9)
 
@@ -262,11 +262,13 @@ def test_repeated_pairs_are_not_left_out_by_themselves(anisotropic_pairs):
         found = GPRewardRegressor().fit(copies)
         assert found.X_train_.shape == (160, 12)
         assert found.uncertainty_penalty_ == pytest.approx(expected.uncertainty_penalty_, abs=1e-6)
-    twice = np.concatenate([anisotropic_pairs, anisotropic_pairs])
-    groups = np.arange(80) // 4
-    first = GPRewardRegressor().fit(twice, groups=np.concatenate([groups, np.zeros(80, int)]))
-    again = GPRewardRegressor().fit(twice, groups=np.tile(groups, 2))
-    assert first.uncertainty_penalty_ == again.uncertainty_penalty_
+    pairs, groups = longer_first(np.random.default_rng(1), 80)[:, ::-1], np.arange(80) // 4
+    expected = GPRewardRegressor().fit(pairs, sample_weight=np.full(80, 2.0), groups=groups)
+    assert expected.uncertainty_penalty_ > 0.6, "groups make a difference"
+    others = np.stack([groups, np.zeros(80)], axis=1).ravel()  # of the second copies
+    for told in (np.repeat(groups, 2), others):
+        found = GPRewardRegressor().fit(np.repeat(pairs, 2, axis=0), groups=told)
+        assert found.uncertainty_penalty_ == pytest.approx(expected.uncertainty_penalty_, abs=1e-6)
 
 
 # --------------------------------------------------------------------------- many pairs
@@ -488,6 +490,16 @@ def test_settings_are_those_of_the_docstrings():
     assert (*errors, SETTINGS.errors_for_less_without_groups) == (1, 1, 2)
 
 
+def test_defaults():
+    assert GPRewardRegressor().get_params() == {
+        "prior_variance": 1.0,
+        "whitening": "auto",
+        "uncertainty_penalty": "auto",
+        "max_pairs": 5000,
+        "random_state": None,
+    }
+
+
 @given(
     groups=st.lists(st.integers(0, 6), min_size=1, max_size=30),
     left_out=st.integers(1, 30),
@@ -670,7 +682,8 @@ def test_fitted_state_comes_back(anisotropic_pairs, candidates):
         assert isinstance(value, int | float | np.ndarray)
     # As after a file: rows of memory in the usual order.
     read = state | {"L_": np.ascontiguousarray(state["L_"])}
-    again = GPRewardRegressor().set_fitted_state(read)
+    again = GPRewardRegressor()
+    again.set_fitted_state(read)
     for found, expected in zip(
         again.predict(candidates[0], return_std=True),
         fitted.predict(candidates[0], return_std=True),
@@ -678,6 +691,7 @@ def test_fitted_state_comes_back(anisotropic_pairs, candidates):
     ):
         np.testing.assert_array_equal(found, expected)
     assert vars(again).keys() == vars(fitted).keys()
+    assert again.L_.flags.f_contiguous, "LAPACK takes it as it is"
     for name in ("X_train_", "dual_coef_", "kernel_weights_", "L_"):
         with pytest.raises(ValueError, match="has shape"):
             GPRewardRegressor().set_fitted_state(state | {name: state[name][:-1]})
