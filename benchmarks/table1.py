@@ -1,8 +1,10 @@
 """Every row of the paper's Table 1 in one command.
 
-    python benchmarks/table1.py --size tiny
-    python benchmarks/table1.py --size paper --pairs pairs.jsonl --prompts test.jsonl --seeds 3
-    python benchmarks/table1.py --size paper --estimate
+::
+
+    python -m benchmarks.table1 --size tiny
+    python -m benchmarks.table1 --size paper --pairs pairs.jsonl --prompts test.jsonl --seeds 3
+    python -m benchmarks.table1 --size paper --estimate
 
 "tiny" builds random language models of 0.1 M parameters in a temporary folder and needs no
 network: it shows that every system runs from rows to a score. **Its numbers mean nothing**,
@@ -367,10 +369,12 @@ def paper_estimate(n_pairs=1000, n_prompts=1000, tokens=400, flops=1.5e14, token
     }  # fmt: skip
 
 
-def main(argv=None):
-    """Run what is missing and print the table."""
+def parser():
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m benchmarks.table1",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--size", choices=["tiny", "paper"], default="tiny")
     parser.add_argument("--factors", type=int, nargs="+")
@@ -382,7 +386,12 @@ def main(argv=None):
     parser.add_argument("--base", default="meta-llama/Llama-3.1-8B")
     parser.add_argument("--gold", default="Skywork/Skywork-Reward-V2-Llama-3.1-8B")
     parser.add_argument("--estimate", action="store_true", help="what --size paper should cost")
-    args = parser.parse_args(argv)
+    return parser
+
+
+def main(argv=None):
+    """Run what is missing and print the table."""
+    args = parser().parse_args(argv)
     if args.estimate:
         hours = paper_estimate(args.n_pairs)
         for part, value in hours.items():
