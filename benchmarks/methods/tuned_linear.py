@@ -7,6 +7,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegressionCV
 from sklearn.model_selection import GroupKFold
 
+from ._method import Method
+
 PENALTIES = np.logspace(-6, 0, 13)
 N_FOLDS = 5
 
@@ -40,3 +42,15 @@ def _reduced(difference):
         return difference, None
     u, s, basis = np.linalg.svd(difference, full_matrices=False)
     return u * s, basis
+
+
+METHODS = [
+    Method(
+        "tuned linear",
+        fit,
+        suites=("curves", "headline", "blocks", "lsa", "text", "mpnet"),
+        baseline=True,
+        tuned=True,
+        style=dict(color="#000000", linestyle="--"),
+    )
+]
