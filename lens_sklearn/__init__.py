@@ -11,41 +11,53 @@ Rows of text go through estimators that chain in a scikit-learn Pipeline::
         ▼                                        ▼
     a reward model                           mean gold reward of the pick
 
-``datasets`` has toy and demo data, ``theory`` the paper's theorems.
+``datasets`` has toy and demo data, ``metrics`` and ``displays`` what results are judged by,
+``export`` files that run no code, ``theory`` the paper's theorems, ``textual`` the systems of
+text space. A name is imported when it is first used, so that the command line starts at once.
 """
 
-from ._augmented_pairs import AugmentedPairs
-from ._augmenters import DirectNoiseAugmenter, GaussianAugmenter, RepeatAugmenter
-from ._bt_reward import BTRewardRegressor
-from ._contrastive_vae import ContrastiveVAE
-from ._embedder import LLMEmbedder
-from ._gp_reward import GPRewardRegressor
-from ._latent_augmenter import LatentPairAugmenter
-from ._rows import load_candidates, load_preferences, prompt_groups
-from ._scaler import EmbeddingScaler
-from ._within_prompt_whitening import WithinPromptWhitening
-from .displays import BestOfNDisplay
-from .metrics import BestOfNScorer, best_of_n_curve, best_of_n_score
+from importlib import import_module
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "AugmentedPairs",
-    "BTRewardRegressor",
-    "BestOfNDisplay",
-    "BestOfNScorer",
-    "ContrastiveVAE",
-    "DirectNoiseAugmenter",
-    "EmbeddingScaler",
-    "GaussianAugmenter",
-    "GPRewardRegressor",
-    "LLMEmbedder",
-    "LatentPairAugmenter",
-    "RepeatAugmenter",
-    "WithinPromptWhitening",
-    "best_of_n_curve",
-    "best_of_n_score",
-    "load_candidates",
-    "load_preferences",
-    "prompt_groups",
-]
+_HOMES = {
+    "AugmentedPairs": "_augmented_pairs",
+    "BTRewardRegressor": "_bt_reward",
+    "BestOfNDisplay": "displays",
+    "BestOfNScorer": "metrics",
+    "ContrastiveVAE": "_contrastive_vae",
+    "DifferenceAugmenter": "_augmenters",
+    "DirectNoiseAugmenter": "_augmenters",
+    "DistillationAugmenter": "_distillation",
+    "EmbeddingScaler": "_scaler",
+    "GPRewardRegressor": "_gp_reward",
+    "GaussianAugmenter": "_augmenters",
+    "LLMEmbedder": "_embedder",
+    "LatentPairAugmenter": "_latent_augmenter",
+    "LinearRewardRegressor": "_linear_reward",
+    "RepeatAugmenter": "_augmenters",
+    "WithinPromptWhitening": "_within_prompt_whitening",
+    "best_of_n_curve": "metrics",
+    "best_of_n_score": "metrics",
+    "load_candidates": "_io",
+    "load_preferences": "_io",
+    "pair_accuracy_score": "metrics",
+    "prompt_groups": "_rows",
+}
+_MODULES = ("datasets", "displays", "export", "metrics", "textual", "theory")
+
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name):
+    if name in _MODULES:
+        return import_module(f".{name}", __name__)
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    globals()[name] = value  # the next look-up finds it here
+    return value
+
+
+def __dir__():
+    return sorted([*globals(), *_HOMES, *_MODULES])

@@ -1,4 +1,4 @@
-"""A folder that remembers embeddings, so that no text is embedded twice.
+"""A folder that remembers arrays, so that nothing is computed twice: embeddings, token ids.
 
 The store is content-addressed: a record's key is the digest of everything its vector depends
 on, so a record is never stale, only unused. The engine is LMDB, whose commits are atomic and
@@ -9,11 +9,12 @@ import hashlib
 import json
 import os
 import threading
-import warnings
 import zlib
 from pathlib import Path
 
 import numpy as np
+
+from ._warnings import warn
 
 RECORD_VERSION = 1
 FIRST_MAP_SIZE = 1 << 26  # bytes of address space; it doubles whenever the records fill it
@@ -36,7 +37,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def store_keys(settings, texts):
-    """Digest texts together with all else that their embeddings depend on.
+    """Digest texts together with all else that their vectors depend on.
 
     Parameters
     ----------
@@ -67,8 +68,8 @@ def store_keys(settings, texts):
     return keys
 
 
-class EmbeddingStore:
-    """Embeddings on disk, found again by key.
+class ArrayStore:
+    """Vectors on disk, found again by key.
 
     Several threads and several processes may use one folder at a time. The object itself holds
     nothing but the folder's name, so it can be pickled and survives a fork.
@@ -93,9 +94,9 @@ class EmbeddingStore:
     Examples
     --------
     >>> import tempfile, numpy as np
-    >>> from lens_sklearn._array_store import EmbeddingStore
+    >>> from lens_sklearn._array_store import ArrayStore
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     store = EmbeddingStore(folder)
+    ...     store = ArrayStore(folder)
     ...     store.put_many([b"a", b"b"], np.eye(2, dtype=np.float32))
     ...     vectors, found, shortened = store.get_many([b"b", b"c"], dim=2)
     ...     store.close()
@@ -113,23 +114,23 @@ class EmbeddingStore:
             return transaction.stat()["entries"]
 
     def get_many(self, keys, dim):
-        """Look up embeddings.
+        """Look up vectors.
 
         Parameters
         ----------
         keys : list of bytes
             As made by :func:`store_keys`.
         dim : int
-            The number of features of each embedding.
+            The length of each vector.
 
         Returns
         -------
         vectors : ndarray of float32, shape (len(keys), dim)
-            The embeddings; NaN where there is none.
+            What was put; NaN where there is nothing.
         found : ndarray of bool, shape (len(keys),)
             Which keys have a sound record.
         shortened : ndarray of bool, shape (len(keys),)
-            Which of the found texts were cut before they were embedded.
+            Which of the found vectors are of texts that were cut.
 
         Warns
         -----
@@ -154,25 +155,24 @@ class EmbeddingStore:
             found[where] = True
             n_damaged += int((~sound).sum())
         if n_damaged:
-            warnings.warn(
+            warn(
                 f"{n_damaged} of {len(keys)} records in the store {self.folder} are damaged "
                 "(wrong checksum or size); they are computed and written again.",
                 RuntimeWarning,
-                stacklevel=2,
             )
         return vectors, found, shortened
 
     def put_many(self, keys, vectors, shortened=None):
-        """Write a batch of embeddings: all of it or, when the process dies, none.
+        """Write a batch of vectors: all of it or, when the process dies, none.
 
         Parameters
         ----------
         keys : list of bytes
             A key each; records that exist already are replaced.
         vectors : ndarray of float32, shape (len(keys), dim)
-            The embeddings.
+            What to keep. float32 holds whole numbers below 2²⁴ exactly, so token ids too.
         shortened : ndarray of bool, shape (len(keys),), default=None
-            Which texts were cut before they were embedded; None means none.
+            Which vectors are of texts that were cut; None means none.
 
         Raises
         ------

@@ -1,5 +1,7 @@
 """Original pairs and the synthetic ones made from them, and their batches as codes."""
 
+from dataclasses import dataclass, replace
+
 import numpy as np
 import torch
 
@@ -27,15 +29,13 @@ def default_target(pairs):
     return target
 
 
-def check_target(y, n):
+def check_target(y):
     """Check the probabilities that column 0 wins.
 
     Parameters
     ----------
     y : array-like, shape (n,)
         Probabilities in [0, 1].
-    n : int
-        How many are needed.
 
     Returns
     -------
@@ -45,16 +45,23 @@ def check_target(y, n):
     Raises
     ------
     ValueError
-        On another shape or a value outside [0, 1]; the message names the row.
+        On a value outside [0, 1] or NaN; the message names the row.
     """
     y = np.asarray(y, dtype=np.float32)
-    if y.shape != (n,):
-        raise ValueError(f"y must have shape ({n},), a probability a pair; got {y.shape}.")
     bad = ~((y >= 0) & (y <= 1))
     if bad.any():
         i = int(np.flatnonzero(bad)[0])
         raise ValueError(f"y[{i}] is {y[i]}; the probability that column 0 wins is in [0, 1].")
     return y
+
+
+def _check_weight(weight):
+    weight = np.asarray(weight, dtype=np.float32)
+    bad = ~((weight >= 0) & (weight < np.inf))
+    if bad.any():
+        i = int(np.flatnonzero(bad)[0])
+        raise ValueError(f"weight[{i}] is {weight[i]}; a weight is finite and not negative.")
+    return weight
 
 
 class CodedPairs:
@@ -99,6 +106,7 @@ class CodedPairs:
         return torch.cat([self.codes @ product[:h], product[h:]])
 
 
+@dataclass(frozen=True, eq=False, repr=False)
 class AugmentedPairs:
     """Original pairs and the synthetic ones made from them, with where each came from.
 
@@ -106,6 +114,9 @@ class AugmentedPairs:
     shape, slices by rows and turns into an array for whoever asks for one. The originals are
     held once and synthetic members as a pool, so memory grows with the originals and not with
     the augmentation factor as long as the pool's rows are kept as codes.
+
+    It is frozen: :func:`dataclasses.replace` makes one with other targets or weights. A slice
+    shares the embeddings and nothing else.
 
     Parameters
     ----------
@@ -124,33 +135,45 @@ class AugmentedPairs:
         Default: 1, and 0.5 where an original's two columns are equal.
     weight : array-like of shape (n,) or (n_pairs,), optional
         Weight of each pair in the loss. Default: 1.
+    is_synthetic : ndarray of bool, shape (n_pairs,), optional
+        Whether at least one member of the pair is synthetic, or the pair is a copy: only the
+        first pair of each parent is original. Default: found from the members.
 
-    Attributes
-    ----------
-    is_synthetic : ndarray of bool, shape (n_pairs,)
-        Whether at least one member of the pair is synthetic, or the pair is a copy.
+    Raises
+    ------
+    ValueError
+        If a target is outside [0, 1], or a weight is negative or not finite.
     """
 
-    def __init__(self, originals, pool=None, members=None, parent=None, target=None, weight=None):
-        n = len(originals)
-        self.originals = originals
-        self.pool = pool
-        if members is None:
-            members = np.arange(2 * n).reshape(n, 2)
-        self.members = members
-        self.parent = members[:, 0] // 2 if parent is None else parent
-        self.target = self._handed_down(default_target(originals) if target is None else target)
-        self.weight = self._handed_down(np.ones(n, dtype=np.float32) if weight is None else weight)
-        # A repeated original is a copy: only the first pair of each parent is original.
-        first = np.zeros(len(members), dtype=bool)
-        first[np.unique(self.parent, return_index=True)[1]] = True
-        self.is_synthetic = (members >= 2 * n).any(axis=1) | ~first
+    originals: np.ndarray
+    pool: object = None
+    members: np.ndarray | None = None
+    parent: np.ndarray | None = None
+    target: np.ndarray | None = None
+    weight: np.ndarray | None = None
+    is_synthetic: np.ndarray | None = None
 
-    def _handed_down(self, values):
-        values = np.asarray(values, dtype=np.float32)
-        if len(values) == len(self.members):
-            return values
-        return values[self.parent]
+    def __post_init__(self):
+        n = len(self.originals)
+        if self.members is None:
+            self._set("members", np.arange(2 * n).reshape(n, 2))
+        if self.parent is None:
+            self._set("parent", self.members[:, 0] // 2)
+        target = default_target(self.originals) if self.target is None else self.target
+        weight = np.ones(n, dtype=np.float32) if self.weight is None else self.weight
+        self._set("target", self._hand_down(check_target(target)))
+        self._set("weight", self._hand_down(_check_weight(weight)))
+        if self.is_synthetic is None:
+            first = np.zeros(len(self.members), dtype=bool)
+            first[np.unique(self.parent, return_index=True)[1]] = True
+            self._set("is_synthetic", (self.members >= 2 * n).any(axis=1) | ~first)
+
+    def _set(self, name, value):
+        object.__setattr__(self, name, value)  # as a frozen dataclass sets a field
+
+    def _hand_down(self, values):
+        """Give each pair its own value, or that of its parent."""
+        return values if len(values) == len(self.members) else values[self.parent]
 
     def with_target(self, y):
         """Return the same pairs with other targets.
@@ -164,17 +187,22 @@ class AugmentedPairs:
         Returns
         -------
         AugmentedPairs
-            Shares its arrays with this one.
+            Shares its embeddings with this one.
+
+        Raises
+        ------
+        ValueError
+            On another shape, or a value outside [0, 1].
         """
         if y is None:
             return self
-        y = np.asarray(y)
-        per_original = y.shape[:1] == self.originals.shape[:1]
-        new = self[:]
-        new.target = new._handed_down(
-            check_target(y, len(self.originals) if per_original else len(self))
-        )
-        return new
+        y, n, n_pairs = np.asarray(y), len(self.originals), len(self)
+        if y.shape not in ((n,), (n_pairs,)):
+            or_original = "" if n == n_pairs else f", or ({n},), one an original"
+            raise ValueError(
+                f"y must have shape ({n_pairs},), a probability a pair{or_original}; got {y.shape}."
+            )
+        return replace(self, target=y)
 
     def __len__(self):
         return len(self.members)
@@ -201,11 +229,9 @@ class AugmentedPairs:
                 return np.asarray(self[rows])[(slice(None), *rest)]
         if isinstance(rows, int | np.integer):
             return self.rows(np.array([rows]))[0]
-        new = object.__new__(AugmentedPairs)
-        new.originals, new.pool = self.originals, self.pool
-        for name in ("members", "parent", "target", "weight", "is_synthetic"):
-            setattr(new, name, getattr(self, name)[rows])
-        return new
+        rows = np.arange(len(self))[rows]  # an array of indices copies what it selects
+        names = ("members", "parent", "target", "weight", "is_synthetic")
+        return replace(self, **{name: getattr(self, name)[rows] for name in names})
 
     def with_rows(self, function):
         """Return the same pairs of other embeddings; the pool must be an array.
@@ -220,9 +246,7 @@ class AugmentedPairs:
         AugmentedPairs
             With parents, targets and weights of this one.
         """
-        new = self[:]
-        new.originals, new.pool = function(self.originals), function(self.pool)
-        return new
+        return replace(self, originals=function(self.originals), pool=function(self.pool))
 
     def to(self, device):
         """Return the same pairs as tensors on a torch device; `rows` then gives tensors.
@@ -237,13 +261,9 @@ class AugmentedPairs:
         AugmentedPairs
             Shares its memory with this one on the CPU.
         """
-        new = self[:]
-        new.originals = as_tensor(self.originals).to(device)
-        if isinstance(self.pool, np.ndarray):
-            new.pool = as_tensor(self.pool).to(device)
-        elif self.pool is not None:
-            new.pool = self.pool.to(device)
-        return new
+        pool = as_tensor(self.pool) if isinstance(self.pool, np.ndarray) else self.pool
+        pool = None if pool is None else pool.to(device)
+        return replace(self, originals=as_tensor(self.originals).to(device), pool=pool)
 
     def rows(self, index):
         """Decode some of the pairs.

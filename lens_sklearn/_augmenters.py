@@ -1,21 +1,38 @@
-"""What augmenters share, and the controls that synthesis in latent space has to beat."""
+"""What augmenters share, and those that need no autoencoder: controls, and differences."""
 
+from copy import deepcopy
+from dataclasses import replace
 from math import ceil, sqrt
 from numbers import Integral, Real
 
 import numpy as np
-from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
+from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin, _fit_context
 from sklearn.utils import check_random_state, gen_batches
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from ._augmented_pairs import AugmentedPairs
 from ._device import draw_seed, row_order
+from ._fitted_state import FittedState
+from ._learning_state import random_state_from_values, random_state_to_values
+from ._pools import DifferenceRows
 from ._validation import check_embeddings, check_pairs
 
 
-class PairAugmenter(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
-    """What all augmenters share: checks, pairing, and a `transform` that changes nothing."""
+class PairAugmenter(
+    FittedState, OneToOneFeatureMixin, TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
+):
+    """Base of augmenters: checks, pairing, and a `transform` that changes nothing.
+
+    A subclass synthesizes members in ``_synthesize``, which are then combined with the
+    originals, or makes whole pairs in ``_augment``.
+    """
+
+    def __init_subclass__(cls, **kwargs):
+        """Leave 3-D arrays alone, whatever output the user has configured."""
+        super().__init_subclass__(auto_wrap_output_keys=None, **kwargs)
+
+    fitted_state_names = ("n_features_in_",)
 
     _parameter_constraints = {
         "factor": [Interval(Integral, 1, None, closed="left")],
@@ -40,7 +57,7 @@ class PairAugmenter(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None)
         self
             Fitted.
         """
-        self._fit(self._checked(X, y).originals, check_random_state(self.random_state))
+        self._learn(self._check_originals(X, y, reset=True))
         return self
 
     @_fit_context(prefer_skip_nested_validation=False)
@@ -50,6 +67,7 @@ class PairAugmenter(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None)
         .. note::
             This is not ``fit(X).transform(X)``: `transform` returns its input as it is, so
             that a Pipeline augments what it trains on and nothing that it predicts or scores.
+            It is ``fit(X).augment(X)``.
 
         Parameters
         ----------
@@ -64,10 +82,28 @@ class PairAugmenter(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None)
         AugmentedPairs of shape (factor * n, 2, d)
             The n originals first, then the synthetic pairs.
         """
-        pairs = self._checked(X, y)
-        random_state = check_random_state(self.random_state)
-        self._fit(pairs.originals, random_state)
-        return pairs if self.factor == 1 else self._augment(pairs, self.factor, random_state)
+        pairs = self._check_originals(X, y, reset=True)
+        return self._augment(pairs, self._learn(pairs))
+
+    def augment(self, X, y=None):
+        """Augment pairs by what was learnt before.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, 2, d), or of shape (n, d) with ratings y
+            Pairs, column 0 chosen.
+        y : array-like of shape (n,), optional
+            As in `fit_transform`.
+
+        Returns
+        -------
+        AugmentedPairs of shape (factor * n, 2, d)
+            For the pairs of `fit_transform` what that returned: the draws are the same in
+            every call.
+        """
+        check_is_fitted(self)
+        pairs = self._check_originals(X, y, reset=False)
+        return self._augment(pairs, deepcopy(self._random_state))
 
     def transform(self, X):
         """Return the input as it is.
@@ -87,35 +123,73 @@ class PairAugmenter(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None)
             self, X, reset=False, allow_padding=True, dtype=["float32", "float64"]
         )
 
-    def _checked(self, X, y):
+    def get_fitted_state(self):
+        """Return the fitted attributes and the random state of `augment`.
+
+        Returns
+        -------
+        dict of str to object
+            As :mod:`lens_sklearn.export` writes them.
+        """
+        draws = random_state_to_values(self._random_state)
+        return super().get_fitted_state() | {"random_state": draws}
+
+    def set_fitted_state(self, state):
+        """Set the fitted attributes and the random state of `augment`.
+
+        Parameters
+        ----------
+        state : dict of str to object
+            What `get_fitted_state` returned.
+
+        Raises
+        ------
+        ValueError
+            If an attribute is not known.
+        """
+        state = dict(state)
+        self._random_state = random_state_from_values(state.pop("random_state"))
+        super().set_fitted_state(state)
+
+    def _check_originals(self, X, y, *, reset):
         if isinstance(X, AugmentedPairs):
             raise ValueError(
                 "the pairs are augmented already; augment once, by the product of the factors."
             )
-        return check_pairs(self, X, y, reset=True)
+        return check_pairs(self, X, y, reset=reset)
 
-    def _fit(self, originals, random_state):
-        """Learn from the originals, shape (n, 2, d)."""
+    def _learn(self, pairs):
+        """Fit, and return the random state that synthesis goes on drawing from."""
+        random_state = check_random_state(self.random_state)
+        self._fit(pairs, random_state)
+        self._random_state = deepcopy(random_state)  # for `augment`
+        return random_state
 
-    def _synthesise(self, originals, n_samples, random_state):
+    def _fit(self, pairs, random_state):
+        """Learn from n original pairs."""
+
+    def _synthesize(self, originals, n_samples, random_state):
         """Return 2·n·n_samples synthetic rows in the order (pair, sample, column)."""
         raise NotImplementedError
 
-    def _augment(self, pairs, factor, random_state):
-        n, n_new = len(pairs), factor - 1
+    def _augment(self, pairs, random_state):
+        """Combine the members of each original pair with those synthesized from it."""
+        if self.factor == 1:
+            return pairs
+        n, n_new = len(pairs), self.factor - 1
         if self.pairing == "matched":
             n_samples = n_new
             chosen = rejected = np.broadcast_to(np.arange(1, n_new + 1), (n, n_new))
         else:
             # Members 0 are the originals: (m + 1)² combinations hold every pair but the real.
-            n_samples = ceil(sqrt(factor)) - 1
+            n_samples = ceil(sqrt(self.factor)) - 1
             n_combinations = (n_samples + 1) ** 2 - 1
             drawn = np.empty((n, n_combinations), dtype=int)
             drawn[row_order(pairs.originals)] = np.argsort(
                 random_state.random_sample(drawn.shape), axis=1
             )
             chosen, rejected = np.divmod(1 + drawn[:, :n_new], n_samples + 1)
-        pool = self._synthesise(pairs.originals, n_samples, random_state)
+        pool = self._synthesize(pairs.originals, n_samples, random_state)
         parent = np.arange(n)[:, None]
 
         def member(sample, column):  # (n, n_new) -> rows of originals or pool
@@ -123,15 +197,7 @@ class PairAugmenter(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None)
             return np.where(sample == 0, 2 * parent + column, synthetic)
 
         members = np.stack([member(chosen, 0), member(rejected, 1)], axis=-1)  # (n, k-1, 2)
-        members = np.concatenate([pairs.members, members.swapaxes(0, 1).reshape(-1, 2)])
-        return AugmentedPairs(
-            pairs.originals,
-            pool,
-            members,
-            np.tile(np.arange(n), factor),
-            target=pairs.target,
-            weight=pairs.weight,
-        )
+        return add_pairs(pairs, pool, members.swapaxes(0, 1).reshape(-1, 2))
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -139,6 +205,33 @@ class PairAugmenter(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None)
         tags.target_tags.required = False
         tags.transformer_tags.preserves_dtype = ["float32"]
         return tags
+
+
+def add_pairs(pairs, pool, members):
+    """Add synthetic pairs to original ones.
+
+    Parameters
+    ----------
+    pairs : AugmentedPairs
+        n originals alone.
+    pool : ndarray of shape (m, d), DecodedRows or the like
+        Synthetic members.
+    members : ndarray of int, shape (k * n, 2)
+        The members of the first synthetic pair of each original, then of the second one, ….
+
+    Returns
+    -------
+    AugmentedPairs of shape ((k + 1) * n, 2, d)
+        The originals first; targets and weights are handed down.
+    """
+    n = len(pairs)
+    return replace(
+        pairs,
+        pool=pool,
+        members=np.concatenate([pairs.members, members]),
+        parent=np.tile(np.arange(n), 1 + len(members) // n),
+        is_synthetic=None,
+    )
 
 
 class DirectNoiseAugmenter(PairAugmenter):
@@ -164,6 +257,8 @@ class DirectNoiseAugmenter(PairAugmenter):
         d.
     """
 
+    fitted_state_names = ("n_features_in_", "scale_")
+
     _parameter_constraints = PairAugmenter._parameter_constraints | {
         "noise_variance": [Interval(Real, 0, None, closed="left")],
     }
@@ -176,10 +271,11 @@ class DirectNoiseAugmenter(PairAugmenter):
         self.pairing = pairing
         self.random_state = random_state
 
-    def _fit(self, originals, random_state):
-        self.scale_ = originals.reshape(-1, originals.shape[-1]).std(axis=0, dtype=np.float64)
+    def _fit(self, pairs, random_state):
+        rows = pairs.originals.reshape(-1, pairs.shape[-1])
+        self.scale_ = rows.std(axis=0, dtype=np.float64)
 
-    def _synthesise(self, originals, n_samples, random_state):
+    def _synthesize(self, originals, n_samples, random_state):
         rows = np.repeat(originals[:, None], n_samples, axis=1)  # (n, n_samples, 2, d)
         generator = np.random.default_rng(draw_seed(random_state))
         scale = (sqrt(self.noise_variance) * self.scale_).astype(np.float32)
@@ -214,6 +310,8 @@ class GaussianAugmenter(PairAugmenter):
         d.
     """
 
+    fitted_state_names = ("n_features_in_", "mean_")
+
     _parameter_constraints = PairAugmenter._parameter_constraints | {
         "spread": [Interval(Real, 0, None, closed="left")],
     }
@@ -224,10 +322,10 @@ class GaussianAugmenter(PairAugmenter):
         self.pairing = pairing
         self.random_state = random_state
 
-    def _fit(self, originals, random_state):
-        self.mean_ = originals.mean(axis=0, dtype=np.float64).astype(np.float32)
+    def _fit(self, pairs, random_state):
+        self.mean_ = pairs.originals.mean(axis=0, dtype=np.float64).astype(np.float32)
 
-    def _synthesise(self, originals, n_samples, random_state):
+    def _synthesize(self, originals, n_samples, random_state):
         n, _, d = originals.shape
         order = row_order(originals)
         originals = originals[order]
@@ -267,8 +365,59 @@ class RepeatAugmenter(PairAugmenter):
     def __init__(self, *, factor=4):
         self.factor = factor
 
-    def _augment(self, pairs, factor, random_state):
-        members = np.tile(pairs.members, (factor, 1))
-        return AugmentedPairs(
-            pairs.originals, members=members, target=pairs.target, weight=pairs.weight
-        )
+    def _augment(self, pairs, random_state):
+        copies = np.tile(pairs.members, (self.factor - 1, 1))
+        return add_pairs(pairs, None, copies)
+
+
+class DifferenceAugmenter(PairAugmenter):
+    """Apply one pair's difference to another pair's response.
+
+    What told two responses apart elsewhere is tried on this one: the first member of a
+    synthetic pair is a response e of its parent, the second is e plus or minus the difference
+    e'⁺ − e'⁻ of another pair. Both are drawn from their Ledoit-Wolf covariance: shrunk, and given
+    noise in all directions, the more the fewer pairs there are. Either member may be the better
+    one, so every synthetic pair has target 0.5 until :class:`DistillationAugmenter` gives it a
+    teacher's soft target.
+
+    Parameters
+    ----------
+    factor : int, default=4
+        Pairs returned for each original pair, the original included.
+    random_state : int, RandomState instance or None, default=None
+        Draws responses, differences and noise.
+
+    Attributes
+    ----------
+    n_features_in_ : int
+        d.
+
+    See Also
+    --------
+    DistillationAugmenter : Gives these pairs the soft targets of a teacher.
+
+    Examples
+    --------
+    >>> from lens_sklearn import DifferenceAugmenter
+    >>> from lens_sklearn.datasets import make_preference_pairs
+    >>> pairs = make_preference_pairs(n_pairs=64, n_features=8, random_state=0).pairs
+    >>> DifferenceAugmenter(factor=3, random_state=0).fit_transform(pairs)
+    AugmentedPairs(shape=(192, 2, 8), n_originals=64, n_synthetic=128)
+    """
+
+    _parameter_constraints = {
+        name: PairAugmenter._parameter_constraints[name] for name in ("factor", "random_state")
+    }
+
+    def __init__(self, *, factor=4, random_state=None):
+        self.factor = factor
+        self.random_state = random_state
+
+    def _augment(self, pairs, random_state):
+        if self.factor == 1:
+            return pairs
+        generator = np.random.default_rng(draw_seed(random_state))
+        pool = DifferenceRows.draw(pairs.originals, self.factor - 1, generator)
+        members = 2 * len(pairs) + np.arange(len(pool)).reshape(-1, 2)
+        augmented = add_pairs(pairs, pool, members)
+        return replace(augmented, target=np.where(augmented.is_synthetic, 0.5, augmented.target))

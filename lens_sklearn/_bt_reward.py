@@ -1,19 +1,22 @@
 """The Bradley–Terry reward model on embeddings, trained by a privately held skorch net."""
 
+from dataclasses import replace
 from numbers import Integral, Real
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator, RegressorMixin, _fit_context
+from sklearn.base import _fit_context
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted
+from sklearn.utils.validation import check_is_fitted
 from skorch.callbacks import EarlyStopping
 from skorch.helper import predefined_split
 from skorch.utils import noop
 
-from ._augmented_pairs import AugmentedPairs
+from ._base_reward import RewardRegressor
 from ._device import as_tensor, draw_seed, on_device, torch_device
+from ._learning_state import set_weights, weights_to_arrays
+from ._lipschitz import lipschitz_upper_bound
 from ._reward_net import (
     BradleyTerryLoss,
     EpochBar,
@@ -24,8 +27,7 @@ from ._reward_net import (
     losses_of,
 )
 from ._scaler import EmbeddingScaler
-from ._validation import check_embeddings, check_pairs, rated_order
-from .metrics import best_of_n_score
+from ._validation import check_training_pairs
 
 #: Embeddings scored at once: bounds the memory of predict.
 CHUNK = 8192
@@ -33,113 +35,7 @@ CHUNK = 8192
 STANDARD = 1e-3
 
 
-class PairwiseReward(RegressorMixin, BaseEstimator):
-    """What reward models share: weights, checks, and scores of the rewards that they give."""
-
-    def _weighted(self, pairs, X, y, sample_weight):
-        if sample_weight is None:
-            weight = pairs.weight
-        elif not isinstance(X, AugmentedPairs) and np.asarray(X).ndim == 2:
-            weight = _check_sample_weight(sample_weight, X, ensure_non_negative=True)
-            weight = weight[np.stack(rated_order(y))].prod(axis=0)
-        else:
-            n = len(pairs) if len(sample_weight) == len(pairs) else len(pairs.originals)
-            weight = _check_sample_weight(sample_weight, np.empty((n, 1)), ensure_non_negative=True)
-            weight = pairs.weight * (weight if n == len(pairs) else weight[pairs.parent])
-        if not weight.sum() > 0:
-            raise ValueError("the weights of all pairs are zero; at least one must be positive.")
-        pairs = pairs[np.flatnonzero(weight)]
-        weight = weight[weight > 0]
-        pairs.weight = (weight / weight.mean()).astype(np.float32)
-        return pairs
-
-    def predict(self, X):
-        """Return the rewards of embeddings.
-
-        Parameters
-        ----------
-        X : array-like of shape (..., d)
-            Embeddings: candidates (n_prompts, N, d), pairs (n, 2, d) or any other. All-NaN
-            candidates are padding.
-
-        Returns
-        -------
-        ndarray of float, shape (...)
-            Rewards, NaN for padding.
-        """
-        check_is_fitted(self)
-        if isinstance(X, AugmentedPairs):
-            X = np.asarray(X)
-        X = check_embeddings(self, X, reset=False, allow_padding=True)
-        return self._rewards(X.reshape(-1, X.shape[-1])).reshape(X.shape[:-1])
-
-    def _rewards(self, rows):
-        """Return the rewards of embeddings (m, d)."""
-        raise NotImplementedError
-
-    def decision_function(self, X):
-        """Return how much more reward column 0 gets than column 1.
-
-        Parameters
-        ----------
-        X : AugmentedPairs or array-like of shape (n, 2, d), or of shape (n, d)
-            Pairs. Embeddings that are not in a pair are held against a reward of 0.
-
-        Returns
-        -------
-        ndarray of float32, shape (n,)
-            ``r0 - r1``, the log-odds that column 0 wins.
-        """
-        rewards = self.predict(X)
-        if rewards.ndim == 1:
-            return rewards
-        if rewards.ndim != 2 or rewards.shape[1] != 2:
-            raise ValueError(
-                f"expected pairs of shape (n, 2, d); got rewards of shape {rewards.shape}."
-            )
-        return rewards[:, 0] - rewards[:, 1]
-
-    def score(self, X, y=None, sample_weight=None):
-        """Return the mean gold reward of the Best-of-N pick, or pair accuracy without gold.
-
-        Both are larger for a better model. The first is what a reward model is for.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, N, d), (n, 2, d), or (n, d) with ratings y
-            Candidates with gold rewards, or pairs.
-        y : array-like of shape (n, N) or (n,), optional
-            Gold rewards of the candidates: the score is the mean gold reward of the candidate
-            with the largest predicted reward. For pairs, the probability that column 0 wins
-            (default 1); for embeddings of shape (n, d), ratings that pair them. The score is
-            then the share of pairs ordered rightly, ties counting half.
-        sample_weight : array-like of shape (n,), optional
-            Weight of each prompt or pair.
-
-        Returns
-        -------
-        float
-            Mean gold reward, or accuracy.
-        """
-        check_is_fitted(self)
-        if y is not None and np.ndim(y) == 2:
-            return best_of_n_score(self.predict(X), y, sample_weight=sample_weight)
-        pairs = check_pairs(self, X, y, reset=False)
-        if sample_weight is not None and len(sample_weight) != len(pairs):
-            sample_weight = np.asarray(sample_weight)[np.stack(rated_order(y))].prod(axis=0)
-        wins = np.sign(self.decision_function(pairs)) / 2 + 0.5  # 1, ½ for a tie, 0
-        agreement = pairs.target * wins + (1 - pairs.target) * (1 - wins)
-        return float(np.average(agreement, weights=sample_weight))
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.three_d_array = True
-        tags.target_tags.required = False
-        tags.regressor_tags.poor_score = True
-        return tags
-
-
-class BTRewardRegressor(PairwiseReward):
+class BTRewardRegressor(RewardRegressor):
     r"""Bradley–Terry reward model on embeddings of preference pairs.
 
     A two-layer perceptron r is trained so that :math:`\sigma(r(e^+) - r(e^-))` is the
@@ -275,19 +171,25 @@ class BTRewardRegressor(PairwiseReward):
         self.verbose = verbose
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None, sample_weight=None):
+    def fit(self, X, y=None, sample_weight=None, *, groups=None):
         """Learn the reward from pairs.
 
         Parameters
         ----------
         X : AugmentedPairs, array-like of shape (n, 2, d), or of shape (n, d) with ratings y
-            Pairs, column 0 chosen. Rated embeddings are paired by the order of their ratings.
+            Pairs, column 0 chosen. Rated embeddings are paired within each group by the order
+            of their ratings.
         y : array-like of shape (n,), optional
             Probability that column 0 wins (default 1; 0.5 for a pair of equal embeddings);
             for augmented pairs a value an original, for rated embeddings the ratings.
         sample_weight : array-like of shape (n,), optional
             Weight of each pair; for augmented pairs a value an original, for rated embeddings
-            a pair weighs the product of its members' weights.
+            a pair weighs the product of its members' weights. Only the weights' ratios matter:
+            the loss is a mean over pairs.
+        groups : array-like of shape (n,), optional
+            Prompts (:func:`~lens_sklearn.prompt_groups`), kept whole in the split of early
+            stopping; for augmented pairs those of the originals. Default: each original has
+            one of its own.
 
         Returns
         -------
@@ -298,12 +200,14 @@ class BTRewardRegressor(PairwiseReward):
         ------
         ValueError
             On malformed pairs, targets outside [0, 1], weights that are all zero, or too few
-            pairs for a validation split.
+            pairs or prompts for a validation split.
         """
-        pairs = self._weighted(check_pairs(self, X, y, reset=True), X, y, sample_weight)
+        pairs, groups = check_training_pairs(self, X, y, sample_weight, groups)
+        pairs = replace(pairs, weight=pairs.weight / pairs.weight.mean(dtype=np.float64))
         random_state = check_random_state(self.random_state)
-        train, valid = self._split(pairs, random_state)
-        net = self._make_net(train, valid, random_state)
+        train, valid = self._split(pairs, groups, random_state)
+        seeds = draw_seed(random_state), draw_seed(random_state)
+        net = self._make_net(pairs.shape[-1], valid, *seeds)
         if self.standardize:
             net.set_params(module__moments=_moments(pairs))
         net.fit(train, y=None)
@@ -316,26 +220,34 @@ class BTRewardRegressor(PairwiseReward):
         self.net_ = net
         return self
 
-    def _split(self, pairs, random_state):
-        """Hold out whole parents; validate on their original pairs alone."""
+    def _split(self, pairs, groups, random_state):
+        """Hold out whole groups of parents; validate on their original pairs alone."""
         device = torch_device(self.device)
         if not self.early_stopping:
             return PairDataset(pairs, device, self.hidden_dim), None
         parents = np.unique(pairs.parent[~pairs.is_synthetic])
-        n_valid = max(1, int(self.validation_fraction * len(parents)))
-        if len(parents) <= n_valid:
-            raise ValueError(
-                f"early_stopping=True holds out {n_valid} of {len(parents)} original pairs "
-                f"(n_samples={len(parents)}), which leaves none to train on; give at least "
-                f"{n_valid + 1} or set early_stopping=False."
-            )
-        held_out = np.isin(pairs.parent, random_state.permutation(parents)[:n_valid])
+        held_out = np.isin(pairs.parent, self._hold_out(parents, groups[parents], random_state))
         train = np.flatnonzero(~held_out)
         valid = np.flatnonzero(held_out & ~pairs.is_synthetic)
         datasets = (PairDataset(pairs[rows], device, self.hidden_dim) for rows in (train, valid))
         return tuple(datasets)
 
-    def _make_net(self, train, valid, random_state):
+    def _hold_out(self, parents, groups, random_state):
+        """Draw groups until they have the validation fraction of the parents; return those."""
+        n, n_valid = len(parents), max(1, int(self.validation_fraction * len(parents)))
+        names, group = np.unique(groups, return_inverse=True)
+        drawn = random_state.permutation(len(names))
+        size = np.cumsum(np.bincount(group)[drawn])
+        n_drawn = int(np.searchsorted(size, n_valid)) + 1
+        if n_drawn >= len(names):
+            raise ValueError(
+                f"early_stopping=True holds out {n_valid} of {n} original pairs (n_samples={n}) "
+                f"with all others of their prompts, which leaves none of {len(names)} prompts to "
+                "train on; give more, or set early_stopping=False."
+            )
+        return parents[np.isin(group, drawn[:n_drawn])]
+
+    def _make_net(self, n_features, valid, seed, order_seed):
         callbacks = list(self.callbacks or [])
         if valid is not None:
             stop = EarlyStopping(patience=self.patience, load_best=True, sink=noop)
@@ -355,18 +267,60 @@ class BTRewardRegressor(PairwiseReward):
             callbacks=callbacks,
             device=torch_device(self.device),
             verbose=max(0, int(self.verbose) - 1),
-            module__n_features=train.pairs.shape[-1],
+            module__n_features=n_features,
             module__hidden_dim=self.hidden_dim,
-            module__seed=draw_seed(random_state),
+            module__seed=seed,
             module__output_init=self.output_init,
             criterion__label_smoothing=self.label_smoothing,
             criterion__center_coefficient=self.center_coefficient,
             optimizer__weight_decay=self.weight_decay,
             optimizer__fused=True,
-            iterator_train__seed=draw_seed(random_state),
+            iterator_train__seed=order_seed,
         )
 
-    def _rewards(self, rows):
+    @property
+    def lipschitz(self):
+        """Upper bound of the Lipschitz constant, in rewards per unit of embeddings; float."""
+        check_is_fitted(self)
+        module = self.net_.module_
+        return lipschitz_upper_bound(module.hidden.weight, module.output.weight)
+
+    def get_fitted_state(self):
+        """Return the fitted attributes; see :mod:`lens_sklearn.export`.
+
+        Returns
+        -------
+        dict of str to object
+            The network's weights as arrays, the history and d.
+        """
+        return {
+            "weights": weights_to_arrays(self.net_.module_),
+            "history_": self.history_,
+            "n_features_in_": int(self.n_features_in_),
+        }
+
+    def set_fitted_state(self, state):
+        """Set the fitted attributes.
+
+        Parameters
+        ----------
+        state : dict of str to object
+            What `get_fitted_state` returned.
+
+        Raises
+        ------
+        ValueError
+            If the weights do not fit the parameters.
+        """
+        d = int(state["n_features_in_"])
+        net = self._make_net(d, None, seed=0, order_seed=0).initialize()
+        set_weights(net.module_, state["weights"])
+        net.trim_for_prediction()
+        net.module_ = net.module_.cpu()
+        net.device = "cpu"
+        self.net_, self.n_features_in_, self.history_ = net, d, state["history_"]
+
+    def _predict_rows(self, rows):
         device = torch_device(self.device)
         module = on_device(self.net_.module_, device).eval()
         rewards = np.empty(len(rows), dtype=np.float32)
@@ -378,10 +332,16 @@ class BTRewardRegressor(PairwiseReward):
 
 
 def _moments(pairs):
-    """Return mean and deviation of the originals' features (2, d), None where they are 0 and 1."""
-    used = np.unique(pairs.parent)  # without those of no weight
-    originals = pairs.originals if len(used) == len(pairs.originals) else pairs.originals[used]
-    scaler = EmbeddingScaler().fit(originals).scaler_
+    """Return mean and deviation of the originals' features (2, d), None where they are 0 and 1.
+
+    An original counts as often as its pairs weigh; those whose pairs were left out do not.
+    """
+    weight = np.bincount(pairs.parent, pairs.weight, minlength=len(pairs.originals))
+    used = np.flatnonzero(weight)
+    originals = pairs.originals if len(used) == len(weight) else pairs.originals[used]
+    weight = weight[used]
+    equal = np.ptp(weight) <= 1e-6 * weight.max()
+    scaler = EmbeddingScaler().fit(originals, sample_weight=None if equal else weight).scaler_
     moments = np.stack([scaler.mean_, scaler.scale_])
     if np.allclose(moments.T, [0, 1], rtol=0, atol=STANDARD):
         return None

@@ -1,4 +1,4 @@
-"""The contrastive variational autoencoder of LENS: its network, its loss and its estimator."""
+"""The contrastive variational autoencoder of LENS as an estimator: learning and sampling."""
 
 from contextlib import closing
 from math import sqrt
@@ -10,98 +10,24 @@ from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_array, check_is_fitted
-from torch import nn
 
 from ._device import as_tensor, draw_seed, on_device, row_order, torch_device, torch_generator
-from ._low_rank_error import LowRankError
+from ._learning_state import (
+    adam_from_arrays,
+    adam_state,
+    adam_to_arrays,
+    random_state_from_values,
+    random_state_to_values,
+    set_weights,
+    weights_to_arrays,
+)
+from ._low_rank_error import offset_dominates
+from ._pair_vae import PairVAE, lens_losses, loss_terms
 from ._pools import DecodedRows
 from ._validation import check_embeddings, check_pairs
 
 #: Embeddings handled at once outside training: bounds the memory of encode and decode.
 CHUNK = 4096
-
-
-def _uniform(n_in, generator, *shape):  # torch.nn.Linear's own initialisation
-    bound = 1 / sqrt(n_in)
-    return nn.Parameter(nn.init.uniform_(torch.empty(shape), -bound, bound, generator=generator))
-
-
-class _PairLinear(nn.Module):
-    """A linear layer over both columns of a pair, with one weight for both or one each."""
-
-    def __init__(self, n_weights, n_in, n_out, generator):
-        super().__init__()
-        self.weight = _uniform(n_in, generator, n_weights, n_in, n_out)
-        self.bias = _uniform(n_in, generator, n_weights, 1, n_out)
-
-    def forward(self, x):  # (2, b, n_in) -> (2, b, n_out)
-        if len(self.weight) == 1:  # squeezed, as the gradient of an index is filled with zeros
-            return x @ self.weight.squeeze(0) + self.bias.squeeze(0)
-        return torch.baddbmm(self.bias, x, self.weight)
-
-
-class _PairVAE(nn.Module):
-    """Encoder N(μ, diag σ²) and decoder, both two-layer perceptrons (notes, Objects)."""
-
-    def __init__(self, n_features, latent_dim, hidden_dim, sharing, generator):
-        super().__init__()
-        trunk = 2 if sharing == "none" else 1
-        heads = 1 if sharing == "all" else 2
-        self.trunk = _PairLinear(trunk, n_features, hidden_dim, generator)
-        self.heads = _PairLinear(heads, hidden_dim, 2 * latent_dim, generator)
-        self.expand = _PairLinear(trunk, latent_dim, hidden_dim, generator)
-        # The last row is the bias, for which `hidden` ends with a 1.
-        self.project = _uniform(hidden_dim, generator, trunk, hidden_dim + 1, n_features)
-
-    def encode(self, x):  # (2, b, d) -> two of (2, b, latent_dim)
-        mean, log_variance = self.heads(self.trunk(x).relu()).chunk(2, dim=-1)
-        # exp(±15) spans every useful scale; beyond it float32 overflows.
-        return mean, log_variance.clamp(-15, 15)
-
-    def hidden(self, z):  # (2, b, latent_dim) -> (2, b, hidden_dim + 1)
-        return nn.functional.pad(self.expand(z).relu(), (0, 1), value=1.0)
-
-    def decode(self, z):  # (2, b, latent_dim) -> (2, b, d)
-        return self.hidden(z) @ self.project
-
-    def error(self, x, square_norm, z):  # (2, b, d) -> (2, b); decode and subtract, never written
-        return LowRankError.apply(x, square_norm, self.hidden(z), self.project)
-
-
-def lens_losses(x, reconstructed, mean, log_variance, reconstruction="sum"):
-    """Terms of the LENS loss (equations 4 to 6), each a mean over pairs.
-
-    Parameters
-    ----------
-    x, reconstructed : tensor, shape (2, b, d)
-        Embeddings and their reconstructions; index 0 chosen, 1 rejected.
-    mean, log_variance : tensor, shape (2, b, latent_dim)
-        Parameters of the posteriors.
-    reconstruction : {"sum", "mean"}, default="sum"
-        Squared error summed or averaged over the d features.
-
-    Returns
-    -------
-    dict of tensor
-        ``reconstruction`` and ``kl``, summed over the two members, and ``divergence``, the
-        2-Wasserstein distance (not its square) between the two posteriors.
-    """
-    error = (x - reconstructed).square()
-    error = error.sum(-1) if reconstruction == "sum" else error.mean(-1)  # (2, b)
-    return _loss_terms(error, mean, log_variance)
-
-
-def _loss_terms(error, mean, log_variance):
-    kl = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(-1)  # (2, b)
-    std = (0.5 * log_variance).exp()
-    # The norm's gradient at 0 is defined as 0, where that of a bare square root is infinite.
-    gap = torch.cat([mean[0] - mean[1], std[0] - std[1]], dim=-1)  # (b, 2·latent_dim)
-    divergence = torch.linalg.vector_norm(gap, dim=-1)
-    return {
-        "reconstruction": error.sum(0).mean(),
-        "kl": kl.sum(0).mean(),
-        "divergence": divergence.mean(),
-    }
 
 
 class ContrastiveVAE(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
@@ -250,7 +176,7 @@ class ContrastiveVAE(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
         warm = self.warm_start and hasattr(self, "module_")
         pairs = check_pairs(self, X, y, reset=not warm).originals
         if not warm:
-            self._initialise(pairs.shape[-1])
+            self._initialize(pairs.shape[-1])
         self._learn(pairs, self.max_epochs)
         return self
 
@@ -273,36 +199,36 @@ class ContrastiveVAE(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
         first = not hasattr(self, "module_")
         pairs = check_pairs(self, X, y, reset=first).originals
         if first:
-            self._initialise(pairs.shape[-1])
+            self._initialize(pairs.shape[-1])
         self._learn(pairs, n_epochs=1)
         return self
 
-    def _initialise(self, n_features):
+    def _initialize(self, n_features):
         random_state = check_random_state(self.random_state)
-        self.module_ = _PairVAE(
-            n_features,
-            self.latent_dim,
-            self.hidden_dim,
-            self.sharing,
-            torch_generator(random_state),
-        )
+        self._set_network(self._network(n_features, torch_generator(random_state)))
         self._random_state = random_state
-        self._optimizer_state = None
+        self._adam_state = {}
         self.history_ = []
-        self.n_parameters_ = sum(p.numel() for p in self.module_.parameters())
+
+    def _network(self, n_features, generator):
+        return PairVAE(n_features, self.latent_dim, self.hidden_dim, self.sharing, generator)
+
+    def _set_network(self, module):
+        self.module_ = module
+        self.n_parameters_ = sum(p.numel() for p in module.parameters())
 
     def _learn(self, pairs, n_epochs):
         device = torch_device(self.device)
         module = on_device(self.module_, device)
         optimizer = torch.optim.Adam(module.parameters(), lr=self.learning_rate, fused=True)
-        if self._optimizer_state is not None:
-            optimizer.load_state_dict(self._optimizer_state)
-            for group in optimizer.param_groups:  # the rate may have been set anew
-                group["lr"] = self.learning_rate
+        # Of an earlier call come the moments alone: the learning rate may have been set anew.
+        optimizer.load_state_dict(optimizer.state_dict() | {"state": self._adam_state})
         noise = torch_generator(self._random_state, device)
         shuffle = torch_generator(self._random_state)
         data = as_tensor(pairs).to(device).flatten(0, 1)  # (2n, d), no copy on the CPU
         square_norm = torch.linalg.vector_norm(data, dim=1).square()
+        if offset_dominates(data, square_norm):
+            square_norm = None  # errors are too small beside it: decode and subtract
         order = torch.from_numpy(row_order(pairs))
         with closing(_progress(n_epochs, self.verbose, "ContrastiveVAE")) as bar:
             for _ in range(n_epochs):
@@ -311,7 +237,7 @@ class ContrastiveVAE(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
                 bar.set_postfix(loss=f"{losses['loss']:.4g}")
                 bar.update()
         self.module_ = module.cpu()
-        self._optimizer_state = _to_cpu(optimizer.state_dict())
+        self._adam_state = adam_state(optimizer)
 
     def _epoch(self, module, optimizer, data, square_norm, order, noise, shuffle):
         total = torch.zeros(4, device=data.device)
@@ -324,8 +250,9 @@ class ContrastiveVAE(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
             mean, log_variance = module.encode(x)
             eta = torch.randn(mean.shape, generator=noise, device=data.device)
             z = mean + (0.5 * log_variance).exp() * eta
-            error = scale * module.error(x, square_norm[rows].view(2, -1), z)
-            losses = _loss_terms(error, mean, log_variance)
+            norms = None if square_norm is None else square_norm[rows].view(2, -1)
+            error = scale * module.error(x, z, norms)
+            losses = loss_terms(error, mean, log_variance)
             loss = self._total(losses)
             optimizer.zero_grad()
             loss.backward()
@@ -338,6 +265,49 @@ class ContrastiveVAE(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
         return (
             losses["reconstruction"] + self.beta * losses["kl"] - self.gamma * losses["divergence"]
         )
+
+    # ------------------------------------------------------------------------- export
+    def get_fitted_state(self):
+        """Return what the model has learnt and where its training stands.
+
+        Returns
+        -------
+        dict
+            Numbers, texts and arrays, in lists and dicts.
+        """
+        check_is_fitted(self)
+        return {
+            "n_features_in_": self.n_features_in_,
+            "history_": [dict(epoch) for epoch in self.history_],
+            "weights": weights_to_arrays(self.module_),
+            "adam": adam_to_arrays(self.module_, self._adam_state),
+            "random_state": random_state_to_values(self._random_state),
+        }
+
+    def set_fitted_state(self, state):
+        """Take the place of the model that a state is of.
+
+        Encodes, decodes, samples and goes on learning as that one does, given its parameters.
+
+        Parameters
+        ----------
+        state : dict
+            What `get_fitted_state` returned.
+
+        Raises
+        ------
+        ValueError
+            If its arrays do not fit the parameters.
+        """
+        n_features = int(state["n_features_in_"])
+        module = self._network(n_features, torch.Generator())
+        set_weights(module, state["weights"])
+        moments = adam_from_arrays(module, state["adam"])
+        self._random_state = random_state_from_values(state["random_state"])
+        self._adam_state = moments
+        self._set_network(module)
+        self.history_ = [dict(epoch) for epoch in state["history_"]]
+        self.n_features_in_ = n_features
 
     # ---------------------------------------------------------------------- inference
     def encode(self, X):
@@ -353,7 +323,7 @@ class ContrastiveVAE(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
         mean, std : ndarray of float32, each of shape (n, 2, latent_dim)
             Mean and standard deviation of the Gaussians.
         """
-        pairs = self._checked(X)
+        pairs = self._check_pairs(X)
         mean, log_variance = self._map("encode", pairs)
         return mean, np.exp(0.5 * log_variance)
 
@@ -370,7 +340,7 @@ class ContrastiveVAE(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
         ndarray of float32, shape (n, 2, d)
             Embeddings.
         """
-        return self._map("decode", self._checked_latents(z))[0]
+        return self._map("decode", self._check_latents(z))[0]
 
     def transform(self, X):
         """Return the posteriors' means.
@@ -429,9 +399,14 @@ class ContrastiveVAE(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
         ndarray of float32, shape (n, n_samples, 2, d)
             Synthetic pairs.
         """
-        pairs = self._checked(X)
-        rows = self._sample_rows(pairs, n_samples, noise_variance, n_candidates, random_state)
-        return rows[slice(None)].reshape(len(pairs), n_samples, 2, -1)
+        rows = self.sample_rows(
+            X,
+            n_samples,
+            noise_variance=noise_variance,
+            n_candidates=n_candidates,
+            random_state=random_state,
+        )
+        return rows[slice(None)].reshape(-1, n_samples, 2, self.n_features_in_)
 
     def sample_latents(
         self, X, n_samples=1, *, noise_variance=0.01, n_candidates=4, random_state=None
@@ -459,14 +434,14 @@ class ContrastiveVAE(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
         ndarray of float32, shape (n, n_samples, 2, latent_dim)
             Latents, the likeliest first.
         """
-        pairs = self._checked(X)
+        pairs = self._check_pairs(X)
         return self._sample_latents(pairs, n_samples, noise_variance, n_candidates, random_state)
 
     def _sample_latents(self, pairs, n_samples, noise_variance, n_candidates, random_state):
         mean, log_variance = self._map("encode", pairs)  # (n, 2, latent_dim)
         generator = np.random.default_rng(draw_seed(random_state))
         order = row_order(pairs)
-        kept = np.empty((len(pairs), n_samples, *mean.shape[1:]), dtype=np.float32)
+        latents = np.empty((len(pairs), n_samples, *mean.shape[1:]), dtype=np.float32)
         n_drawn = n_samples * n_candidates
         for start in range(0, len(order), CHUNK):
             rows = order[start : start + CHUNK]
@@ -477,17 +452,47 @@ class ContrastiveVAE(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
                 distance = (eta**2 * np.exp(-log_variance[rows, None])).sum(-1, keepdims=True)
                 best = np.argsort(distance, axis=1)[:, :n_samples]
                 eta = np.take_along_axis(eta, best, axis=1)
-            kept[rows] = mean[rows, None] + eta
-        return kept
+            latents[rows] = mean[rows, None] + eta
+        return latents
 
-    def _sample_rows(
-        self, pairs, n_samples, noise_variance, n_candidates, random_state, residual=False
+    def sample_rows(
+        self,
+        X,
+        n_samples=1,
+        *,
+        noise_variance=0.01,
+        n_candidates=4,
+        random_state=None,
+        residual=False,
     ):
-        """Sample as `sample_pairs`; rows in the order (pair, sample, column), not decoded."""
+        """Synthesise as `sample_pairs`, but decode a row only when it is asked for.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, 2, d)
+            Pairs, column 0 chosen.
+        n_samples : int, default=1
+            Variants of each pair.
+        noise_variance : float, default=0.01
+            Variance of the noise in latent space.
+        n_candidates : int, default=4
+            Candidates drawn for each variant kept.
+        random_state : int, RandomState instance or None, default=None
+            Draws the noise.
+        residual : bool, default=False
+            Whether an embedding is moved by what the noise changes, ``e + g(z + η) − g(z)``, and
+            not replaced by ``g(z + η)``: its reconstruction error is then left out.
+
+        Returns
+        -------
+        DecodedRows
+            Rows in the order (pair, sample, column), ``2 * n * n_samples`` of them.
+        """
+        pairs = self._check_pairs(X)
         z = self._sample_latents(pairs, n_samples, noise_variance, n_candidates, random_state)
         codes = self._codes(z)  # (n, n_samples, 2, h)
         base = base_row = None
-        if residual:  # ê = e + g(z + η) − g(z): the last layer's bias cancels
+        if residual:  # the last layer's bias cancels
             mean = self._map("encode", pairs)[0]
             codes -= self._codes(mean[:, None])
             base = pairs.reshape(-1, pairs.shape[-1])
@@ -539,7 +544,7 @@ class ContrastiveVAE(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
                 total += x.shape[1] * float(self._total(losses))
         return -total / len(pairs)
 
-    def _checked(self, X):
+    def _check_pairs(self, X):
         check_is_fitted(self)
         X = check_embeddings(self, X, reset=False)
         if X.ndim == 2:
@@ -548,7 +553,7 @@ class ContrastiveVAE(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
             raise ValueError(f"expected pairs of shape (n, 2, d), got shape {X.shape}.")
         return X
 
-    def _checked_latents(self, z):
+    def _check_latents(self, z):
         check_is_fitted(self)
         z = check_array(z, dtype=np.float32, allow_nd=True, input_name="z")
         if z.ndim != 3 or z.shape[1:] != (2, self.latent_dim):
@@ -578,16 +583,6 @@ class ContrastiveVAE(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
         tags.target_tags.required = False
         tags.transformer_tags.preserves_dtype = ["float32"]
         return tags
-
-
-def _to_cpu(state):
-    if isinstance(state, torch.Tensor):
-        return state.cpu()
-    if isinstance(state, dict):
-        return {key: _to_cpu(value) for key, value in state.items()}
-    if isinstance(state, list):
-        return [_to_cpu(value) for value in state]
-    return state
 
 
 def _progress(total, verbose, description):

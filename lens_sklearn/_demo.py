@@ -4,17 +4,17 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.stats import t as student
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV, GroupKFold
 from sklearn.utils.validation import has_fit_parameter
 
 from ._augmenters import DirectNoiseAugmenter, GaussianAugmenter, RepeatAugmenter
 from ._bt_reward import BTRewardRegressor
 from ._contrastive_vae import ContrastiveVAE
+from ._distillation import DistillationAugmenter
 from ._gp_reward import GPRewardRegressor
 from ._latent_augmenter import LatentPairAugmenter
+from ._linear_reward import LinearRewardRegressor
 from ._scaler import EmbeddingScaler
-from .metrics import best_of_n_score
+from .metrics import best_of_n_score, pair_accuracy_score
 
 ORIGINAL = "original"
 MIN_MARGIN = 0.1  # as in make_demo_preferences: closer candidates are no pair
@@ -62,7 +62,7 @@ def demo_methods(random_state):
     methods |= {
         f"LENS {k}×": LatentPairAugmenter(ContrastiveVAE(), factor=k, **seed) for k in (2, 4, 8)
     }
-    methods["recommended 8×"] = LatentPairAugmenter.recommended(factor=8, **seed)
+    methods["distillation 8×"] = DistillationAugmenter(factor=8, **seed)
     return methods
 
 
@@ -90,49 +90,20 @@ def run_split(split, random_state):
     pairs, candidates = scaler.transform(split.pairs), scaler.transform(split.candidates)
     results, rewards, fitted = {}, {}, {}
     for name, augmenter in demo_methods(random_state).items():
-        told = {"groups": split.groups} if has_fit_parameter(augmenter, "groups") else {}
-        data = pairs if augmenter is None else augmenter.fit_transform(pairs, **told)
-        reward = BTRewardRegressor(random_state=random_state).fit(data)
+        params = {"groups": split.groups} if has_fit_parameter(augmenter, "groups") else {}
+        data = pairs if augmenter is None else augmenter.fit_transform(pairs, **params)
+        reward = BTRewardRegressor(random_state=random_state).fit(data, groups=split.groups)
         rewards[name] = reward.predict(candidates)
         results[name] = {"n_pairs": len(data), **measure(rewards[name], split.gold)}
         fitted[name] = (scaler, augmenter, reward)
-    rewards["tuned linear"] = candidates @ tuned_linear(pairs, split.groups)
-    process = GPRewardRegressor().fit(pairs, groups=split.groups)
-    rewards["Gaussian process"] = process.predict(candidates)
-    for name in ("tuned linear", "Gaussian process"):
+    others = {"tuned linear": LinearRewardRegressor(), "Gaussian process": GPRewardRegressor()}
+    for name, reward in others.items():
+        rewards[name] = reward.fit(pairs, groups=split.groups).predict(candidates)
         results[name] = {"n_pairs": len(pairs), **measure(rewards[name], split.gold)}
+        fitted[name] = (scaler, None, reward)
     results["random"] = {"n_pairs": 0, "gold": split.gold.mean(), "accuracy": 0.5}
     results["oracle"] = {"n_pairs": 0, **measure(split.gold, split.gold)}
     return results, rewards, fitted
-
-
-def tuned_linear(pairs, groups):
-    """Fit logistic regression on chosen minus rejected, its penalty chosen by prompts.
-
-    Parameters
-    ----------
-    pairs : ndarray, shape (n, 2, d)
-        Pairs, standardised.
-    groups : ndarray of int, shape (n,)
-        Their prompts, kept whole in the five folds.
-
-    Returns
-    -------
-    ndarray, shape (d,)
-        Weights of a linear reward.
-    """
-    difference = (pairs[:, 0] - pairs[:, 1]).astype(np.float64)
-    # An L2-penalised solution lies in the rows' span: n numbers a row instead of d.
-    u, s, vt = np.linalg.svd(difference, full_matrices=False)
-    rows = u * s
-    search = GridSearchCV(
-        LogisticRegression(fit_intercept=False, max_iter=2000),
-        {"C": np.logspace(-6, 1, 8)},
-        cv=GroupKFold(5),
-    )
-    labels = np.repeat([1, 0], len(rows))
-    search.fit(np.concatenate([rows, -rows]), labels, groups=np.tile(groups, 2))
-    return (search.best_estimator_.coef_[0] @ vt).astype(np.float32)
 
 
 def measure(rewards, gold):
@@ -148,17 +119,14 @@ def measure(rewards, gold):
     Returns
     -------
     dict of str to float
-        ``gold``, the mean gold reward of the pick, and ``accuracy``, the share of ordered
-        pairs among all pairs of a prompt's candidates whose gold differs by more than
-        ``MIN_MARGIN``, ties counting half.
+        ``gold``, the mean gold reward of the pick, and ``accuracy``, that of the pairs of a
+        prompt's candidates whose gold differs by more than ``MIN_MARGIN``.
     """
-    margin = rewards[:, :, None] - rewards[:, None, :]
-    better = gold[:, :, None] - gold[:, None, :] > MIN_MARGIN
-    wins = np.sign(margin[better]) / 2 + 0.5  # ties count half
-    return {"gold": best_of_n_score(rewards, gold), "accuracy": float(wins.mean())}
+    accuracy = pair_accuracy_score(rewards, gold, min_gap=MIN_MARGIN)
+    return {"gold": best_of_n_score(rewards, gold), "accuracy": accuracy}
 
 
-def summarise(results, confidence=0.95):
+def summarize(results, confidence=0.95):
     """Average over splits, with Student intervals paired by split.
 
     Parameters
@@ -234,7 +202,7 @@ def demo_table(summary):
     Parameters
     ----------
     summary : list of dict
-        From :func:`summarise`.
+        From :func:`summarize`.
 
     Returns
     -------

@@ -53,6 +53,7 @@ def demo_responses():
 
 
 def _compose(topic, others, tones, random_state):
+    """Draw a response to one prompt, and return it with its gold reward."""
     parts = {
         "good": topic["good"],
         "vague": [topic["vague"]],

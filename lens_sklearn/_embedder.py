@@ -2,7 +2,6 @@
 
 import logging
 import os
-import sys
 from numbers import Integral
 
 import joblib
@@ -17,15 +16,23 @@ from sklearn.utils import gen_batches
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from ._array_store import EmbeddingStore, store_keys
+from ._array_store import ArrayStore, store_keys
 from ._augmented_pairs import AugmentedPairs, default_target
 from ._augmented_rows import AugmentedRows
-from ._embedding_array import CellWriter, array_name, keep_rows, made_folder, new_array
-from ._language_model import batches_by_tokens, embed_batch, get_language_model, resolve_model
-from ._rows import PAIR_COLUMNS, read_texts
+from ._embedding_array import CellWriter, array_name, keep_rows, make_folder, new_array
+from ._fitted_state import FittedState
+from ._language_model import (
+    POOLINGS,
+    batches_by_tokens,
+    embed_batch,
+    get_language_model,
+    render,
+    resolve_model,
+    template_text,
+)
+from ._progress import progress_bar
+from ._rows import read_texts
 
-POOLINGS = ("last", "mean", "cls", "weighted_mean", "max")
-LONG_WORK = 64  # texts; with more of them a terminal shows a progress bar
 READ_AT_ONCE = 1 << 24  # bytes of embeddings from the store, copied to where they belong
 CPU_TOKENS, DEVICE_TOKENS = 2048, 8192  # batch_tokens="auto"
 TOKENIZED_AT_ONCE = 1024  # texts; token ids become arrays before the next ones are made
@@ -34,7 +41,11 @@ logger = logging.getLogger(__name__)
 
 
 class LLMEmbedder(
-    ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
+    FittedState,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    BaseEstimator,
+    auto_wrap_output_keys=None,
 ):
     """Embed rows of text with the hidden states of a Hugging Face model.
 
@@ -153,6 +164,7 @@ class LLMEmbedder(
         "n_jobs": [Integral, None],
         "show_progress": ["boolean", None],
     }  # fmt: skip
+    fitted_state_names = ("n_features_out_", "max_length_", "revision_", "n_overlong_", "layers_")
 
     def __init__(
         self,
@@ -214,16 +226,16 @@ class LLMEmbedder(
         """
         spec = resolve_model(self.model_name, self.revision, self.dtype, self.device)
         language_model = get_language_model(spec)
-        poolings = _checked_poolings(self.pooling)
-        self.layers_ = _checked_layers(self.layer, language_model.n_hidden_states)
+        poolings = _check_poolings(self.pooling)
+        self.layers_ = _check_layers(self.layer, language_model.n_hidden_states)
         self.max_length_ = language_model.longest_input(self.max_length)
         self.n_features_out_ = len(self.layers_) * len(poolings) * language_model.hidden_size
         self.revision_ = language_model.commit or self.revision
         self.n_overlong_ = 0
         if self.store is not None:
-            EmbeddingStore(self.store)
+            ArrayStore(self.store)
         if self.out is not None:
-            made_folder(self.out)
+            make_folder(self.out)
         return self
 
     def transform(self, X):
@@ -278,7 +290,8 @@ class LLMEmbedder(
         """
         table = read_texts(X)
         leave_out = self.overlong == "drop" and table.kind == "pairs"
-        return self.fit(X, y)._embed_table(X, table, y, leave_out=leave_out)
+        self.fit(X, y)
+        return self._embed_table(X, table, y, leave_out=leave_out)
 
     def _embed_table(self, X, table, y=None, *, leave_out=False):
         check_is_fitted(self)
@@ -296,7 +309,7 @@ class LLMEmbedder(
             keys = store_keys(self._settings(language_model.spec, template), texts)
 
         def place(number):
-            return _place(table, int(np.flatnonzero(cells == number)[0]))
+            return table.place(int(np.flatnonzero(cells == number)[0]))
 
         shape = (*table.items.shape, self.n_features_out_)  # (..., d)
         with new_array(self.out, shape, self.out_dtype) as embeddings:
@@ -346,7 +359,7 @@ class LLMEmbedder(
         store, place = None, writer.place
         found, overlong = np.zeros((2, len(texts)), dtype=bool)
         if self.store is not None:
-            store = EmbeddingStore(self.store)
+            store = ArrayStore(self.store)
             step = max(1, READ_AT_ONCE // (4 * self.n_features_out_))
             for part in gen_batches(len(texts), step):
                 vectors, found[part], overlong[part] = store.get_many(
@@ -406,7 +419,7 @@ class LLMEmbedder(
         work = (
             joblib.delayed(embed_batch)(
                 number, spec, [ids[i] for i in batch], self.layers_,
-                _checked_poolings(self.pooling), take_turns=not alone,
+                _check_poolings(self.pooling), take_turns=not alone,
             )
             for number, batch in enumerate(batches)
         )  # fmt: skip
@@ -419,10 +432,10 @@ class LLMEmbedder(
             done = parallel(work)
         with progress_bar(self.show_progress, len(ids)) as bar:
             for number, vectors in done:
-                yield batches[number], self._checked_width(vectors)
+                yield batches[number], self._check_width(vectors)
                 bar.update(len(vectors))
 
-    def _checked_width(self, vectors):
+    def _check_width(self, vectors):
         if vectors.shape[1] != self.n_features_out_:
             raise ValueError(
                 f"model {self.model_name!r}: its hidden states make {vectors.shape[1]} features, "
@@ -437,15 +450,30 @@ class LLMEmbedder(
             "model": spec.fingerprint or spec.name,
             "revision": spec.revision,
             "template": template,
-            "pooling": _checked_poolings(self.pooling),
+            "pooling": _check_poolings(self.pooling),
             "layers": self.layers_,
             "max_length": self.max_length_,
             "dtype": spec.dtype,
         }
 
+    def set_fitted_state(self, state):
+        """Set the fitted attributes, so that the embedder is fitted.
+
+        Parameters
+        ----------
+        state : dict of str to object
+            What `get_fitted_state` returned; a file has a list for the tuple ``layers_``.
+
+        Raises
+        ------
+        ValueError
+            If an attribute is not known.
+        """
+        super().set_fitted_state({**state, "layers_": tuple(state["layers_"])})
+
     @property
     def _n_features_out(self):
-        return self.n_features_out_
+        return self.n_features_out_  # what get_feature_names_out counts
 
     def __sklearn_is_fitted__(self):
         return hasattr(self, "n_features_out_")
@@ -464,78 +492,21 @@ def _with_parents(embeddings, X):
     if not isinstance(X, AugmentedRows) or not X.is_synthetic.any():
         return embeddings
     n, d = X.n_originals, embeddings.shape[-1]
-    return AugmentedPairs(
+    order = np.argsort(X.is_synthetic, kind="stable")  # originals first
+    place = np.argsort(order)  # of each row among those
+    if (order != np.arange(len(X))).any():  # otherwise a memory map stays one
+        embeddings = embeddings[order]
+    pairs = AugmentedPairs(
         embeddings[:n],
         embeddings[n:].reshape(-1, d),
         np.arange(2 * len(X)).reshape(-1, 2),
-        X.parent,
+        place[X.parent[order]],
         target=default_target(embeddings),  # a tied original says nothing of its children
     )
+    return pairs[place]
 
 
-def render(language_model, messages, template, place, i, **options):
-    """Write a conversation as text; name the row of one that the template refuses.
-
-    Parameters
-    ----------
-    language_model : LanguageModel
-        Whose tokenizer renders.
-    messages : tuple of (role, content)
-        The conversation.
-    template : str
-        A Jinja chat template.
-    place : callable
-        Names the row of text number `i`.
-    i : int
-        Number of the text.
-    **options : dict
-        Passed on to ``LanguageModel.render``.
-
-    Returns
-    -------
-    str
-        The text.
-
-    Raises
-    ------
-    ValueError
-        If the template refuses the conversation.
-    """
-    from jinja2 import TemplateError
-
-    try:
-        return language_model.render(messages, template, **options)
-    except TemplateError as error:
-        roles = [role for role, _ in messages]
-        raise ValueError(
-            f"{place(i)}: the chat template refuses the conversation with the roles {roles} "
-            f"({error}). Give another chat_template, or None to join the contents."
-        ) from error
-
-
-def template_text(chat_template, tokenizer):
-    """Return the chat template in force.
-
-    Parameters
-    ----------
-    chat_template : "auto", str, None or False
-        The user's parameter.
-    tokenizer : transformers.PreTrainedTokenizerBase
-        Whose own template "auto" takes.
-
-    Returns
-    -------
-    str or None
-        None for no template.
-    """
-    if chat_template is None or chat_template is False:
-        return None
-    if chat_template != "auto":
-        return chat_template
-    return tokenizer.get_chat_template() if tokenizer.chat_template else None
-
-
-def _checked_poolings(pooling):
+def _check_poolings(pooling):
     poolings = (pooling,) if isinstance(pooling, str) else tuple(pooling)
     wrong = [name for name in poolings if name not in POOLINGS]
     if wrong or not poolings:
@@ -546,7 +517,7 @@ def _checked_poolings(pooling):
     return poolings
 
 
-def _checked_layers(layer, n_hidden_states):
+def _check_layers(layer, n_hidden_states):
     """Return indices of hidden states counted from 0."""
     if isinstance(layer, str):
         return tuple(range(n_hidden_states))
@@ -561,37 +532,3 @@ def _checked_layers(layer, n_hidden_states):
     if not layers:
         raise ValueError("layer=[]: at least one hidden state is needed.")
     return tuple(int(index) % n_hidden_states for index in layers)
-
-
-def _place(table, flat):
-    """Name the cell of a table of texts as its user knows it."""
-    row, *rest = (int(i) for i in np.unravel_index(flat, table.items.shape))
-    if table.kind == "pairs":
-        return f"row {row}, column '{PAIR_COLUMNS[rest[0]]}'"
-    if table.kind == "candidates":
-        return f"row {row}, responses[{rest[0]}]"
-    return f"row {row}" + "".join(f"[{i}]" for i in rest)
-
-
-def progress_bar(show, n_texts, desc="Embedding"):
-    """Make a progress bar over texts.
-
-    Parameters
-    ----------
-    show : bool or None
-        None shows it on a terminal when there are many texts.
-    n_texts : int
-        How many.
-    desc : str, default="Embedding"
-        What is done with them.
-
-    Returns
-    -------
-    tqdm.tqdm
-        A context manager.
-    """
-    from tqdm.auto import tqdm
-
-    if show is None:
-        show = n_texts > LONG_WORK and sys.stderr.isatty()
-    return tqdm(total=n_texts, desc=desc, unit="text", disable=not show)

@@ -17,7 +17,7 @@ import numpy as np
 COPIED_AT_ONCE = 1 << 24  # bytes
 
 
-def made_folder(folder):
+def make_folder(folder):
     """Make a folder for arrays.
 
     Parameters
@@ -105,7 +105,7 @@ def new_array(folder, shape, dtype):
     if folder is None:
         yield np.empty(shape, dtype=dtype)
         return
-    path = made_folder(folder) / f"{uuid4().hex}.partial"
+    path = make_folder(folder) / f"{uuid4().hex}.partial"
     try:
         array = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
         _reserve(path, array.nbytes)

@@ -19,6 +19,7 @@ import torch
 
 from ._device import torch_device
 
+POOLINGS = ("last", "mean", "cls", "weighted_mean", "max")
 CACHE_SIZE = 2  # models held at a time by one process
 HASHED_WHOLE = 1 << 28  # bytes; larger files are told apart by size, time, head and tail
 WEIGHT_ENDINGS = (".safetensors", ".bin", ".safetensors.index.json", ".bin.index.json")
@@ -336,6 +337,68 @@ class LanguageModel:
             return torch.cat(vectors, dim=1).cpu().numpy()
 
 
+def template_text(chat_template, tokenizer):
+    """Return the chat template in force.
+
+    Parameters
+    ----------
+    chat_template : "auto", str, None or False
+        The user's parameter.
+    tokenizer : transformers.PreTrainedTokenizerBase
+        Whose own template "auto" takes.
+
+    Returns
+    -------
+    str or None
+        None for no template.
+    """
+    if chat_template is None or chat_template is False:
+        return None
+    if chat_template != "auto":
+        return chat_template
+    return tokenizer.get_chat_template() if tokenizer.chat_template else None
+
+
+def render(language_model, messages, template, place, i, **options):
+    """Write a conversation as text; name the row of one that the template refuses.
+
+    Parameters
+    ----------
+    language_model : LanguageModel
+        Whose tokenizer renders.
+    messages : tuple of (role, content)
+        The conversation.
+    template : str
+        A Jinja chat template.
+    place : callable
+        Names the row of text number `i`.
+    i : int
+        Number of the text.
+    **options : dict
+        Passed on to ``LanguageModel.render``.
+
+    Returns
+    -------
+    str
+        The text.
+
+    Raises
+    ------
+    ValueError
+        If the template refuses the conversation.
+    """
+    from jinja2 import TemplateError
+
+    try:
+        return language_model.render(messages, template, **options)
+    except TemplateError as error:
+        roles = [role for role, _ in messages]
+        raise ValueError(
+            f"{place(i)}: the chat template refuses the conversation with the roles {roles} "
+            f"({error}). Give another chat_template, or None to join the contents."
+        ) from error
+
+
 def pad_right(ids, pad_id):
     """Put token ids of several lengths into one array.
 
@@ -371,8 +434,8 @@ def pool(hidden, mask, pooling):
     mask : Tensor of int, shape (B, T)
         1 at tokens, 0 at padding, on either side.
     pooling : {"last", "mean", "cls", "weighted_mean", "max"}
-        The last token, the mean, the first token, the mean weighted by position 1, 2, …, or
-        the maximum.
+        One of `POOLINGS`: the last token, the mean, the first token, the mean weighted by
+        position 1, 2, …, or the maximum.
 
     Returns
     -------

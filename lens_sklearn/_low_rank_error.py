@@ -7,17 +7,47 @@ an embedding x of d features is
 
 in which only ``Wx`` costs as much as decoding. Neither the reconstruction nor the error is ever
 written out, and the gradient of h, ``2 (h WWᵀ − Wx)``, needs no further product with d.
+
+The three terms are as large as ‖x‖², whatever their sum: where embeddings lie far from the origin
+and close to each other, the error drowns in rounding, and the plain subtraction has to do.
 """
 
 import torch
 
 
+def offset_dominates(rows, square_norm):
+    """Tell whether embeddings have more norm by their mean than by their differences from it.
+
+    The best constant reconstruction, their mean, has the error ``E‖x − E x‖²``. Where ``‖E x‖²``
+    exceeds it, `LowRankError` would lose the digits that tell a reconstruction from a better one.
+
+    Parameters
+    ----------
+    rows : tensor, shape (m, d)
+        Embeddings.
+    square_norm : tensor, shape (m,)
+        ``‖x‖²``.
+
+    Returns
+    -------
+    bool
+        Whether ``‖E x‖² > E‖x − E x‖²``.
+    """
+    # E‖x − E x‖² = E‖x‖² − ‖E x‖², which cancels; moved to the other side it does not.
+    return bool(2 * rows.mean(dim=0).square().sum() > square_norm.mean())
+
+
 class LowRankError(torch.autograd.Function):
     """Squared error of ``hidden @ weight`` against x, summed over the features.
 
-    Exact up to rounding: as in the subtraction itself, the rounding error is relative to
-    ‖x‖² + ‖r‖². All arguments have a leading axis for the two columns of a pair, of length 1 in
-    the weight if both columns share it.
+    The rounding error is absolute, of the order of ε (‖x‖ + ‖r‖)² with ε the dtype's precision,
+    1.2e-7 in float32. That of the subtraction is relative to ‖x − r‖ and vanishes with it; this
+    one does not, so a small error of long embeddings is lost in it and may come out negative.
+    `ContrastiveVAE` therefore asks `offset_dominates` once a fit and subtracts where it is so;
+    elsewhere the errors that it meets are a fair share of ‖x‖².
+
+    All arguments have a leading axis for the two columns of a pair, of length 1 in the weight if
+    both columns share it.
     """
 
     @staticmethod

@@ -1,17 +1,15 @@
-"""Rows of text: reading them in whatever form they come, and from files.
+"""What a row of text may look like: its columns, messages, prompts and groups.
 
 Text comes in as rows with named columns, or as nested lists, and leaves as a
 :class:`TextTable` in the shape that its embeddings will have.
 """
 
-import gzip
-import json
-import warnings
 from collections.abc import Mapping
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+
+from ._warnings import warn
 
 PAIR_COLUMNS = ("chosen", "rejected")
 CANDIDATE_COLUMN = "responses"
@@ -31,6 +29,26 @@ class TextTable(NamedTuple):
 
     kind: str
     items: np.ndarray
+
+    def place(self, flat):
+        """Name a cell as its user knows it.
+
+        Parameters
+        ----------
+        flat : int
+            The cell's index in the flattened items.
+
+        Returns
+        -------
+        str
+            Its row and, where there are several, its column.
+        """
+        row, *rest = (int(i) for i in np.unravel_index(flat, self.items.shape))
+        if self.kind == "pairs":
+            return f"row {row}, column '{PAIR_COLUMNS[rest[0]]}'"
+        if self.kind == "candidates":
+            return f"row {row}, responses[{rest[0]}]"
+        return f"row {row}" + "".join(f"[{i}]" for i in rest)
 
 
 def read_texts(X):
@@ -61,16 +79,16 @@ def read_texts(X):
         If ``chosen`` equals ``rejected`` in some rows: these ties are kept, they count as
         target 0.5.
     """
-    rows = _as_records(X)
-    if not isinstance(rows[0], Mapping):
-        return TextTable("texts", _nested_texts(rows))
-    kind = _kind_of(rows[0])
+    rows = as_records(X)
+    kind = kind_of(rows[0])
+    if kind == "texts":
+        return TextTable(kind, _nested_texts(rows))
     if kind == "pairs":
         items = np.empty((len(rows), 2), dtype=object)
         for i, row in enumerate(rows):
             prompt = _prompt_of(row, i)
             for c, column in enumerate(PAIR_COLUMNS):
-                items[i, c] = _joined(prompt, _cell(row, i, column))
+                items[i, c] = _join(prompt, _cell(row, i, column))
         _warn_of_ties(items)
         return TextTable(kind, items)
     lists = [_responses_of(row, i) for i, row in enumerate(rows)]
@@ -78,7 +96,7 @@ def read_texts(X):
     for i, (row, responses) in enumerate(zip(rows, lists, strict=True)):
         prompt = _prompt_of(row, i)
         for j, response in enumerate(responses):
-            items[i, j] = _joined(prompt, _text(response, f"row {i}, responses[{j}]"))
+            items[i, j] = _join(prompt, _text(response, f"row {i}, responses[{j}]"))
     return TextTable(kind, items)
 
 
@@ -100,14 +118,30 @@ def prompt_groups(X):
         Equal numbers for equal prompts, in order of first appearance.
     """
     numbers = {}
-    keys = (key or ("row", i) for i, key in enumerate(_prompt_keys(X)))
+    keys = (key or ("row", i) for i, key in enumerate(prompt_keys(X)))
     return np.array([numbers.setdefault(key, len(numbers)) for key in keys])
 
 
-def _prompt_keys(X):
-    """Return what names each row's prompt, empty where it has none."""
-    rows = _as_records(X)
-    kind = _kind_of(rows[0]) if isinstance(rows[0], Mapping) else "texts"
+def prompt_keys(X):
+    """Return what names each row's prompt, the same in preference and candidate rows.
+
+    Parameters
+    ----------
+    X : rows of text
+        As :func:`prompt_groups` reads them.
+
+    Returns
+    -------
+    list of str or tuple of (role, content)
+        Prompts; empty where a row has none.
+
+    Raises
+    ------
+    ValueError
+        If they are texts alone, or malformed.
+    """
+    rows = as_records(X)
+    kind = kind_of(rows[0])
     if kind == "texts":
         raise ValueError("prompt_groups reads preference or candidate rows; got texts alone.")
     keys = []
@@ -142,11 +176,11 @@ def read_preferences(X):
     ValueError
         If they are other rows, or a text is malformed; the message names it.
     """
-    rows = _as_records(X)
-    if not isinstance(rows[0], Mapping) or _kind_of(rows[0]) != "pairs":
+    rows = as_records(X)
+    if kind_of(rows[0]) != "pairs":
         raise ValueError(
             "expected preference rows with the columns 'chosen' and 'rejected'; "
-            f"got {_columns_of(rows[0])}."
+            f"got {columns_of(rows[0])}."
         )
     read_texts(rows)
     columns = ("prompt", *PAIR_COLUMNS)
@@ -177,12 +211,12 @@ def read_prompts(X):
         If a row has no prompt, or a malformed one; the message names it.
     """
     prompts = []
-    for i, row in enumerate(_as_records(X)):
+    for i, row in enumerate(as_records(X)):
         if not isinstance(row, Mapping) or ("role" in row and "content" in row):
             prompt = _text([row] if isinstance(row, Mapping) else row, f"row {i}")
         elif "prompt" in row:
             prompt = _prompt_of(row, i)
-        elif _kind_of(row) == "pairs":
+        elif kind_of(row) == "pairs":
             prompt = _shared_messages([_cell(row, i, c) for c in PAIR_COLUMNS])
         else:
             prompt = _shared_messages([_text(r, f"row {i}") for r in _responses_of(row, i)])
@@ -225,133 +259,28 @@ def read_dialogues(prompts, responses):
         if isinstance(row, str):
             raise ValueError(f"responses[{i}]: expected a list of responses, got a string.")
         for j, response in enumerate(row):
-            items[i, j] = _joined((), _text(response, f"responses[{i}][{j}]"))
+            items[i, j] = _join((), _text(response, f"responses[{i}][{j}]"))
     return prompts, items
 
 
-def load_preferences(path):
-    """Read preference rows from a file.
+def as_records(X):
+    """Return rows as a list, of dicts wherever they have named columns.
 
     Parameters
     ----------
-    path : str or Path
-        A .jsonl, .jsonl.gz, .parquet or .csv file with the columns ``chosen``, ``rejected``
-        and, optionally, ``prompt``.
+    X : rows of text
+        In any form that :func:`read_texts` reads; an Arrow table is a frame too.
 
     Returns
     -------
-    list of dict
-        The rows, checked; further columns are kept.
+    list
+        At least one row, with all its columns.
 
     Raises
     ------
     ValueError
-        If the file's ending is another one, a line is not JSON, or a row is malformed.
+        If there is no row, or X is no rows of text.
     """
-    rows = _load_rows(path)
-    if not isinstance(rows[0], Mapping) or _kind_of(rows[0]) != "pairs":
-        raise ValueError(
-            f"{path}: preference rows need the columns 'chosen' and 'rejected'; "
-            f"got {_columns_of(rows[0])}."
-        )
-    with warnings.catch_warnings():  # the ties are reported once, when the rows are used
-        warnings.simplefilter("ignore")
-        read_texts(rows)
-    return rows
-
-
-def load_candidates(path):
-    """Read candidate rows and their gold rewards from a file.
-
-    Parameters
-    ----------
-    path : str or Path
-        A .jsonl, .jsonl.gz or .parquet file with the columns ``responses`` (list of texts),
-        ``gold`` (list of float) and, optionally, ``prompt``. In a .csv file the two lists are
-        written as JSON.
-
-    Returns
-    -------
-    rows : list of dict
-        The rows, checked.
-    gold : ndarray of float64, shape (n_prompts, N)
-        The gold rewards; rows with fewer than N responses are padded with NaN.
-
-    Raises
-    ------
-    ValueError
-        If a row has no ``gold``, or another number of gold rewards than of responses, or a
-        gold reward that is not finite.
-    """
-    rows = _load_candidates(path, "'responses' and 'gold'")
-    return rows, _gold_of(rows, read_texts(rows).items.shape)
-
-
-def _load_candidates(path, columns="'responses'"):
-    rows = _load_rows(path)
-    if not isinstance(rows[0], Mapping) or _kind_of(rows[0]) != "candidates":
-        raise ValueError(
-            f"{path}: candidate rows need the columns {columns}; got {_columns_of(rows[0])}."
-        )
-    for row in rows:
-        for column in (CANDIDATE_COLUMN, "gold"):
-            if isinstance(row.get(column), str):
-                row[column] = json.loads(row[column])
-    return rows
-
-
-def _gold_of(rows, shape):
-    gold = np.full(shape, np.nan)
-    for i, row in enumerate(rows):
-        values = row.get("gold")
-        if values is None:
-            raise ValueError(f"row {i}: column 'gold' is missing; it lists a reward a response.")
-        values = np.asarray(values, dtype=float)
-        if values.shape != (len(row[CANDIDATE_COLUMN]),):
-            raise ValueError(
-                f"row {i}: 'gold' has shape {values.shape} for "
-                f"{len(row[CANDIDATE_COLUMN])} responses; one number a response is needed."
-            )
-        if not np.isfinite(values).all():
-            j = int(np.flatnonzero(~np.isfinite(values))[0])
-            raise ValueError(f"row {i}: gold[{j}] is {values[j]}; gold rewards are finite.")
-        gold[i, : len(values)] = values
-    return gold
-
-
-def _load_rows(path):
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file.")
-    name = path.name.lower()
-    if name.endswith((".jsonl", ".jsonl.gz")):
-        rows = []
-        opener = gzip.open if name.endswith(".gz") else open
-        with opener(path, "rt", encoding="utf-8") as lines:
-            for number, line in enumerate(lines, start=1):
-                if line.strip():
-                    try:
-                        rows.append(json.loads(line))
-                    except json.JSONDecodeError as error:
-                        raise ValueError(f"{path}, line {number}: not JSON ({error}).") from None
-    elif name.endswith((".parquet", ".csv")):
-        try:
-            import pandas as pd
-        except ImportError:
-            raise ImportError(
-                f"reading {path.name} needs pandas: pip install 'lens-sklearn[tables]'"
-            ) from None
-        read = pd.read_parquet if name.endswith(".parquet") else pd.read_csv
-        rows = _as_records(read(path))
-    else:
-        raise ValueError(f"{path}: the ending must be .jsonl, .jsonl.gz, .parquet or .csv.")
-    if not rows:
-        raise ValueError(f"{path}: the file has no rows.")
-    return rows
-
-
-def _as_records(X):
-    """Return rows as a list, of dicts wherever X has named columns."""
     if isinstance(X, str | Mapping):
         got = "a dict of columns" if isinstance(X, Mapping) else "a single string"
         raise ValueError(f"expected rows (a list of dicts, a DataFrame, …), got {got}.")
@@ -370,18 +299,49 @@ def _as_records(X):
     return rows
 
 
-def _columns_of(row):
+def columns_of(row):
+    """Tell what columns a row has, for an error.
+
+    Parameters
+    ----------
+    row : dict or other
+        One row.
+
+    Returns
+    -------
+    list of str or str
+        The columns' names, or what it is instead of a dict.
+    """
     return sorted(map(str, row)) if isinstance(row, Mapping) else f"rows of {type(row).__name__}"
 
 
-def _kind_of(row):
+def kind_of(row):
+    """Tell what rows there are by the first of them.
+
+    Parameters
+    ----------
+    row : dict, str or list
+        One row.
+
+    Returns
+    -------
+    {"pairs", "candidates", "texts"}
+        "texts" for whatever has no columns.
+
+    Raises
+    ------
+    ValueError
+        If its columns are others.
+    """
+    if not isinstance(row, Mapping):
+        return "texts"
     if any(column in row for column in PAIR_COLUMNS):
         return "pairs"
     if CANDIDATE_COLUMN in row:
         return "candidates"
     raise ValueError(
         "row 0: preference rows need the columns 'chosen' and 'rejected', candidate rows need "
-        f"'responses'; got {_columns_of(row)}."
+        f"'responses'; got {columns_of(row)}."
     )
 
 
@@ -389,7 +349,7 @@ def _cell(row, i, column):
     if not isinstance(row, Mapping):
         raise ValueError(f"row {i}: expected a dict like row 0, got {type(row).__name__}.")
     if column not in row:
-        raise ValueError(f"row {i}: column '{column}' is missing; got {_columns_of(row)}.")
+        raise ValueError(f"row {i}: column '{column}' is missing; got {columns_of(row)}.")
     return _text(row[column], f"row {i}, column '{column}'")
 
 
@@ -436,7 +396,7 @@ def _text(value, where):
     )
 
 
-def _joined(prompt, response):
+def _join(prompt, response):
     """Put a prompt before a response; without one the response stands for itself."""
     if prompt is None:
         return response
@@ -460,11 +420,9 @@ def _shared_messages(texts):
 def _warn_of_ties(items):
     ties = [i for i, (chosen, rejected) in enumerate(items) if chosen == rejected]
     if ties:
-        warnings.warn(
+        warn(
             f"{len(ties)} of {len(items)} rows have chosen equal to rejected (first: row "
-            f"{ties[0]}). They are kept as ties, target 0.5.",
-            UserWarning,
-            stacklevel=3,
+            f"{ties[0]}). They are kept as ties, target 0.5."
         )
 
 

@@ -4,8 +4,11 @@ Pairs have the shape ``(n, 2, d)`` with column 0 chosen, candidates ``(n_prompts
 all-NaN rows as padding.
 """
 
+from dataclasses import replace
+
 import numpy as np
 from sklearn.utils.validation import (
+    _check_sample_weight,
     check_array,
     check_consistent_length,
     column_or_1d,
@@ -13,6 +16,7 @@ from sklearn.utils.validation import (
 )
 
 from ._augmented_pairs import AugmentedPairs
+from ._warnings import warn
 
 
 def check_embeddings(estimator, X, *, reset, allow_padding=False, min_ndim=2, dtype=np.float32):
@@ -106,15 +110,16 @@ def check_finite(X, *, allow_padding=False):
 
 
 def check_pairs(estimator, X, y=None, *, reset, min_pairs=1):
-    """Check training pairs and their targets, whatever form they come in.
+    """Check pairs and their targets, whatever form they come in.
 
     Parameters
     ----------
     estimator : estimator
         The one that is being fitted or asked.
     X : AugmentedPairs, array-like of shape (n, 2, d), or of shape (n, d) with ratings y
-        Rated embeddings are paired by the order of their ratings: the upper half of the
-        ranking against the lower half, equal ratings giving target 0.5.
+        Rated embeddings are taken to be responses to one prompt, and paired by the order of
+        their ratings: the upper half of the ranking against the lower half, equal ratings
+        giving target 0.5.
     y : array-like of shape (n,), optional
         For pairs the probability that column 0 wins, in [0, 1] (default 1; 0.5 where the two
         columns are equal); for rated embeddings the ratings, of any sortable kind.
@@ -133,14 +138,69 @@ def check_pairs(estimator, X, y=None, *, reset, min_pairs=1):
     ValueError
         On a wrong rank, another number of columns than 2, values that are not finite, targets
         outside [0, 1], or too few pairs.
+
+    Warns
+    -----
+    UserWarning
+        If embeddings are rated: nothing tells whether they are of one prompt.
+
+    See Also
+    --------
+    check_training_pairs : The same with weights and groups.
+    """
+    return check_training_pairs(estimator, X, y, reset=reset, min_pairs=min_pairs)[0]
+
+
+def check_training_pairs(
+    estimator, X, y=None, sample_weight=None, groups=None, *, reset=True, min_pairs=1
+):
+    """Check pairs with their targets, weights and groups, whatever form they come in.
+
+    Parameters
+    ----------
+    estimator : estimator
+        The one that is being fitted or asked.
+    X : AugmentedPairs, array-like of shape (n, 2, d), or of shape (n, d) with ratings y
+        Rated embeddings are paired within each group, as in :func:`check_pairs`.
+    y : array-like of shape (n,), optional
+        As in :func:`check_pairs`.
+    sample_weight : array-like of shape (n,), optional
+        Weight of each pair, for augmented pairs of each original or of each pair; it multiplies
+        the weight that a pair has already. A pair of rated embeddings weighs the product of its
+        members' weights.
+    groups : array-like of shape (n,), optional
+        Prompts: of the pairs, for augmented pairs of the originals, or of the rated embeddings.
+        Default: each original has one of its own, and rated embeddings are all of one prompt.
+    reset : bool, default=True
+        Whether this is a fit.
+    min_pairs : int, default=1
+        The fewest pairs accepted.
+
+    Returns
+    -------
+    pairs : AugmentedPairs
+        Pairs with their targets and weights; those of weight 0 are left out.
+    groups : ndarray of int
+        The number of each original's group.
+
+    Raises
+    ------
+    ValueError
+        As :func:`check_pairs`; if weights or groups are not as many as the pairs, a weight is
+        negative, or all are 0.
+
+    Warns
+    -----
+    UserWarning
+        If rated embeddings come without groups.
     """
     if isinstance(X, AugmentedPairs):
         check_embeddings(estimator, X.originals, reset=reset, min_ndim=3)
-        pairs = X if y is None else X.with_target(y)
+        pairs = X.with_target(y)
     else:
         X = check_embeddings(estimator, X, reset=reset)
         if X.ndim == 2:
-            pairs = _pairs_of_rated(X, y)
+            pairs, sample_weight, groups = _pair_rated(X, y, sample_weight, groups)
         elif X.ndim != 3 or X.shape[1] != 2:
             raise ValueError(
                 f"expected pairs of shape (n, 2, d), column 0 chosen; got shape {X.shape}."
@@ -152,10 +212,12 @@ def check_pairs(estimator, X, y=None, *, reset, min_pairs=1):
             f"{type(estimator).__name__} needs at least {min_pairs} pairs, got {len(pairs)} "
             f"(n_samples={len(X)})."
         )
-    return pairs
+    groups = _check_groups(groups, pairs)
+    return _weigh(pairs, sample_weight), groups
 
 
-def _pairs_of_rated(X, y):
+def _pair_rated(X, y, sample_weight, groups):
+    """Pair rated embeddings; return the pairs with their weights and groups."""
     if y is None:
         raise ValueError(
             f"got embeddings of shape {X.shape} and no y; pairs have the shape (n, 2, d). "
@@ -163,33 +225,93 @@ def _pairs_of_rated(X, y):
             "y is None."
         )
     y = column_or_1d(y, warn=True)
-    check_consistent_length(X, y)
+    check_consistent_length(X, y, groups)
     if y.dtype.kind in "fc" and not np.isfinite(y).all():
         raise ValueError("Input y contains NaN or infinity; ratings must be finite.")
     if len(X) < 2:
         raise ValueError("one rated embedding (n_samples=1, 1 sample) makes no pair; give two.")
-    upper, lower = rated_order(y)
+    if groups is None:
+        warn(
+            f"the {len(X)} rated embeddings come without groups and are taken to be responses to "
+            "one prompt; give groups=, the prompt of each, if they are not."
+        )
+        groups = np.zeros(len(X))
+    groups = encode_groups(groups)
+    upper, lower = _pair_by_rating(y, groups)
+    if not len(upper):
+        raise ValueError("no prompt in groups has two rated embeddings, so there are no pairs.")
     target = np.where(y[upper] == y[lower], 0.5, 1.0)
-    return AugmentedPairs(np.stack([X[upper], X[lower]], axis=1), target=target)
+    pairs = AugmentedPairs(np.stack([X[upper], X[lower]], axis=1), target=target)
+    if sample_weight is not None:
+        weight = _check_sample_weight(sample_weight, X, ensure_non_negative=True)
+        sample_weight = weight[upper] * weight[lower]
+    return pairs, sample_weight, groups[upper]
 
 
-def rated_order(y):
-    """Pair rated items: the upper half of the ranking against the lower half.
+def _pair_by_rating(y, groups):
+    """Pair the upper half of each group's ranking with the lower half; the middle is left out."""
+    _, rating = np.unique(y, return_inverse=True)
+    order = np.lexsort([-rating, groups])  # stable: equal ratings stay in their order
+    size = np.bincount(groups)
+    size, first = np.repeat(size, size), np.repeat(np.cumsum(size) - size, size)
+    rank = np.arange(len(order)) - first  # within its group
+    return order[rank < size // 2], order[rank >= size - size // 2]
+
+
+def _weigh(pairs, sample_weight):
+    """Multiply weights into those of pairs, and leave out the pairs of weight 0."""
+    weight = pairs.weight
+    if sample_weight is not None:
+        n = len(pairs) if len(sample_weight) == len(pairs) else len(pairs.originals)
+        given = _check_sample_weight(sample_weight, np.empty((n, 1)), ensure_non_negative=True)
+        weight = weight * (given if n == len(pairs) else given[pairs.parent])
+    if not weight.sum() > 0:
+        raise ValueError("the weights of all pairs are zero; at least one must be positive.")
+    if sample_weight is None and weight.all():
+        return pairs
+    return replace(pairs, weight=weight)[np.flatnonzero(weight)]
+
+
+def encode_groups(groups):
+    """Return the number of each one's group: 0, 1, … in sorted order.
 
     Parameters
     ----------
-    y : array-like of shape (n,)
-        Ratings of any sortable kind.
+    groups : array-like of shape (n,)
+        Numbers or texts.
 
     Returns
     -------
-    upper, lower : ndarray of int, each of shape (n // 2,)
-        Indices of the better and the worse item of each pair.
+    ndarray of int, shape (n,)
+        The number of each one's group.
+
+    Raises
+    ------
+    ValueError
+        If they are not one-dimensional, or one is NaN or None.
     """
-    _, rank = np.unique(np.asarray(y), return_inverse=True)
-    order = np.argsort(-rank, kind="stable")
-    half = len(order) // 2
-    return order[:half], order[len(order) - half :]
+    groups = np.asarray(groups)
+    if groups.ndim != 1:
+        raise ValueError(f"groups must have the shape (n,), a prompt each; got {groups.shape}.")
+    missing = np.array([g is None or g != g for g in groups.tolist()], dtype=bool)
+    if missing.any():
+        i = int(np.flatnonzero(missing)[0])
+        raise ValueError(f"groups[{i}] is {groups[i]}; every pair needs a prompt.")
+    return np.unique(groups, return_inverse=True)[1]
+
+
+def _check_groups(groups, pairs):
+    """Return the number of each original's group."""
+    n = len(pairs.originals)
+    if groups is None:
+        return np.arange(n)
+    groups = encode_groups(groups)
+    if len(groups) != n:
+        raise ValueError(
+            f"Found input variables with inconsistent numbers of samples: groups has {len(groups)} "
+            f"prompts for {n} original pairs."
+        )
+    return groups
 
 
 def check_unlabeled(estimator, X):

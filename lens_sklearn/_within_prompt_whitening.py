@@ -1,30 +1,31 @@
-"""A metric of embeddings in which directions count by how much they differ within prompts."""
+"""A linear map of embeddings that weighs directions by how much they differ within prompts."""
 
+from dataclasses import dataclass, fields, replace
 from math import sqrt
 from numbers import Real
 
 import numpy as np
-from scipy.linalg import eigh, svd
 from sklearn.base import (
     BaseEstimator,
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
     _fit_context,
 )
-from sklearn.covariance import ledoit_wolf_shrinkage
 from sklearn.utils import check_random_state, gen_batches
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
 from ._augmented_pairs import AugmentedPairs
+from ._covariance import (
+    ShrunkCovariance,
+    estimate_shrinkage,
+    shrunk_covariance,
+    shrunk_covariance_of_span,
+)
 from ._validation import check_embeddings, check_pairs, check_unlabeled
 
-CHUNK = 1024  # embeddings at once: bounds the memory of transform
-REFERENCE = 4_000_000  # numbers of unlabelled responses that the metric is estimated from
-LEAST_SHRINKAGE = 1e-4  # no direction has no variance at all
-# By how much the logarithms of lengths deviate at most, beyond those of a Gaussian. They do by 0.08
-# to 0.26 where texts are averaged by a language model or as words of unit length.
-SPREAD_OF_LENGTHS = 0.3
+#: Embeddings at once: bounds the memory of transform.
+CHUNK = 1024
 
 
 class WithinPromptWhitening(
@@ -32,66 +33,57 @@ class WithinPromptWhitening(
 ):
     r"""Weigh directions by how much the responses to one prompt differ in them.
 
-    What two embeddings differ in is mostly what their prompts are about, and no preference is
-    between responses to different prompts. Embeddings are standardised to z and become
+    Two embeddings differ mostly in what their prompts are about, but nobody ever prefers a
+    response over one to another prompt. Embeddings are standardised to z and become
     :math:`M z`. From pairs alone
 
     .. math:: M = \Sigma^{q},
 
     with Σ the covariance of :math:`z^+ - z^-`. Responses without labels, several to a prompt,
-    tell far better what differs within prompts. With those, and T the covariance of all
+    say far better what differs within prompts. With those, and T the covariance of all
     responses,
 
     .. math:: M = \Sigma^{q}\, T^{1/2} (T^{-1/2} \Sigma T^{-1/2})^{p}\, T^{-1/2},
 
-    whose latter part is a power of the Wiener filter :math:`\Sigma T^{-1}`, the best linear guess
-    of what tells a response apart from others to its prompt. All covariances are Ledoit-Wolf
-    estimates. The ratio in the midst of M has one of its own, so that few responses make it the
+    whose second part is a power of the Wiener filter :math:`\Sigma T^{-1}`, the best linear guess
+    of how a response differs from others to its prompt. All covariances are Ledoit-Wolf
+    estimates. The ratio in parentheses is shrunk by itself, so that with few responses it is the
     identity, and the filter then does nothing.
 
-    Where the lengths of the pairs' z vary far more than those of language models' embeddings, as
-    those of word counts do, the longest would say the most. Lengths are then raised to the power
-    at which their logarithms deviate by √(0.3² + 1 / 2d), before all else.
+    Where the norms of the pairs' z vary far more than those of language models' embeddings, as
+    those of word counts do, the embeddings with the largest norms would matter most. Norms are
+    then first raised to the power, the norm exponent, at which their logarithms have the
+    standard deviation √(0.3² + 1 / 2d).
 
     Parameters
     ----------
     wiener_exponent : float, default=0.25
-        The power p; 0 is no filter. Without unlabelled responses it has no say.
+        The power p; 0 is no filter. Without unlabelled responses it has no effect.
     covariance_exponent : float, default=0.125
         The power q; 0 leaves Σ out.
     random_state : int, RandomState instance or None, default=None
-        Draws, of more than 4,000,000 / d unlabelled responses, some prompts' that make as many;
-        with fewer nothing is random.
+        With more than 4,000,000 / d unlabelled responses, draws the prompts whose responses are
+        used. With fewer nothing is random.
 
     Attributes
     ----------
-    mean_ : ndarray of float64, shape (d,)
-        Means of the features.
-    scale_ : ndarray of float64, shape (d,)
-        Their deviations, times what makes the mean square length of the pairs' members in the
-        metric 1; infinite for constant features, which say nothing.
-    length_ : float
-        The typical length of z.
-    norm_exponent_ : float
-        The power that lengths are raised to, in units of that one; 1 leaves them as they are.
-    directions_ : ndarray of float64, shape (r, d)
-        Eigenvectors of Σ that the pairs span, r = min(n, d), or of T.
-    gains_ : ndarray of float64, shape (r,) or (r, r)
-        Their factors in M over that of all other directions, less 1; a matrix with unlabelled
-        responses.
+    whitening_ : Whitening
+        The map as a value object: ``mean`` and ``scale`` of shape (d,), ``norm``,
+        ``norm_exponent`` (1 leaves norms as they are), ``directions`` (r, d), ``gains`` and the
+        two exponents.
     n_features_in_ : int
         d.
 
     See Also
     --------
-    GPRewardRegressor : Has this metric in its kernels.
+    GPRewardRegressor : Uses this map in its kernels.
     EmbeddingScaler : The standardisation alone.
 
     Notes
     -----
     A Pipeline hands unlabelled responses on, through the steps before this one, with metadata
     routing and ``transform_input=["unlabeled"]``. They may be those of the pairs, those to be
-    picked from, or others of their kind; some hundred prompts are wanted. The metric of 400
+    picked from, or others of their kind; some hundred prompts are wanted. To learn from 400
     prompts with 16 responses each takes about 1 second at d = 384 and 7 at d = 3840.
 
     References
@@ -105,8 +97,8 @@ class WithinPromptWhitening(
     >>> from lens_sklearn import WithinPromptWhitening
     >>> from lens_sklearn.datasets import make_preference_pairs
     >>> toy = make_preference_pairs(n_pairs=100, n_features=8, random_state=0)
-    >>> metric = WithinPromptWhitening().fit(toy.pairs, unlabeled=toy.candidates)
-    >>> metric.transform(toy.candidates).shape == toy.candidates.shape
+    >>> whitening = WithinPromptWhitening().fit(toy.pairs, unlabeled=toy.candidates)
+    >>> whitening.transform(toy.candidates).shape == toy.candidates.shape
     True
     """
 
@@ -118,6 +110,9 @@ class WithinPromptWhitening(
 
     __metadata_request__fit = {"unlabeled": True}  # with metadata routing on
 
+    #: What `get_fitted_state` returns.
+    fitted_state_names = ("n_features_in_", "whitening_")
+
     def __init__(self, wiener_exponent=0.25, *, covariance_exponent=0.125, random_state=None):
         self.wiener_exponent = wiener_exponent
         self.covariance_exponent = covariance_exponent
@@ -125,7 +120,7 @@ class WithinPromptWhitening(
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None, *, unlabeled=None):
-        """Learn the metric.
+        """Learn the map.
 
         Parameters
         ----------
@@ -151,24 +146,15 @@ class WithinPromptWhitening(
         originals = check_pairs(self, X, y, reset=True).originals
         if unlabeled is not None:
             unlabeled = check_unlabeled(self, unlabeled)
-        members = originals.reshape(-1, originals.shape[-1]).astype(np.float64)
-        return self._learn(Spectra(members, unlabeled, check_random_state(self.random_state)))
-
-    def _learn(self, spectra):
-        """Learn from what is independent of the powers."""
-        self.n_features_in_ = spectra.mean.size
-        self.mean_, self.scale_ = spectra.mean, spectra.scale.copy()
-        self.length_, self.norm_exponent_ = spectra.length, spectra.norm_exponent_
-        self.directions_ = spectra.directions
-        self.gains_ = spectra.gains(self.wiener_exponent, self.covariance_exponent)
-        rows = self._apply(spectra.members)
-        size = np.sqrt(np.einsum("ij,ij->", rows, rows) / len(rows))
-        self.scale_ *= size or 1.0
-        self.length_ /= size or 1.0
+        members = originals.reshape(-1, originals.shape[-1]).astype(np.float64)  # (2n, d)
+        spectra = WithinPromptSpectra.estimate(
+            members, unlabeled, check_random_state(self.random_state)
+        )
+        self.whitening_ = spectra.whitening(self.wiener_exponent, self.covariance_exponent)
         return self
 
     def transform(self, X):
-        """Return embeddings in the metric.
+        """Map embeddings.
 
         Parameters
         ----------
@@ -188,17 +174,37 @@ class WithinPromptWhitening(
         rows = X.reshape(-1, X.shape[-1])
         out = np.empty_like(rows)
         for chunk in gen_batches(len(rows), CHUNK):
-            out[chunk] = sqrt(X.shape[-1]) * self._apply(rows[chunk].astype(np.float64))
+            whitened = self.whitening_.apply(rows[chunk].astype(np.float64))
+            out[chunk] = sqrt(X.shape[-1]) * whitened
         return out.reshape(X.shape)
 
-    def _apply(self, rows):
-        """Return rows (m, d) in the metric, where members have a mean square length of 1."""
-        rows = (rows - self.mean_) / self.scale_
-        if self.norm_exponent_ < 1:
-            rows *= _length_factors(rows, self.length_, self.norm_exponent_)
-        along = rows @ self.directions_.T
-        along = along * self.gains_ if self.gains_.ndim == 1 else along @ self.gains_
-        return rows + along @ self.directions_
+    def get_fitted_state(self):
+        """Return what `fit` learnt.
+
+        Returns
+        -------
+        dict
+            Numbers, arrays and dicts of these.
+        """
+        check_is_fitted(self)
+        return {"n_features_in_": self.n_features_in_, "whitening_": self.whitening_.get_state()}
+
+    def set_fitted_state(self, state):
+        """Take what another estimator's `fit` learnt.
+
+        Parameters
+        ----------
+        state : dict
+            What `get_fitted_state` returned.
+
+        Raises
+        ------
+        ValueError
+            If the shapes do not fit each other.
+        """
+        n_features = int(state["n_features_in_"])
+        self.whitening_ = Whitening.from_state(state["whitening_"], n_features)
+        self.n_features_in_ = n_features
 
     @property
     def _n_features_out(self):
@@ -211,95 +217,267 @@ class WithinPromptWhitening(
         return tags
 
 
-class Spectra:
-    """Σ and T as eigenvalues and eigenvectors, from which metrics of many powers cost little.
+@dataclass(frozen=True, eq=False)
+class Whitening:
+    """A learnt map of embeddings.
+
+    Parameters
+    ----------
+    mean : ndarray of float64, shape (d,)
+        Means of the features.
+    scale : ndarray of float64, shape (d,)
+        Their standard deviations, times the factor that makes the mean square norm of the pairs'
+        whitened members 1; infinite for constant features, which are ignored.
+    norm : float
+        The typical norm of standardised embeddings.
+    norm_exponent : float
+        The power that norms, in units of `norm`, are raised to; 1 leaves them as they are.
+    directions : ndarray of float64, shape (r, d)
+        Orthonormal axes: eigenvectors of Σ that the pairs span, r = min(n, d), or of T.
+    gains : ndarray of float64, shape (r,) or (r, r)
+        M - 1 on these axes, a diagonal or a matrix; M is 1 in all directions beside them.
+    wiener_exponent, covariance_exponent : float
+        The powers that the gains were made with.
+    """
+
+    mean: np.ndarray
+    scale: np.ndarray
+    norm: float
+    norm_exponent: float
+    directions: np.ndarray
+    gains: np.ndarray
+    wiener_exponent: float
+    covariance_exponent: float
+
+    def apply(self, rows):
+        """Map embeddings so that the pairs' members have a mean square norm of 1.
+
+        Parameters
+        ----------
+        rows : ndarray, shape (m, d)
+            Embeddings.
+
+        Returns
+        -------
+        ndarray of float64, shape (m, d)
+            Whitened embeddings.
+        """
+        rows = (rows - self.mean) / self.scale
+        if self.norm_exponent < 1:
+            rows *= norm_factors(rows, self.norm, self.norm_exponent)
+        along = rows @ self.directions.T  # (m, r)
+        along = along * self.gains if self.gains.ndim == 1 else along @ self.gains
+        return rows + along @ self.directions
+
+    def get_state(self):
+        """Return the fields as numbers and arrays.
+
+        Returns
+        -------
+        dict
+            What `from_state` reads.
+        """
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    @classmethod
+    def from_state(cls, state, n_features):
+        """Build a map from what `get_state` returned.
+
+        Parameters
+        ----------
+        state : dict
+            The fields.
+        n_features : int
+            d.
+
+        Returns
+        -------
+        Whitening
+            The map.
+
+        Raises
+        ------
+        ValueError
+            If a field is missing or unknown, or an array has a shape that does not fit.
+        """
+        try:
+            whitening = cls(**state)
+        except TypeError as error:
+            raise ValueError(f"not the state of a whitening: {error}") from None
+        r = len(whitening.gains)
+        shapes = {
+            "mean": (n_features,),
+            "scale": (n_features,),
+            "directions": (r, n_features),
+            "gains": (r,) if np.ndim(whitening.gains) == 1 else (r, r),
+        }
+        for name, shape in shapes.items():
+            found = np.shape(getattr(whitening, name))
+            if found != shape:
+                raise ValueError(f"{name} of a whitening has shape {found}, not {shape}")
+        return whitening
+
+
+@dataclass(frozen=True)
+class WhiteningSettings:
+    """What :class:`WithinPromptSpectra` is estimated with.
+
+    Parameters
+    ----------
+    max_reference_values : int, default=4_000_000
+        How many numbers of unlabelled responses are used: the covariances of more are hardly
+        better, and time grows with them.
+    max_norm_spread : float, default=0.3
+        By how much the logarithms of norms may deviate, beyond those of a Gaussian, before norms
+        are raised to a power below 1. They deviate by 0.08 to 0.26 where a language model's
+        states or the vectors of a text's words are averaged, and far more in word counts.
+    norm_quantiles : (float, float), default=(0.16, 0.84)
+        Half the distance of these quantiles is a Gaussian's standard deviation; a few outliers
+        do not change it.
+    constant_tolerance : float, default=1e-6
+        Features that deviate by less than this share of their mean are constant up to rounding.
+    """
+
+    max_reference_values: int = 4_000_000
+    max_norm_spread: float = 0.3
+    norm_quantiles: tuple = (0.16, 0.84)
+    constant_tolerance: float = 1e-6
+
+
+@dataclass(frozen=True, eq=False)
+class WithinPromptSpectra:
+    """Σ and T as eigenvalues and eigenvectors: whitenings of many exponents then cost little.
 
     Parameters
     ----------
     members : ndarray of float64, shape (2 * n, d)
-        Those of a pair beside each other.
-    unlabeled : ndarray, shape (m, N, d), or None
-        Checked responses without labels.
-    random_state : RandomState
-        Draws from those.
+        The pairs' members, those of a pair beside each other.
+    mean : ndarray of float64, shape (d,)
+        Means of the features.
+    scale : ndarray of float64, shape (d,)
+        Their standard deviations, infinite for constant features.
+    norm : float
+        The typical norm of standardised members.
+    norm_exponent : float
+        The power that norms are raised to.
+    directions : ndarray of float64, shape (r, d)
+        The axes: eigenvectors of Σ, or of T where there are unlabelled responses.
+    within : ShrunkCovariance
+        Σ on these axes, in units of its variance in all other directions.
+    ratio : ShrunkCovariance or None
+        T^{-1/2} Σ T^{-1/2} on these axes, in units of its mean; None without unlabelled responses.
+    total_deviation : ndarray of float64, shape (r,), or None
+        The square roots of T's eigenvalues; None without unlabelled responses.
     """
 
-    def __init__(self, members, unlabeled, random_state):
-        self.members = responses = members
+    members: np.ndarray
+    mean: np.ndarray
+    scale: np.ndarray
+    norm: float
+    norm_exponent: float
+    directions: np.ndarray
+    within: ShrunkCovariance
+    ratio: ShrunkCovariance | None = None
+    total_deviation: np.ndarray | None = None
+
+    @classmethod
+    def estimate(cls, members, unlabeled, random_state, *, settings=None):
+        """Estimate the spectra from pairs and, where there are any, unlabelled responses.
+
+        Parameters
+        ----------
+        members : ndarray of float64, shape (2 * n, d)
+            The pairs' members, those of a pair beside each other.
+        unlabeled : ndarray, shape (m, N, d), or None
+            Checked responses without labels.
+        random_state : RandomState
+            Draws prompts where there are more than are used.
+        settings : WhiteningSettings, optional
+            By default the defaults.
+
+        Returns
+        -------
+        WithinPromptSpectra
+            The spectra.
+        """
+        settings = settings or WhiteningSettings()
+        given, responses = members, members
         if unlabeled is not None:
-            unlabeled = _drawn(unlabeled, random_state)
+            unlabeled = _draw_prompts(unlabeled, settings.max_reference_values, random_state)
             responses = np.concatenate([members, unlabeled[~np.isnan(unlabeled[:, :, 0])]])
-        self.mean, self.scale = responses.mean(axis=0), responses.std(axis=0)
-        self.scale[self.scale <= 1e-6 * abs(self.mean)] = np.inf  # constant features say nothing
-        self.length, self.norm_exponent_ = _lengths((members - self.mean) / self.scale)
-        if self.norm_exponent_ < 1:
-            responses, members = self._tempered(responses), self._tempered(members)
-            unlabeled = unlabeled if unlabeled is None else self._tempered(unlabeled)
-        differences = members[0::2] - members[1::2]
-        if unlabeled is not None:
-            differences = np.concatenate([differences, _contrasts(unlabeled)])
-        differences /= self.scale
+        mean, scale = _moments(responses, settings)
+        norm, exponent = _norm_exponent((members - mean) / scale, settings)
+        if exponent < 1:
+
+            def temper(rows):
+                return mean + (rows - mean) * norm_factors((rows - mean) / scale, norm, exponent)
+
+            responses, members = temper(responses), temper(members)
+            unlabeled = unlabeled if unlabeled is None else temper(unlabeled)
+        differences = members[0::2] - members[1::2]  # (n, d)
         if unlabeled is None:
-            self.ratio = self.deviation = None
-            variance, least, self.directions = _shrunk_spectrum(differences)
-            self.sigma = variance / least
+            spectra = _spectra_of_pairs(differences / scale)
         else:
-            variance, _, self.directions = _shrunk_spectrum((responses - self.mean) / self.scale)
-            self.deviation = np.sqrt(variance)  # T's square root on its axes
-            along = differences @ self.directions.T
-            white = along / self.deviation
-            share, mean = _shrinkage(white)
-            self.ratio = _shrunk_axes(white, share, mean, mean)  # 1 where it is as in the mean
-            share, mean = _shrinkage(differences)
-            self.sigma = _shrunk_axes(along, share, mean, share * mean)  # 1 beside all responses
-        self.directions[:, np.isinf(self.scale)] = 0  # not even rounding
+            differences = np.concatenate([differences, within_prompt_contrasts(unlabeled)])
+            spectra = _spectra_of_responses(differences / scale, (responses - mean) / scale)
+        axes = spectra.pop("axes")
+        directions = np.where(np.isinf(scale), 0, axes)  # of constant features not even rounding
+        return cls(given, mean, scale, norm, exponent, directions, **spectra)
 
-    def _tempered(self, rows):
-        standard = (rows - self.mean) / self.scale
-        factors = _length_factors(standard, self.length, self.norm_exponent_)
-        return self.mean + (rows - self.mean) * factors
+    def whitening(self, wiener_exponent, covariance_exponent):
+        """Return the map of two exponents.
 
-    def gains(self, wiener_exponent, covariance_exponent):
+        Parameters
+        ----------
+        wiener_exponent : float
+            The power p.
+        covariance_exponent : float
+            The power q.
+
+        Returns
+        -------
+        Whitening
+            Scaled so that the pairs' members have a mean square norm of 1.
+        """
+        unscaled = Whitening(
+            self.mean,
+            self.scale,
+            self.norm,
+            self.norm_exponent,
+            self.directions,
+            self._gains(wiener_exponent, covariance_exponent),
+            wiener_exponent,
+            covariance_exponent,
+        )
+        rows = unscaled.apply(self.members)
+        size = np.sqrt(np.einsum("ij,ij->", rows, rows) / len(rows)) or 1.0
+        return replace(unscaled, scale=self.scale * size, norm=float(self.norm / size))
+
+    def _gains(self, wiener_exponent, covariance_exponent):
         """Return M - 1 on `directions`: a diagonal, and with unlabelled responses a matrix."""
         if self.ratio is None:
-            return self.sigma**covariance_exponent - 1
-        ratio, sigma = (
-            _power(*self.ratio, wiener_exponent),
-            _power(*self.sigma, covariance_exponent),
-        )
-        filtered = (ratio * self.deviation / self.deviation[:, None]) @ sigma
-        return filtered - np.eye(len(filtered))
+            return self.within.variances**covariance_exponent - 1
+        deviation = self.total_deviation
+        # Rows are multiplied from the left, so T^{-1/2} comes first.
+        wiener = self.ratio.power(wiener_exponent) * deviation / deviation[:, None]
+        return wiener @ self.within.power(covariance_exponent) - np.eye(len(deviation))
 
 
-def _drawn(unlabeled, random_state):
-    """Draw the responses of so many prompts that a metric of them is affordable."""
-    n_prompts = max(1, REFERENCE // unlabeled[0].size)
-    if len(unlabeled) > n_prompts:
-        unlabeled = unlabeled[random_state.permutation(len(unlabeled))[:n_prompts]]
-    return unlabeled.astype(np.float64)
-
-
-def _lengths(standard):
-    """Return the geometric middle of standardised embeddings' lengths, and what tempers them."""
-    lengths = np.sqrt(np.einsum("ij,ij->i", standard, standard))
-    lengths = lengths[lengths > 0]
-    if not len(lengths):
-        return 1.0, 1.0
-    low, middle, high = np.quantile(np.log(lengths), [0.16, 0.5, 0.84])
-    most = sqrt(SPREAD_OF_LENGTHS**2 + 0.5 / standard.any(axis=0).sum())
-    return float(np.exp(middle)), float(min(1, 2 * most / max(high - low, most)))
-
-
-def _length_factors(standard, length, power):
-    """Return what raises the lengths of embeddings (..., d) to a power, (..., 1)."""
-    relative = np.sqrt(np.einsum("...i,...i->...", standard, standard))[..., None] / length
-    return np.power(relative, power - 1, out=np.zeros_like(relative), where=relative != 0)
-
-
-def _contrasts(unlabeled):
+def within_prompt_contrasts(unlabeled):
     """Return N - 1 independent differences a prompt, each with the covariance of a difference.
 
-    Response k + 1 less the mean of the k before it, times √(2k / (k + 1)).
+    They are Helmert contrasts: response k + 1 less the mean of the k before it, times
+    √(2k / (k + 1)).
+
+    Parameters
+    ----------
+    unlabeled : ndarray of float64, shape (m, N, d)
+        Responses, all-NaN ones being padding.
+
+    Returns
+    -------
+    ndarray of float64, shape (number of responses less that of prompts, d)
+        The contrasts.
     """
     there = ~np.isnan(unlabeled[:, :, 0])
     k = (np.cumsum(there, axis=1) - there)[:, :, None]  # (m, N, 1)
@@ -309,27 +487,73 @@ def _contrasts(unlabeled):
     return contrasts[there & (k[:, :, 0] > 0)]
 
 
-def _shrinkage(rows):
-    """Return the Ledoit-Wolf shrinkage of centred rows' covariance, and the mean variance."""
-    varying = rows[:, rows.any(axis=0)]
-    share, mean = 1.0, np.mean(np.square(varying)) if varying.size else 1.0
-    if len(rows) > 1 and varying.size:
-        share = max(ledoit_wolf_shrinkage(varying, assume_centered=True), LEAST_SHRINKAGE)
-    return share, mean
+def norm_factors(standard, norm, exponent):
+    """Return the factors that raise the norms of embeddings to a power.
+
+    Parameters
+    ----------
+    standard : ndarray of float64, shape (..., d)
+        Standardised embeddings.
+    norm : float
+        The norm that stays as it is.
+    exponent : float
+        The power.
+
+    Returns
+    -------
+    ndarray of float64, shape (..., 1)
+        The factors; 0 for a norm of 0.
+    """
+    relative = np.sqrt(np.einsum("...i,...i->...", standard, standard))[..., None] / norm
+    return np.power(relative, exponent - 1, out=np.zeros_like(relative), where=relative != 0)
 
 
-def _shrunk_axes(rows, share, mean, unit):
-    """Return the shrunk covariance of rows, over a unit of variance, as eigenvalues and axes."""
-    variance, axes = eigh((1 - share) / len(rows) * (rows.T @ rows))
-    return (np.maximum(variance, 0) + share * mean) / unit, axes
+def _draw_prompts(unlabeled, max_values, random_state):
+    """Draw the responses of so many prompts that their covariances are affordable."""
+    n_prompts = max(1, max_values // unlabeled[0].size)
+    if len(unlabeled) > n_prompts:
+        unlabeled = unlabeled[random_state.permutation(len(unlabeled))[:n_prompts]]
+    return unlabeled.astype(np.float64)
 
 
-def _power(variance, axes, power):
-    return (axes * variance**power) @ axes.T
+def _moments(responses, settings):
+    """Return means (d,) and deviations (d,), infinite for constant features."""
+    mean, scale = responses.mean(axis=0), responses.std(axis=0)
+    # Sums round: in float64 a constant deviates by up to 1e-15 of its mean instead of 0.
+    scale[scale <= settings.constant_tolerance * abs(mean)] = np.inf
+    return mean, scale
 
 
-def _shrunk_spectrum(rows):
-    """Return the shrunk covariance's eigenvalues in the rows' span and outside it, and its axes."""
-    share, mean = _shrinkage(rows)
-    deviations, axes = svd(rows / np.sqrt(len(rows)), full_matrices=False)[1:]
-    return (1 - share) * deviations**2 + share * mean, share * mean, axes
+def _norm_exponent(standard, settings):
+    """Return the typical norm of standardised embeddings, and the power to raise norms to."""
+    norms = np.sqrt(np.einsum("ij,ij->i", standard, standard))
+    norms = norms[norms > 0]
+    if not len(norms):
+        return 1.0, 1.0
+    low, high = settings.norm_quantiles
+    low, middle, high = np.quantile(np.log(norms), [low, 0.5, high])
+    # The logarithms of a Gaussian's norms deviate by √(1 / 2d).
+    spread = sqrt(settings.max_norm_spread**2 + 0.5 / standard.any(axis=0).sum())
+    return float(np.exp(middle)), float(min(1, 2 * spread / max(high - low, spread)))
+
+
+def _spectra_of_pairs(differences):
+    within = shrunk_covariance_of_span(differences)
+    return {"axes": within.axes, "within": within.in_units_of(within.rest)}
+
+
+def _spectra_of_responses(differences, responses):
+    total = shrunk_covariance_of_span(responses)
+    deviation = np.sqrt(total.variances)
+    along = differences @ total.axes.T  # (m, r)
+    white = along / deviation
+    shrinkage = estimate_shrinkage(white)
+    ratio = shrunk_covariance(white, shrinkage).in_units_of(shrinkage.mean_variance)
+    # The shrinkage of Σ is that of all d features, also those beside the axes.
+    within = shrunk_covariance(along, estimate_shrinkage(differences))
+    return {
+        "axes": total.axes,
+        "within": within.in_units_of(within.rest),
+        "ratio": ratio,
+        "total_deviation": deviation,
+    }

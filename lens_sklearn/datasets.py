@@ -7,7 +7,7 @@ from sklearn.utils import Bunch, check_random_state
 from sklearn.utils._param_validation import Interval, validate_params
 
 from ._demo_data import demo_responses
-from ._rows import load_candidates, load_preferences
+from ._io import load_candidates, load_preferences
 
 __all__ = [
     "GoldReward",

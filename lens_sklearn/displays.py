@@ -1,6 +1,60 @@
-"""Pictures of results, in the manner of scikit-learn's displays."""
+"""Pictures of results, in the manner of scikit-learn's displays.
+
+matplotlib is imported when something is drawn, never before.
+"""
+
+from importlib import import_module
 
 from .metrics import best_of_n_curve, best_of_n_score
+
+__all__ = ["BestOfNDisplay"]
+
+
+def load_matplotlib(module):
+    """Import a module of matplotlib.
+
+    Parameters
+    ----------
+    module : str
+        Its name within matplotlib, as "pyplot".
+
+    Returns
+    -------
+    module
+        The module.
+
+    Raises
+    ------
+    ImportError
+        Without matplotlib; the message names the extra that installs it.
+    """
+    try:
+        return import_module(f"matplotlib.{module}")
+    except ImportError:
+        raise ImportError('plotting needs matplotlib: pip install "lens-sklearn[plot]"') from None
+
+
+def axes_or_new(ax):
+    """Return the axes, or new ones.
+
+    Parameters
+    ----------
+    ax : matplotlib Axes or None
+        None makes a figure.
+
+    Returns
+    -------
+    matplotlib Axes
+        The axes.
+
+    Raises
+    ------
+    ImportError
+        Without matplotlib.
+    """
+    if ax is not None:
+        return ax
+    return load_matplotlib("pyplot").subplots(layout="constrained")[1]
 
 
 class BestOfNDisplay:
@@ -32,7 +86,9 @@ class BestOfNDisplay:
         self.name = name
 
     @classmethod
-    def from_estimator(cls, estimator, candidates, gold, *, name=None, ax=None, **kwargs):
+    def from_estimator(
+        cls, estimator, candidates, gold, *, name=None, ax=None, plot_reference=True, **kwargs
+    ):
         """Score candidates with an estimator and plot the curve.
 
         Parameters
@@ -46,7 +102,9 @@ class BestOfNDisplay:
         name : str, default=None
             Name in the legend; None is the estimator's class.
         ax : matplotlib Axes, default=None
-            Where to plot.
+            Where to plot; None makes a figure.
+        plot_reference : bool, default=True
+            Whether to draw the oracle's curve and the random pick.
         **kwargs : dict
             Passed to :func:`best_of_n_curve`.
 
@@ -57,10 +115,12 @@ class BestOfNDisplay:
         """
         name = type(estimator).__name__ if name is None else name
         rewards = estimator.predict(candidates)
-        return cls.from_predictions(rewards, gold, name=name, ax=ax, **kwargs)
+        return cls.from_predictions(
+            rewards, gold, name=name, ax=ax, plot_reference=plot_reference, **kwargs
+        )
 
     @classmethod
-    def from_predictions(cls, rewards, gold, *, name=None, ax=None, **kwargs):
+    def from_predictions(cls, rewards, gold, *, name=None, ax=None, plot_reference=True, **kwargs):
         """Plot the curve of given rewards.
 
         Parameters
@@ -72,7 +132,9 @@ class BestOfNDisplay:
         name : str, default=None
             Name in the legend.
         ax : matplotlib Axes, default=None
-            Where to plot.
+            Where to plot; None makes a figure.
+        plot_reference : bool, default=True
+            Whether to draw the oracle's curve and the random pick.
         **kwargs : dict
             Passed to :func:`best_of_n_curve`.
 
@@ -82,9 +144,11 @@ class BestOfNDisplay:
             With the plot drawn.
         """
         curve = best_of_n_curve(rewards, gold, **kwargs)
-        oracle = best_of_n_curve(gold, gold, curve.n, n_bootstrap=1)
+        # Only its mean is drawn; a seed keeps numpy's global generator out of it.
+        oracle = best_of_n_curve(gold, gold, curve.n, n_bootstrap=1, random_state=0)
         random = best_of_n_score(rewards, gold, n=1)
-        return cls(curve, oracle=oracle, random=random, name=name).plot(ax=ax)
+        display = cls(curve, oracle=oracle, random=random, name=name)
+        return display.plot(ax=ax, plot_reference=plot_reference)
 
     def plot(self, ax=None, *, name=None, plot_reference=True, **kwargs):
         """Draw the curve with its interval.
@@ -104,15 +168,13 @@ class BestOfNDisplay:
         -------
         BestOfNDisplay
             Itself.
+
+        Raises
+        ------
+        ImportError
+            Without matplotlib.
         """
-        try:
-            import matplotlib.pyplot as plt
-        except ImportError:
-            raise ImportError(
-                "plotting needs matplotlib: pip install 'lens-sklearn[plot]'"
-            ) from None
-        if ax is None:
-            _, ax = plt.subplots(layout="constrained")
+        ax = axes_or_new(ax)
         curve = self.curve
         label = self.name if name is None else name
         (self.line_,) = ax.plot(curve.n, curve.mean, **{"marker": "o", "label": label, **kwargs})
@@ -145,23 +207,23 @@ def save_curves(named_rewards, gold, path, *, ns=None, where=""):
         As in `best_of_n_curve`.
     where : str, default=""
         Ends the title.
+
+    Raises
+    ------
+    ImportError
+        Without matplotlib.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise ImportError("a plot needs matplotlib: pip install 'lens-sklearn[plot]'") from None
-    figure = Figure(figsize=(6, 4), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = load_matplotlib("figure").Figure(figsize=(6, 4), layout="constrained")
     ax = figure.add_subplot()
     for number, (name, rewards) in enumerate(named_rewards):
-        display = BestOfNDisplay.from_predictions(
-            rewards, gold, ns=ns, name=name, ax=ax, random_state=0
+        BestOfNDisplay.from_predictions(
+            rewards,
+            gold,
+            ns=ns,
+            name=name,
+            ax=ax,
+            plot_reference=not number,  # the references are the same for all
+            random_state=0,
         )
-        if number:  # the references are the same for all
-            for line in ax.get_lines()[-2:]:
-                line.remove()
-    handles = {line.get_label(): line for line in display.ax_.get_lines()}
-    ax.legend(handles.values(), handles.keys())
     ax.set_title(f"Best-of-n on {len(gold)} prompts{where}")
     figure.savefig(path, dpi=150)

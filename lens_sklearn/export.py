@@ -1,7 +1,7 @@
 """Save fitted pipelines as safetensors and JSON, which run no code when they are loaded.
 
 A pickle runs whatever its author wrote. Here a file names classes out of a fixed list, their
-parameters and arrays, and nothing else is built from it.
+parameters and their fitted state as numbers, texts and arrays, and nothing else is built from it.
 """
 
 import hashlib
@@ -12,37 +12,46 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
-import torch
 from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import check_is_fitted
 
-from ._augmenters import DirectNoiseAugmenter, GaussianAugmenter, RepeatAugmenter
+from ._augmenters import (
+    DifferenceAugmenter,
+    DirectNoiseAugmenter,
+    GaussianAugmenter,
+    RepeatAugmenter,
+)
 from ._bt_reward import BTRewardRegressor
 from ._contrastive_vae import ContrastiveVAE
+from ._distillation import DistillationAugmenter
 from ._embedder import LLMEmbedder
 from ._gp_reward import GPRewardRegressor
 from ._latent_augmenter import LatentPairAugmenter
-from ._reward_net import BradleyTerryLoss, RewardMLP
+from ._linear_reward import LinearRewardRegressor
 from ._scaler import EmbeddingScaler
 from ._within_prompt_whitening import WithinPromptWhitening
 
 __all__ = ["load", "save"]
 
 DESCRIPTION, WEIGHTS = "pipeline.json", "weights.safetensors"
-FORMAT = 1
-AUGMENTERS = (LatentPairAugmenter, DirectNoiseAugmenter, GaussianAugmenter, RepeatAugmenter)
+FORMAT = 2
 CLASSES = {
     c.__name__: c
     for c in (
         LLMEmbedder,
         EmbeddingScaler,
-        ContrastiveVAE,
-        BTRewardRegressor,
-        GPRewardRegressor,
         WithinPromptWhitening,
-        *AUGMENTERS,
+        ContrastiveVAE,
+        LatentPairAugmenter,
+        DifferenceAugmenter,
+        DistillationAugmenter,
+        DirectNoiseAugmenter,
+        GaussianAugmenter,
+        RepeatAugmenter,
+        BTRewardRegressor,
+        LinearRewardRegressor,
+        GPRewardRegressor,
     )
 }
 #: Parameters that belong to a machine and not to a model, with what is written for them.
@@ -55,10 +64,9 @@ def save(model, folder):
     Parameters
     ----------
     model : Pipeline, LLMEmbedder, EmbeddingScaler, augmenter or reward model
-        Fitted. A Pipeline's steps are estimators of this package. What belongs to the machine
-        is not written: ``store``, ``out``, ``memory`` and ``n_jobs`` become None, ``device``
-        "auto". Language models are kept by name; augmenters by their parameters alone, since
-        on new data they change nothing.
+        Fitted. A Pipeline's steps are estimators of this package; each is asked for its fitted
+        state. What belongs to the machine is not written: ``store``, ``out``, ``memory`` and
+        ``n_jobs`` become None, ``device`` "auto". Language models are kept by name.
     folder : str or Path
         Made if it is not there; gets ``pipeline.json`` and ``weights.safetensors``.
 
@@ -92,10 +100,7 @@ def save(model, folder):
     steps, arrays = [], {}
     for name, step in model.steps if is_pipeline else [("model", model)]:
         check_is_fitted(step)
-        written = _written(step, name)
-        state, step_arrays = _state_of(step)
-        steps.append({"name": name, **written, "state": state})
-        arrays |= {f"{name}/{key}": np.ascontiguousarray(a) for key, a in step_arrays.items()}
+        steps.append({"name": name} | _write_fitted(step, name, arrays))
     weights = to_bytes(arrays)
     description = {
         "format": FORMAT,
@@ -156,7 +161,7 @@ def load(folder):
         if hashlib.sha256(weights).hexdigest() != description["weights_sha256"]:
             raise ValueError(f"{WEIGHTS} is damaged or belongs to another pipeline")
         arrays = from_bytes(weights)
-        steps = [_read_step(step, arrays) for step in description["steps"]]
+        steps = [(step["name"], _read_fitted(step, arrays)) for step in description["steps"]]
         is_pipeline = description["pipeline"]
     except (ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         what = f"{error} is missing" if isinstance(error, KeyError) else error
@@ -182,7 +187,7 @@ def versions():
 
 
 # ------------------------------------------------------------------------------ parameters
-def _written(estimator, where):
+def _write_params(estimator, where):
     """Return an estimator's class and parameters as JSON types."""
     name = type(estimator).__name__
     if CLASSES.get(name) is not type(estimator):
@@ -191,13 +196,15 @@ def _written(estimator, where):
             f"{sorted(CLASSES)}. joblib.dump saves anything."
         )
     params = {
-        key: OF_THE_MACHINE[key] if key in OF_THE_MACHINE else _json(value, f"{where}__{key}")
+        key: OF_THE_MACHINE[key]
+        if key in OF_THE_MACHINE
+        else _write_param(value, f"{where}__{key}")
         for key, value in estimator.get_params(deep=False).items()
     }
     return {"class": name, "params": params}
 
 
-def _json(value, where):
+def _write_param(value, where):
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, np.generic):
@@ -207,129 +214,75 @@ def _json(value, where):
     if isinstance(value, np.ndarray):
         return value.tolist()
     if isinstance(value, list | tuple):
-        return [_json(v, where) for v in value]
+        return [_write_param(v, where) for v in value]
     if isinstance(value, BaseEstimator):
-        return _written(value, where)
+        return _write_params(value, where)
     raise ValueError(
         f"{where}: a {type(value).__name__} cannot be written as JSON; set it to a number, a "
         "text or None before saving."
     )
 
 
-def _built(description):
-    """Return the estimator that `_written` described, not fitted."""
+def _read_params(description):
+    """Return the estimator that `_write_params` described, not fitted."""
     if description["class"] not in CLASSES:
         raise ValueError(f"class {description['class']!r} is none of {sorted(CLASSES)}")
     params = {
-        key: _built(value) if isinstance(value, dict) else value
+        key: _read_params(value) if isinstance(value, dict) else value
         for key, value in description["params"].items()
     }
     return CLASSES[description["class"]](**params)
 
 
-def _read_step(step, arrays):
-    estimator, prefix = _built(step), f"{step['name']}/"
-    own = {k.removeprefix(prefix): a for k, a in arrays.items() if k.startswith(prefix)}
-    _restore(estimator, step["state"], own)
-    return step["name"], estimator
-
-
 # ------------------------------------------------------------------------------ fitted state
-METRIC_STATE = ("mean_", "scale_", "directions_", "gains_")
-PROCESS_STATE = ("members_", "dual_coef_", "variances_")
-EMBEDDER_STATE = ("n_features_out_", "max_length_", "revision_", "n_overlong_")
+# Of a value of a state that is no JSON type, what it is written as: {"kind": kind, …}.
+ARRAY, ESTIMATOR, MAPPING = "array", "estimator", "mapping"
 
 
-def _state_of(step):
-    """Return a fitted step's state as JSON types and arrays."""
-    if isinstance(step, LLMEmbedder):
-        state = {key: _json(getattr(step, key), key) for key in EMBEDDER_STATE}
-        return state | {"layers_": [int(layer) for layer in step.layers_]}, {}
-    state = {"n_features_in_": int(step.n_features_in_)}
-    if isinstance(step, EmbeddingScaler):
-        scaler = step.scaler_
-        arrays = {"n_samples_seen_": np.asarray(scaler.n_samples_seen_)}
-        for key in ("mean_", "var_", "scale_"):
-            if getattr(scaler, key) is not None:
-                arrays[key] = getattr(scaler, key)
-        return state, arrays
-    if isinstance(step, BTRewardRegressor):
-        weights = step.net_.module_.state_dict()
-        return state, {key: tensor.numpy() for key, tensor in weights.items()}
-    if isinstance(step, WithinPromptWhitening):
-        state |= {"length_": step.length_, "norm_exponent_": step.norm_exponent_}
-        return state, {key: getattr(step, key) for key in METRIC_STATE}
-    if isinstance(step, GPRewardRegressor):
-        metric, arrays = _state_of(step.metric_)
-        own = PROCESS_STATE + (("factor_",) if step.factor_ is not None else ())
-        state["uncertainty_penalty_"] = step.uncertainty_penalty_
-        state["metric_"] = _written(step.metric_, "metric_") | {"state": metric}
-        return state, arrays | {key: getattr(step, key) for key in own}
-    if isinstance(step, AUGMENTERS):
-        return state, {}
-    raise ValueError(f"a {type(step).__name__} is saved as a part of its augmenter only.")
+def _write_fitted(estimator, where, arrays):
+    """Return a fitted estimator as JSON types; its arrays go to `arrays`, by their place."""
+    written = _write_params(estimator, where)
+    state = {
+        key: _write_state(value, f"{where}/{key}", arrays)
+        for key, value in estimator.get_fitted_state().items()
+    }
+    return written | {"state": state}
 
 
-def _restore(estimator, state, arrays):
-    """Give an estimator the state that `_state_of` took."""
-    if isinstance(estimator, LLMEmbedder):
-        for key in EMBEDDER_STATE:
-            setattr(estimator, key, state[key])
-        estimator.layers_ = tuple(state["layers_"])
-        return
-    d = estimator.n_features_in_ = int(state["n_features_in_"])
-    if isinstance(estimator, EmbeddingScaler):
-        scaler = StandardScaler(with_mean=estimator.with_mean, with_std=estimator.with_std)
-        scaler.n_features_in_ = d
-        for key in ("mean_", "var_", "scale_"):
-            array = arrays.get(key)
-            if array is not None and array.shape != (d,):
-                raise ValueError(f"the scaler's {key} has shape {array.shape}, expected ({d},)")
-            setattr(scaler, key, array)
-        seen = arrays["n_samples_seen_"]
-        scaler.n_samples_seen_ = seen if seen.ndim else seen[()]
-        estimator.scaler_ = scaler
-    elif isinstance(estimator, BTRewardRegressor):
-        estimator.net_ = _reward_net(estimator, d, arrays)
-    elif isinstance(estimator, WithinPromptWhitening):
-        estimator.length_, estimator.norm_exponent_ = state["length_"], state["norm_exponent_"]
-        r = len(arrays["gains_"])
-        gains = (r, r) if arrays["gains_"].ndim == 2 else (r,)
-        _set_arrays(estimator, METRIC_STATE, ((d,), (d,), (r, d), gains), arrays)
-    elif isinstance(estimator, GPRewardRegressor):
-        estimator.metric_ = _built(state["metric_"])
-        _restore(estimator.metric_, state["metric_"]["state"], arrays)
-        n = len(arrays["dual_coef_"])
-        _set_arrays(estimator, PROCESS_STATE, ((2 * n, d), (n,), (3,)), arrays)
-        estimator.uncertainty_penalty_, estimator.factor_ = state["uncertainty_penalty_"], None
-        if "factor_" in arrays:
-            _set_arrays(estimator, ("factor_",), ((n, n),), arrays)
+def _write_state(value, where, arrays):
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        arrays[where] = np.array(value, order="C")  # keeps 0-d arrays such
+        return {"kind": ARRAY, "name": where}
+    if isinstance(value, list | tuple):
+        return [_write_state(v, f"{where}/{i}", arrays) for i, v in enumerate(value)]
+    if isinstance(value, dict):  # its keys need not be texts
+        items = [[key, _write_state(v, f"{where}/{key}", arrays)] for key, v in value.items()]
+        return {"kind": MAPPING, "items": items}
+    if isinstance(value, BaseEstimator):
+        return {"kind": ESTIMATOR} | _write_fitted(value, where, arrays)
+    raise ValueError(f"{where}: a {type(value).__name__} cannot be saved without pickle.")
 
 
-def _set_arrays(estimator, names, shapes, arrays):
-    for name, shape in zip(names, shapes, strict=True):
-        if arrays[name].shape != shape:
-            kind = type(estimator).__name__
-            raise ValueError(f"{name} of {kind} has shape {arrays[name].shape}, not {shape}")
-        setattr(estimator, name, arrays[name])
+def _read_fitted(description, arrays):
+    estimator = _read_params(description)
+    state = {key: _read_state(value, arrays) for key, value in description["state"].items()}
+    estimator.set_fitted_state(state)
+    return estimator
 
 
-def _reward_net(estimator, d, arrays):
-    from skorch import NeuralNet
-
-    net = NeuralNet(
-        RewardMLP,
-        criterion=BradleyTerryLoss,
-        module__n_features=d,
-        module__hidden_dim=estimator.hidden_dim,
-        train_split=None,
-        verbose=0,
-        device="cpu",
-    ).initialize()
-    tensors = {key: torch.from_numpy(np.array(array)) for key, array in arrays.items()}
-    try:
-        net.module_.load_state_dict(tensors)
-    except RuntimeError as error:
-        raise ValueError(f"the reward's weights do not fit its parameters ({error})") from None
-    net.trim_for_prediction()
-    return net
+def _read_state(value, arrays):
+    if isinstance(value, list):
+        return [_read_state(v, arrays) for v in value]
+    if not isinstance(value, dict):
+        return value
+    if value["kind"] == ARRAY:
+        return arrays[value["name"]]
+    if value["kind"] == MAPPING:
+        return {key: _read_state(v, arrays) for key, v in value["items"]}
+    if value["kind"] == ESTIMATOR:
+        return _read_fitted(value, arrays)
+    raise ValueError(f"a value of the kind {value['kind']!r} is not known")

@@ -1,10 +1,150 @@
-"""Best-of-N: the gold reward of the candidate that a reward model picks."""
+"""What a reward model is judged by: pair accuracy and the gold reward of its Best-of-N pick."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import gammaln
 from sklearn.utils import check_random_state, gen_batches
+
+__all__ = [
+    "BestOfNCurve",
+    "BestOfNScorer",
+    "best_of_n_curve",
+    "best_of_n_score",
+    "pair_accuracy_score",
+]
+
+#: Comparisons of two candidates held at once: bounds the memory of pair accuracy.
+COMPARISONS = 1 << 22
+
+
+def pair_accuracy_score(rewards, y=None, *, sample_weight=None, min_gap=0.0):
+    r"""Share of pairs that the rewards put in the right order; equal rewards count half.
+
+    Of pairs, column 0 should get the larger reward, with the probability `y`. Of candidates
+    with gold rewards, every pair of a prompt's candidates whose gold differs by more than
+    `min_gap` counts, and the pairs of all prompts are pooled.
+
+    Parameters
+    ----------
+    rewards : array-like of shape (n, 2) or (n_prompts, N)
+        Predicted rewards of pairs, or of candidates, where NaN is padding.
+    y : array-like of shape (n,) or (n_prompts, N), default=None
+        For pairs the probability t that column 0 wins, None being 1: a pair counts as t if
+        column 0 has the larger reward and as 1 - t if column 1 has. For candidates their gold
+        rewards, NaN where `rewards` is.
+    sample_weight : array-like of shape (n,) or (n_prompts,), default=None
+        Weight of each pair; for candidates of each prompt, and so of every pair in it.
+    min_gap : float, default=0.0
+        Candidates whose gold differs by no more than this make no pair. Only of candidates.
+
+    Returns
+    -------
+    float
+        Between 0 and 1; larger is better.
+
+    Raises
+    ------
+    ValueError
+        On shapes that do not fit, padding that is not NaN in both, infinite values,
+        probabilities outside [0, 1], weights that are negative or zero for all, a `min_gap`
+        below 0 or without candidates, or if no gold of a prompt's candidates differs; the
+        message names the row.
+
+    Examples
+    --------
+    >>> from lens_sklearn.metrics import pair_accuracy_score
+    >>> pair_accuracy_score([[2.0, 1.0], [0.5, 0.5], [0.0, 3.0]])
+    0.5
+    >>> pair_accuracy_score([[0.1, 0.9, 0.5]], [[1.0, 2.0, 3.0]])  # 1 < 2 and 1 < 3, not 2 < 3
+    0.6666666666666666
+    """
+    if y is not None and np.ndim(y) == 2:
+        right, counted = _count_right(*_check_scored(rewards, y), _check_gap(min_gap))
+        weight = _check_weight(sample_weight, len(right))
+        if not counted.any():
+            raise ValueError(
+                f"no two candidates of a prompt have gold that differs by more than {min_gap}, "
+                f"in any of the {len(right)} prompts; there is no pair to order."
+            )
+        if not weight @ counted > 0:
+            raise ValueError("every prompt that has a pair to order has the weight zero.")
+        return float(weight @ right / (weight @ counted))
+    if min_gap:
+        raise ValueError(
+            f"min_gap={min_gap} needs gold rewards of candidates as y, of shape (n_prompts, N)."
+        )
+    agreement = pair_agreement(rewards, y)
+    return float(np.average(agreement, weights=_check_weight(sample_weight, len(agreement))))
+
+
+def pair_agreement(rewards, y=None):
+    """Return how far each pair is ordered as its target says.
+
+    Parameters
+    ----------
+    rewards : array-like of shape (n, 2)
+        Predicted rewards.
+    y : array-like of shape (n,), default=None
+        The probability t that column 0 wins; None is 1.
+
+    Returns
+    -------
+    ndarray of float64, shape (n,)
+        t if column 0 has the larger reward, 1 - t if column 1 has, 0.5 for a tie.
+
+    Raises
+    ------
+    ValueError
+        On another shape, a reward that is not finite, or a probability outside [0, 1].
+    """
+    rewards = np.asarray(rewards, dtype=float)
+    if rewards.ndim != 2 or rewards.shape[1] != 2 or not len(rewards):
+        raise ValueError(
+            f"rewards of pairs have the shape (n, 2); got {rewards.shape}. Rewards of candidates "
+            "need their gold as y, of the same shape."
+        )
+    bad = ~np.isfinite(rewards)
+    if bad.any():
+        row, column = np.argwhere(bad)[0]
+        value = "NaN" if np.isnan(rewards[row, column]) else "infinite"
+        raise ValueError(f"rewards is {value} in row {row}, column {column}.")
+    wins = (rewards[:, 0] > rewards[:, 1]) + 0.5 * (rewards[:, 0] == rewards[:, 1])
+    if y is None:
+        return wins
+    target = np.asarray(y, dtype=float)
+    if target.shape != wins.shape:
+        raise ValueError(
+            f"y must have the shape {wins.shape}, a probability a pair, or be gold rewards of "
+            f"candidates; got {target.shape}."
+        )
+    bad = ~((target >= 0) & (target <= 1))
+    if bad.any():
+        row = np.flatnonzero(bad)[0]
+        raise ValueError(
+            f"y[{row}] is {target[row]}; the probability that column 0 wins is in [0, 1]."
+        )
+    return target * wins + (1 - target) * (1 - wins)
+
+
+def _count_right(rewards, gold, min_gap):
+    """Return for each prompt how many pairs are in order, ties half, and how many there are."""
+    n_prompts, n_candidates = gold.shape
+    right, counted = np.empty(n_prompts), np.empty(n_prompts)
+    for rows in gen_batches(n_prompts, max(1, COMPARISONS // n_candidates**2)):
+        better = gold[rows, :, None] - gold[rows, None, :] > min_gap  # (b, N, N), not for NaN
+        counted[rows] = np.count_nonzero(better, axis=(1, 2))
+        above = rewards[rows, :, None] > rewards[rows, None, :]
+        tied = rewards[rows, :, None] == rewards[rows, None, :]
+        right[rows] = np.count_nonzero(better & above, axis=(1, 2))
+        right[rows] += 0.5 * np.count_nonzero(better & tied, axis=(1, 2))
+    return right, counted
+
+
+def _check_gap(min_gap):
+    if not 0 <= min_gap < np.inf:
+        raise ValueError(f"min_gap={min_gap!r}; a gap of gold rewards is finite and not negative.")
+    return min_gap
 
 
 def best_of_n_score(rewards, gold, n=None, *, sample_weight=None):
@@ -39,7 +179,8 @@ def best_of_n_score(rewards, gold, n=None, *, sample_weight=None):
     ------
     ValueError
         If the shapes differ, a reward without gold or a gold without reward stands somewhere,
-        a value is infinite, or a prompt has no candidate; the message names row and column.
+        a value is infinite, or a prompt has no candidate; the message names row and column. If
+        weights are not one a prompt, not finite, negative, or zero for all.
 
     Examples
     --------
@@ -49,16 +190,17 @@ def best_of_n_score(rewards, gold, n=None, *, sample_weight=None):
     >>> best_of_n_score([[0.1, 0.9, 0.5]], [[1.0, 3.0, 2.0]], n=1)
     2.0
     """
-    rewards, gold = _checked(rewards, gold)
-    ns = [rewards.shape[1] if n is None else _checked_n(n)]
-    return float(np.average(_expected_gold(rewards, gold, ns)[:, 0], weights=sample_weight))
+    rewards, gold = _check_scored(rewards, gold)
+    ns = [rewards.shape[1] if n is None else _check_n(n)]
+    weight = _check_weight(sample_weight, len(rewards))
+    return float(np.average(_expected_gold(rewards, gold, ns)[:, 0], weights=weight))
 
 
 @dataclass(frozen=True)
 class BestOfNCurve:
     """Best-of-n scores over n, with bootstrap intervals over prompts.
 
-    Attributes
+    Parameters
     ----------
     n : ndarray of int, shape (m,)
         Numbers of candidates drawn.
@@ -116,11 +258,11 @@ def best_of_n_curve(
     >>> curve.n.tolist(), curve.mean.round(2).tolist()
     ([1, 2, 3], [2.0, 2.67, 3.0])
     """
-    rewards, gold = _checked(rewards, gold)
+    rewards, gold = _check_scored(rewards, gold)
     n_prompts, n_max = rewards.shape
     if ns is None:
         ns = np.unique(np.append(2 ** np.arange(int(np.log2(n_max)) + 1), n_max))
-    ns = np.array([_checked_n(n) for n in ns])
+    ns = np.array([_check_n(n) for n in ns])
     per_prompt = _expected_gold(rewards, gold, ns)
     random_state = check_random_state(random_state)
     means = np.empty((n_bootstrap, len(ns)))
@@ -136,13 +278,31 @@ def best_of_n_curve(
     )
 
 
-def _checked_n(n):
+def _check_n(n):
     if n != int(n) or n < 1:
         raise ValueError(f"n={n!r}; Best-of-n draws a whole number of candidates, at least 1.")
     return int(n)
 
 
-def _checked(rewards, gold):
+def _check_weight(sample_weight, n):
+    """Return the weights as an array (n,), ones for None."""
+    if sample_weight is None:
+        return np.ones(n)
+    weight = np.asarray(sample_weight, dtype=float)
+    if weight.shape != (n,):
+        raise ValueError(
+            f"sample_weight must have the shape ({n},), one a row; got {weight.shape}."
+        )
+    bad = ~((weight >= 0) & (weight < np.inf))
+    if bad.any():
+        row = np.flatnonzero(bad)[0]
+        raise ValueError(f"sample_weight[{row}] is {weight[row]}; weights are finite, at least 0.")
+    if not weight.any():
+        raise ValueError("sample_weight is zero in every row.")
+    return weight
+
+
+def _check_scored(rewards, gold):
     rewards, gold = np.asarray(rewards, dtype=float), np.asarray(gold, dtype=float)
     if rewards.ndim != 2 or rewards.shape != gold.shape:
         raise ValueError(

@@ -48,3 +48,27 @@ def topical():
         return topic + own + 0.3 * rng.normal(size=(n_prompts, n_responses, 24))
 
     return make
+
+
+@pytest.fixture
+def anisotropic():
+    """Return a function of a generator, m and N that makes responses (m, N, 12).
+
+    Variances within and between prompts differ manyfold by direction, in other directions each,
+    so that shrinkage leaves covariances as they are for the most part and their order matters.
+    """
+    mix = np.random.default_rng(42).normal(size=(2, 12, 12)) * np.geomspace(2, 0.1, 12)[:, None]
+
+    def make(rng, n_prompts, n_responses):
+        topic = rng.normal(size=(n_prompts, 1, 12)) @ mix[0]
+        own = rng.normal(size=(n_prompts, n_responses, 12)) @ mix[1]
+        return (topic + own + np.arange(12)).astype(np.float32)
+
+    return make
+
+
+@pytest.fixture
+def anisotropic_pairs(anisotropic):
+    """Pairs (80, 2, 12) of `anisotropic`; the chosen one has the larger first feature."""
+    pairs = anisotropic(np.random.default_rng(0), 80, 2)
+    return np.take_along_axis(pairs, np.argsort(-pairs[:, :, :1], axis=1), axis=1)

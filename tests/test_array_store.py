@@ -3,6 +3,7 @@ import os
 import pickle
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import threading
@@ -14,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lens_sklearn import _array_store
-from lens_sklearn._array_store import DATA_FILE, EmbeddingStore, store_keys
+from lens_sklearn._array_store import DATA_FILE, ArrayStore, store_keys
 
 SETTINGS = {"model": "m", "revision": None, "template": None, "pooling": ["last"], "layers": [2]}
 
@@ -29,7 +30,7 @@ def vectors_of(n, dim=8, seed=0):
 
 @pytest.fixture
 def store(tmp_path):
-    store = EmbeddingStore(tmp_path / "store")
+    store = ArrayStore(tmp_path / "store")
     yield store
     store.close()
 
@@ -102,6 +103,12 @@ def test_a_conversation_is_not_its_text():
     )
 
 
+def test_the_order_of_settings_does_not_count():
+    backwards = dict(reversed(SETTINGS.items()))
+    assert list(backwards) != list(SETTINGS)
+    assert store_keys(backwards, ["text"]) == store_keys(SETTINGS, ["text"])
+
+
 def test_every_setting_counts():
     assert keys_of(1) == keys_of(1)
     for name in SETTINGS:
@@ -138,6 +145,16 @@ def test_a_record_under_anothers_key_is_damaged(store):
         assert store.get_many(keys_of(2), 8)[1].tolist() == [False, True]
 
 
+def test_a_record_of_another_version_is_damaged(store):
+    store.put_many(keys_of(2), vectors_of(2))
+    with store._transaction(write=True) as transaction:
+        payload = transaction.get(keys_of(2)[0])
+        later = struct.pack("<H", struct.unpack_from("<H", payload)[0] + 1)
+        transaction.put(keys_of(2)[0], later + payload[2:])
+    with pytest.warns(RuntimeWarning, match="1 of 2"):
+        assert store.get_many(keys_of(2), 8)[1].tolist() == [False, True]
+
+
 @pytest.mark.parametrize("dim", [7, 9])
 def test_another_dimension_is_no_match(store, dim):
     store.put_many(keys_of(2), vectors_of(2))
@@ -150,11 +167,11 @@ def test_an_unusable_folder_is_named(tmp_path):
     file.write_text("something else")
     for folder in (file, file / "below"):
         with pytest.raises(OSError, match=r"store='.*file.*' cannot be used .*writable"):
-            EmbeddingStore(folder)
+            ArrayStore(folder)
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / DATA_FILE).write_bytes(b"not lmdb" * 10_000)
     with pytest.raises(OSError, match="cannot be used"):
-        EmbeddingStore(tmp_path / "other")
+        ArrayStore(tmp_path / "other")
 
 
 def test_a_folder_without_permission_is_named(tmp_path):
@@ -162,7 +179,7 @@ def test_a_folder_without_permission_is_named(tmp_path):
         pytest.skip("the superuser may write everywhere")
     tmp_path.chmod(0o500)
     with pytest.raises(OSError, match="cannot be used"):
-        EmbeddingStore(tmp_path / "store")
+        ArrayStore(tmp_path / "store")
 
 
 def test_a_deleted_folder_is_made_again(store):
@@ -176,7 +193,7 @@ def test_a_deleted_folder_is_made_again(store):
 # ------------------------------------------------------------- growth, threads, processes
 def test_it_grows_beyond_its_first_size(tmp_path, monkeypatch):
     monkeypatch.setattr(_array_store, "FIRST_MAP_SIZE", 1 << 16)
-    store = EmbeddingStore(tmp_path)
+    store = ArrayStore(tmp_path)
     for part in range(5):
         store.put_many(keys_of(100, revision=part), vectors_of(100, dim=512, seed=part))
     assert (tmp_path / DATA_FILE).stat().st_size > 1 << 20
@@ -190,12 +207,12 @@ def test_the_object_is_a_name(store):
     store.put_many(keys_of(2), vectors_of(2))
     assert len(pickle.dumps(store)) < 1000
     assert pickle.loads(pickle.dumps(store)).get_many(keys_of(2), 8)[1].all()
-    assert EmbeddingStore(store.folder).get_many(keys_of(2), 8)[1].all()  # open twice
+    assert ArrayStore(store.folder).get_many(keys_of(2), 8)[1].all()  # open twice
 
 
 def write_and_read(folder, part, n_batches):
     _array_store.FIRST_MAP_SIZE = 1 << 16  # so that the writers enlarge it under each other
-    store = EmbeddingStore(folder)
+    store = ArrayStore(folder)
     for batch in range(n_batches):
         keys = keys_of(20, revision=[part, batch])
         store.put_many(keys, vectors_of(20, dim=256, seed=batch))
@@ -219,7 +236,7 @@ def test_threads_share_it(tmp_path, monkeypatch):
         thread.start()
     for thread in threads:
         thread.join()
-    store = EmbeddingStore(tmp_path)
+    store = ArrayStore(tmp_path)
     all_there(store, 4, 10)
     store.close()
 
@@ -230,7 +247,7 @@ def test_threads_share_it(tmp_path, monkeypatch):
 def test_processes_share_it(tmp_path, method):
     if method not in multiprocessing.get_all_start_methods():
         pytest.skip(f"this system cannot {method}")
-    store = EmbeddingStore(tmp_path)  # open here while the others write
+    store = ArrayStore(tmp_path)  # open here while the others write
     context = multiprocessing.get_context(method)
     processes = [
         context.Process(target=write_and_read, args=(tmp_path, part, 30)) for part in range(2)
@@ -247,8 +264,8 @@ def test_processes_share_it(tmp_path, method):
 KILLED = """
 import os, signal, sys
 import numpy as np
-from lens_sklearn._array_store import EmbeddingStore
-store = EmbeddingStore(sys.argv[1])
+from lens_sklearn._array_store import ArrayStore
+store = ArrayStore(sys.argv[1])
 store.put_many([b"whole"], np.ones((1, 4), dtype=np.float32))
 transaction = store._transaction(write=True)
 transaction.put(b"half", b"not yet committed")
@@ -259,7 +276,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 def test_a_writer_killed_within_a_transaction_leaves_no_trace_and_no_lock(tmp_path):
     done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], capture_output=True)
     assert done.returncode == -signal.SIGKILL, done.stderr
-    store = EmbeddingStore(tmp_path)
+    store = ArrayStore(tmp_path)
     _, found, _ = store.get_many([b"whole", b"half"], 4)
     assert found.tolist() == [True, False]
     store.put_many([b"half"], np.ones((1, 4), dtype=np.float32))  # the lock was freed

@@ -1,5 +1,7 @@
 """Checking arrays of embeddings, and the container of augmented pairs."""
 
+from dataclasses import FrozenInstanceError, replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -79,24 +81,6 @@ def test_equal_columns_are_ties(pairs):
     assert np.flatnonzero(target == 0.5).tolist() == [5]
 
 
-@pytest.mark.parametrize(
-    ("y", "message"), [([1.0] * 59, "shape"), ([1.0] * 59 + [1.5], r"y\[59\] is 1.5")]
-)
-def test_bad_targets_are_named(pairs, y, message):
-    with pytest.raises(ValueError, match=message):
-        check_pairs(Anything(), pairs, y, reset=True)
-
-
-@given(st.lists(st.integers(-5, 5), min_size=2, max_size=30))
-def test_rated_embeddings_are_paired_by_their_order(ratings):
-    X = np.array(ratings, dtype=np.float32)[:, None]
-    pairs = check_pairs(Anything(), X, ratings, reset=True)
-    assert len(pairs) == len(ratings) // 2
-    better, worse = pairs.originals[..., 0].T
-    assert (better >= worse).all()
-    assert ((pairs.target == 0.5) == (better == worse)).all()
-
-
 # -------------------------------------------------------------------------- container
 @pytest.fixture
 def augmented(pairs):
@@ -142,3 +126,55 @@ def test_targets_are_handed_down(augmented):
     y = np.linspace(0, 1, 60)
     np.testing.assert_allclose(augmented.with_target(y).target, np.tile(y, 3), rtol=1e-6)
     assert (augmented.target == 1).all()
+
+
+def test_targets_of_a_slice_are_handed_down_from_its_own_parents(augmented):
+    """Parents of a slice are not 0 … n - 1 in turn."""
+    y = np.linspace(0, 1, 60)
+    part = augmented[np.array([75, 3, 130, 59])]
+    np.testing.assert_allclose(part.with_target(y).target, y[[15, 3, 10, 59]], rtol=1e-6)
+    np.testing.assert_allclose(part.with_target(y[:4]).target, y[:4], rtol=1e-6)
+    with pytest.raises(ValueError, match=r"shape \(4,\), a probability a pair, or \(60,\)"):
+        part.with_target(y[:5])
+
+
+def test_pairs_are_frozen_and_a_slice_shares_no_targets(augmented):
+    with pytest.raises(FrozenInstanceError):
+        augmented.target = np.zeros(180)
+    for part in (augmented[:], augmented[10:20], augmented[np.arange(180)]):
+        part.target[0] = 0.25
+        part.weight[0] = 9
+        part.members[0] = 0
+    assert (augmented.target == 1).all() and (augmented.weight == 1).all()
+    assert np.shares_memory(augmented[5:].originals, augmented.originals)
+
+
+def test_replaced_weights_leave_all_else(augmented):
+    weight = np.where(augmented.is_synthetic, 0.5, 1.0)
+    other = replace(augmented, weight=weight)
+    np.testing.assert_array_equal(other.weight, weight)
+    np.testing.assert_array_equal(np.asarray(other), np.asarray(augmented))
+    assert (augmented.weight == 1).all()
+    one_each = replace(augmented, weight=np.arange(60))
+    np.testing.assert_array_equal(one_each.weight, np.tile(np.arange(60), 3))
+
+
+def test_a_slice_knows_what_is_synthetic_in_the_whole(pairs):
+    """The second copy of a pair stays a copy where the first one is not selected."""
+    copies = AugmentedPairs(pairs, members=np.tile(np.arange(120).reshape(60, 2), (2, 1)))
+    assert copies.is_synthetic.tolist() == [False] * 60 + [True] * 60
+    assert copies[60:].is_synthetic.all()
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"target": [0.5, 1.2]}, r"y\[1\] is 1.2"),
+        ({"target": [np.nan, 1]}, r"y\[0\] is nan"),
+        ({"weight": [1, -1]}, r"weight\[1\] is -1"),
+        ({"weight": [np.inf, 1]}, r"weight\[0\] is inf"),
+    ],
+)
+def test_bad_fields_are_named(fields, message):
+    with pytest.raises(ValueError, match=message):
+        AugmentedPairs(np.zeros((2, 2, 3), np.float32), **fields)

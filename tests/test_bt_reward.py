@@ -40,14 +40,42 @@ def test_loss_is_symmetric_and_blind_to_a_shift(r0, r1, target, shift):
     assert loss(r0 + shift, r1 + shift, t=target) == pytest.approx(expected, abs=1e-6)
 
 
-def test_smoothing_and_centering_are_for_training_only():
+@pytest.mark.parametrize("weight", [1.0, 3.0])
+def test_smoothing_and_centering_are_for_training_only(weight):
     loss = BradleyTerryLoss(label_smoothing=0.2, center_coefficient=0.5)
     rewards = torch.tensor([[1.0, 2.0]])
-    batch = torch.ones(1), torch.ones(1)
+    batch = torch.ones(1), torch.full((1,), weight)
     plain = np.logaddexp(0, 1)
-    assert loss.eval()(rewards, batch).item() == pytest.approx(plain)
+    assert loss.eval()(rewards, batch).item() == pytest.approx(weight * plain)
     smoothed = 0.9 * plain + 0.1 * np.logaddexp(0, -1)
-    assert loss.train()(rewards, batch).item() == pytest.approx(smoothed + 0.5 * 9)
+    assert loss.train()(rewards, batch).item() == pytest.approx(weight * (smoothed + 0.5 * 9))
+
+
+def test_smoothing_and_centering_reach_the_training(pairs):
+    """Smoothed targets want smaller margins; centred rewards lie around 0."""
+    fit = dict(FAST, early_stopping=False, max_epochs=60)
+    plain = BTRewardRegressor(**fit).fit(pairs)
+    smooth = BTRewardRegressor(**fit, label_smoothing=0.4).fit(pairs)
+    margin, smoothed = (abs(r.decision_function(pairs)).mean() for r in (plain, smooth))
+    assert smoothed < 0.6 * margin
+    fit["output_init"] = "uniform"
+    free, centered = (
+        BTRewardRegressor(**fit, center_coefficient=c).fit(pairs).predict(pairs) for c in (0, 10)
+    )
+    assert abs(centered.sum(axis=1)).mean() < 0.2 * abs(free.sum(axis=1)).mean()
+
+
+def test_defaults_are_the_papers_but_for_the_first_rewards():
+    """Section 3.3: hidden 256, 1e-4, at most 20 epochs, patience 5; A.1: batch 128."""
+    reward = BTRewardRegressor()
+    assert (reward.hidden_dim, reward.learning_rate) == (256, 1e-4)
+    assert (reward.max_epochs, reward.patience, reward.batch_size) == (20, 5, 128)
+    assert reward.early_stopping and reward.validation_fraction == 0.1
+    assert (reward.weight_decay, reward.label_smoothing, reward.center_coefficient) == (0, 0, 0)
+    assert reward.output_init == "zero" and reward.standardize
+    net = BTRewardRegressor(learning_rate=1e-9, max_epochs=1)
+    toy = make_preference_pairs(n_pairs=20, n_features=4, random_state=0)
+    assert abs(net.fit(toy.pairs).predict(toy.pairs)).max() < 1e-6, "rewards begin at 0"
 
 
 def test_weights_weigh():
@@ -274,6 +302,27 @@ def test_weightless_pairs_are_as_if_not_there(pairs):
     )
 
 
+def test_features_are_standardised_by_weights_as_by_repetition(pairs):
+    """Pairs that weigh three times as much count three times in the mean and deviation."""
+    pairs = pairs * np.linspace(1, 30, 12, dtype=np.float32) + 7
+    weight = np.r_[np.full(20, 3.0), np.ones(40)]
+    fit = dict(FAST, early_stopping=False, max_epochs=1, output_init="uniform")
+    fit["learning_rate"] = 1e-9  # the first weights, as good as untrained
+    weighted = BTRewardRegressor(**fit).fit(pairs, sample_weight=weight).predict(pairs)
+    repeated = np.concatenate([np.repeat(pairs[:20], 3, axis=0), pairs[20:]])
+    np.testing.assert_allclose(
+        weighted, BTRewardRegressor(**fit).fit(repeated).predict(pairs), atol=1e-4
+    )
+    plain = BTRewardRegressor(**fit).fit(pairs).predict(pairs)
+    assert abs(weighted - plain).max() > 1e-2
+    np.testing.assert_allclose(
+        BTRewardRegressor(**fit).fit(pairs, sample_weight=np.full(60, 2.0)).predict(pairs),
+        plain,
+        atol=1e-5,
+        err_msg="only the ratios of weights matter",
+    )
+
+
 def test_weights_of_originals_reach_their_children(pairs):
     weight = np.random.default_rng(0).random(60) + 0.1
     augmented = RepeatAugmenter(factor=3).fit_transform(pairs)
@@ -288,11 +337,48 @@ def test_weights_of_originals_reach_their_children(pairs):
 def test_validation_holds_out_whole_parents_and_original_pairs(pairs):
     augmented = GaussianAugmenter(factor=4, random_state=0).fit_transform(pairs)
     reward = BTRewardRegressor(validation_fraction=0.25)
-    train, valid = reward._split(augmented, np.random.RandomState(0))
+    train, valid = reward._split(augmented, np.arange(60), np.random.RandomState(0))
     assert len(valid) == 15
     assert not valid.pairs.is_synthetic.any()
     assert not set(valid.pairs.parent) & set(train.pairs.parent)
     assert len(train) == 4 * 45
+
+
+@given(st.integers(0, 2**16), st.integers(2, 20), st.floats(0.05, 0.5))
+def test_validation_holds_out_whole_prompts(seed, n_prompts, fraction):
+    rng = np.random.default_rng(seed)
+    pairs = rng.normal(size=(60, 2, 3)).astype(np.float32)
+    groups = np.r_[np.arange(n_prompts), rng.integers(0, n_prompts, 60 - n_prompts)]
+    augmented = RepeatAugmenter(factor=2).fit_transform(pairs)
+    reward = BTRewardRegressor(validation_fraction=fraction)
+    random_state = np.random.RandomState(seed)
+    try:
+        train, valid = reward._split(augmented, groups, random_state)
+    except ValueError as error:
+        assert "leaves none of" in str(error)
+        return
+    of_valid, of_train = (set(groups[part.pairs.parent]) for part in (valid, train))
+    assert not of_valid & of_train
+    assert len(valid) >= int(fraction * 60)
+    assert len(train) == 2 * (60 - len(valid))
+    sizes = np.bincount(groups)
+    assert len(valid) - max(sizes[list(of_valid)]) < max(1, int(fraction * 60)), "no more prompts"
+
+
+def test_prompts_given_to_fit_stop_the_leak(pairs):
+    """Of 40 prompts with six equal pairs each, a prompt's own pairs would validate training."""
+    rng = np.random.default_rng(0)
+    few = rng.normal(size=(40, 2, 64)).astype(np.float32)  # nothing to learn for other prompts
+    repeated, groups = np.tile(few, (6, 1, 1)), np.tile(np.arange(40), 6)
+    fit = dict(FAST, max_epochs=30)
+    leaky = BTRewardRegressor(**fit).fit(repeated).history_[-1]["valid_loss"]
+    honest = BTRewardRegressor(**fit).fit(repeated, groups=groups).history_
+    assert leaky < 0.3
+    assert min(epoch["valid_loss"] for epoch in honest) > 0.6
+    with pytest.raises(ValueError, match="groups has 239 prompts for 240 original pairs"):
+        BTRewardRegressor().fit(repeated, groups=groups[1:])
+    with pytest.raises(ValueError, match="leaves none of 1 prompts"):
+        BTRewardRegressor().fit(repeated, groups=np.zeros(240))
 
 
 def test_stops_and_goes_back_to_the_best_epoch(pairs):
@@ -353,6 +439,44 @@ def test_padding_is_never_picked(pairs, candidates):
     gold[:, 4] = np.nan
     assert np.isnan(reward.predict(X)[:, 4]).all()
     assert reward.score(X, gold) == pytest.approx(expected)
+
+
+def test_scores_weigh_prompts_and_pairs(pairs, candidates):
+    reward = BTRewardRegressor(**FAST, max_epochs=3).fit(pairs)
+    X, gold = candidates
+    weight = np.random.default_rng(0).random(10)
+    picked = gold[np.arange(10), reward.predict(X).argmax(axis=1)]
+    expected = np.average(picked, weights=weight)
+    assert reward.score(X, gold, weight) == pytest.approx(expected)
+    weight = np.random.default_rng(0).random(60)
+    right = reward.predict(pairs)[:, 0] > reward.predict(pairs)[:, 1]
+    assert reward.score(pairs, sample_weight=weight) == pytest.approx(weight @ right / weight.sum())
+    augmented = RepeatAugmenter(factor=3).fit_transform(pairs)
+    for weights in (weight, np.tile(weight, 3)):  # one an original, or one a pair
+        assert reward.score(augmented, sample_weight=weights) == pytest.approx(
+            weight @ right / weight.sum()
+        )
+    with pytest.raises(ValueError, match=r"sample_weight.shape == \(59,\)"):
+        reward.score(augmented, sample_weight=weight[1:])
+
+
+def test_probabilities_are_those_of_the_log_odds(pairs):
+    reward = BTRewardRegressor(**FAST).fit(pairs)
+    log_odds = reward.decision_function(pairs)
+    probability = reward.predict_proba(pairs)
+    assert probability.shape == (60, 2)
+    np.testing.assert_allclose(probability.sum(axis=1), 1, rtol=1e-12)
+    np.testing.assert_allclose(probability[:, 1], 1 / (1 + np.exp(-log_odds)), rtol=1e-6)
+    far = reward.predict_proba(np.stack([pairs[:, 0] * 1e6, pairs[:, 1]], axis=1))
+    assert ((far >= 0) & (far <= 1)).all()
+
+
+def test_no_gradient_is_larger_than_the_lipschitz_constant(pairs):
+    for standardize in (True, False):
+        reward = BTRewardRegressor(**FAST, standardize=standardize).fit(5 * pairs + 3)
+        one, two = np.random.default_rng(0).normal(scale=20, size=(2, 2000, 12)).astype(np.float32)
+        slope = abs(reward.predict(one) - reward.predict(two)) / np.linalg.norm(one - two, axis=1)
+        assert 0.2 * reward.lipschitz < slope.max() <= reward.lipschitz
 
 
 def test_accuracy_counts_ties_half(pairs):

@@ -1,5 +1,7 @@
 """ContrastiveVAE: the loss of the paper, its sharing modes, sampling, learning."""
 
+import inspect
+import json
 import pickle
 from concurrent.futures import ThreadPoolExecutor
 
@@ -11,9 +13,11 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
+from vae_by_hand import VAEByHand
 
 from lens_sklearn import ContrastiveVAE
-from lens_sklearn._contrastive_vae import _PairVAE, lens_losses
+from lens_sklearn._low_rank_error import offset_dominates
+from lens_sklearn._pair_vae import PairVAE, lens_losses
 
 SHARING = ("heads", "none", "all")
 
@@ -47,26 +51,82 @@ def test_loss_terms_are_those_of_the_paper():
 @given(st.integers(1, 9), st.integers(1, 9), st.integers(0, 2**16), st.floats(-3, 3))
 def test_error_without_reconstruction_is_the_error(sharing, b, d, seed, magnitude):
     generator = torch.Generator().manual_seed(seed)
-    module = _PairVAE(d, 3, 4, sharing, generator).double()
+    module = PairVAE(d, 3, 4, sharing, generator).double()
     x = 10**magnitude * torch.randn(2, b, d, generator=generator, dtype=torch.float64)
     z = torch.randn(2, b, 3, generator=generator, dtype=torch.float64, requires_grad=True)
     weights = torch.randn(2, b, generator=generator, dtype=torch.float64)
     results = []
-    for error in (module.error(x, x.square().sum(-1), z), (x - module.decode(z)).square().sum(-1)):
+    for error in (module.error(x, z, x.square().sum(-1)), (x - module.decode(z)).square().sum(-1)):
         learnt = [z, *module.expand.parameters(), module.project]
         results.append([error, *torch.autograd.grad((weights * error).sum(), learnt)])
     torch.testing.assert_close(*results, rtol=1e-8, atol=1e-8)
 
 
-def test_error_without_reconstruction_is_precise_in_float32():
+@pytest.mark.parametrize("offset", [0, 10, 1000])
+def test_rounding_of_errors_in_float32(offset):
+    """Without the reconstruction it is relative to the norms, with it to the error itself."""
+    generator = torch.Generator().manual_seed(0)
+    module = PairVAE(512, 3, 16, "heads", generator)
+    x = torch.randn(2, 32, 512, generator=generator) + offset
+    z = torch.randn(2, 32, 3, generator=generator)
+    with torch.no_grad():
+        module.project[:, -1] += x.mean((0, 1))
+        low_rank, subtracted = module.error(x, z, x.square().sum(-1)), module.error(x, z)
+        back = module.double().decode(z.double())
+        exact = (x.double() - back).square().sum(-1)
+    norms = (x.double().norm(dim=-1) + back.norm(dim=-1)).square()
+    assert ((low_rank - exact).abs() <= 4 * 1.2e-7 * norms).all()
+    assert ((subtracted - exact).abs() <= 16 * 1.2e-7 * (exact * norms).sqrt()).all()
+    if offset == 1000:
+        assert (low_rank - exact).abs().max() > 100 * (subtracted - exact).abs().max()
+
+
+@pytest.mark.parametrize("sharing", ["heads", "none"])
+@pytest.mark.parametrize(
+    ("offset", "spread", "rtol"), [(10, 0.3, 1e-5), (1000, 0.3, 1e-4), (1000, 0.03, 1e-4)]
+)
+def test_embeddings_far_from_the_origin_are_learnt_from_as_precisely(sharing, offset, spread, rtol):
+    """Without the subtraction the errors are off by 1e-4, by half, and negative."""
     rng = np.random.default_rng(0)
-    module = _PairVAE(512, 3, 16, "heads", torch.Generator().manual_seed(0))
-    x = rng.normal(size=(2, 32, 512)) * np.where(np.arange(512) == 7, 1000.0, 1.0)  # a huge one
-    x = torch.tensor(x, dtype=torch.float32)
-    z = torch.randn(2, 32, 3, generator=torch.Generator().manual_seed(1))
-    exact = (x.double() - module.double().decode(z.double())).square().sum(-1)
-    error = module.float().error(x, x.square().sum(-1), z)
-    torch.testing.assert_close(error.double(), exact, rtol=1e-5, atol=1e-5)
+    pairs = (offset + spread * rng.normal(size=(70, 2, 64))).astype(np.float32)
+    training = {"beta": 1.0, "gamma": 0.1, "learning_rate": 1e-4, "batch_size": 70}
+    vae = ContrastiveVAE(4, 8, sharing=sharing, max_epochs=1, random_state=0, **training)
+    by_hand = VAEByHand(64, 4, 8, sharing, seed=0)
+    vae.fit(pairs)
+    by_hand.learn(pairs, 1, **training)
+    # The state of long training: the decoder's bias is the mean, which the encoder takes off.
+    mean = torch.tensor(pairs.mean((0, 1)))
+    with torch.no_grad():
+        vae.module_.project.mul_(spread)[:, -1] = mean
+        vae.module_.trunk.bias -= (mean @ vae.module_.trunk.weight)[:, None]
+    for name, weight in vae.module_.named_parameters():
+        by_hand.weights[name] = weight.detach().double().requires_grad_()
+    (expected,) = by_hand.learn(pairs, 1, **training)
+    found = vae.partial_fit(pairs).history_[-1]
+    assert found == pytest.approx(expected, rel=rtol)
+    assert found["reconstruction"] > 0
+
+
+def test_no_reconstruction_is_written_where_no_offset_dominates(pairs, monkeypatch):
+    def decode(self, z):
+        raise AssertionError("memory and time of n rows of d features")
+
+    monkeypatch.setattr(PairVAE, "decode", decode)
+    ContrastiveVAE(4, 8, max_epochs=1).fit(pairs)
+    with pytest.raises(AssertionError):
+        ContrastiveVAE(4, 8, max_epochs=1).fit(pairs + 2)
+
+
+def test_an_offset_dominates_if_it_is_longer_than_the_spread():
+    def dominates(*rows):
+        rows = torch.tensor(rows, dtype=torch.float32)
+        return offset_dominates(rows, rows.square().sum(1))
+
+    assert dominates([4, 3], [4, -3])  # ‖mean‖² = 16, the spread 9
+    assert not dominates([3, 4], [3, -4])
+    assert not dominates([1, 1], [1, -1])
+    assert dominates([1000.1, 1], [1000, -1])
+    assert not dominates([0, 0])
 
 
 @given(st.integers(1, 4), st.floats(-5, 5))
@@ -102,6 +162,16 @@ def test_reversed_views_are_read(vae, pairs):
     )
 
 
+def test_log_variances_are_clamped_where_float32_would_overflow():
+    module = PairVAE(3, 2, 4, "heads", torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        module.heads.weight.zero_()
+        module.heads.bias.copy_(torch.tensor([[[5.0, -50, 20, -9]], [[0, 0, 14.9, -20]]]))
+    mean, log_variance = module.encode(torch.zeros(2, 1, 3))
+    torch.testing.assert_close(mean, torch.tensor([[[5.0, -50]], [[0, 0]]]))
+    torch.testing.assert_close(log_variance, torch.tensor([[[15.0, -9]], [[14.9, -15]]]))
+
+
 def test_number_of_parameters_follows_sharing(pairs):
     d, h, latent = 12, 8, 4
     trunk, head = d * h + h, h * 2 * latent + 2 * latent
@@ -130,6 +200,83 @@ def test_heads_differ_and_a_shared_head_does_not(pairs):
 
 
 # -------------------------------------------------------------------------- learning
+TRAINING = {"beta": 0.7, "gamma": 0.5, "learning_rate": 3e-3, "batch_size": 32}
+
+
+@pytest.mark.parametrize("sharing", SHARING)
+@pytest.mark.parametrize("reconstruction", ["sum", "mean"])
+def test_training_is_the_one_written_out_by_hand(sharing, reconstruction, pairs):
+    """Weights, noise, order, batches of 32 and 28, losses and Adam's steps, over three calls."""
+    training = TRAINING | {"reconstruction": reconstruction}
+    vae = ContrastiveVAE(4, 8, sharing=sharing, max_epochs=2, random_state=7, **training)
+    by_hand = VAEByHand(12, 4, 8, sharing, seed=7)
+    expected = by_hand.learn(pairs, 2, **training)
+    vae.fit(pairs)
+    for part in (pairs[:40], pairs[::-1]):  # Adam's moments and steps are kept
+        expected += by_hand.learn(part, 1, **training)
+        vae.partial_fit(part)
+    assert len(vae.history_) == len(expected) == 4
+    for found, by in zip(vae.history_, expected, strict=True):
+        assert found == pytest.approx(by, rel=1e-5)
+    for name, weight in vae.module_.named_parameters():
+        np.testing.assert_allclose(
+            weight.detach(), by_hand.weights[name].detach(), rtol=1e-5, atol=1e-5, err_msg=name
+        )
+
+
+def test_a_learning_rate_that_is_set_anew_is_obeyed(pairs):
+    vae = ContrastiveVAE(4, 8, max_epochs=1, warm_start=True, random_state=7, **TRAINING)
+    by_hand = VAEByHand(12, 4, 8, "heads", seed=7)
+    vae.fit(pairs)
+    by_hand.learn(pairs, 1, **TRAINING)
+    slower = TRAINING | {"learning_rate": 1e-5}
+    vae.set_params(learning_rate=1e-5).fit(pairs)
+    by_hand.learn(pairs, 1, **slower)
+    vae.partial_fit(pairs)
+    by_hand.learn(pairs, 1, **slower)
+    for name, weight in vae.module_.named_parameters():
+        np.testing.assert_allclose(
+            weight.detach(), by_hand.weights[name].detach(), rtol=1e-5, atol=1e-6, err_msg=name
+        )
+
+
+def test_pairs_in_another_order_give_the_same_model(pairs):
+    order = np.random.default_rng(1).permutation(len(pairs))
+    one, other = (ContrastiveVAE(4, 8, max_epochs=2, random_state=0, **TRAINING) for _ in range(2))
+    np.testing.assert_allclose(
+        one.fit(pairs).transform(pairs), other.fit(pairs[order]).transform(pairs), atol=1e-6
+    )
+
+
+def test_defaults_are_the_papers():
+    """Section 4.1 and appendix A.1, and the better of its readings where there are two."""
+    assert ContrastiveVAE().get_params() == {
+        "latent_dim": 16,
+        "hidden_dim": 64,
+        "sharing": "heads",
+        "beta": 1.0,
+        "gamma": 0.1,
+        "reconstruction": "sum",
+        "learning_rate": 1e-4,
+        "batch_size": 128,
+        "max_epochs": 100,
+        "warm_start": False,
+        "device": "auto",
+        "random_state": None,
+        "verbose": 0,
+    }
+    for name in ("sample_pairs", "sample_latents", "sample_rows"):
+        parameters = inspect.signature(getattr(ContrastiveVAE, name)).parameters
+        defaults = {key: p.default for key, p in parameters.items() if key not in ("self", "X")}
+        assert defaults.pop("residual", False) is False
+        assert defaults == {
+            "n_samples": 1,
+            "noise_variance": 0.01,
+            "n_candidates": 4,
+            "random_state": None,
+        }
+
+
 def test_learning_lowers_the_loss_and_raises_the_score(pairs):
     short = ContrastiveVAE(4, 16, learning_rate=1e-2, max_epochs=1, random_state=0).fit(pairs)
     long = clone(short).set_params(max_epochs=80).fit(pairs)
@@ -181,14 +328,104 @@ def test_partial_fit_goes_on(pairs):
         vae.partial_fit(pairs[..., :5])
 
 
-def test_warm_start_keeps_the_weights_and_a_cold_one_does_not(pairs):
+def test_warm_start_goes_on_and_a_cold_one_begins_anew(pairs):
     vae = ContrastiveVAE(4, 8, max_epochs=2, random_state=0).fit(pairs)
-    assert len(vae.fit(pairs).history_) == 2
-    assert len(vae.set_params(warm_start=True).fit(pairs).history_) == 4
+    once = vae.history_
+    assert vae.fit(pairs).history_ == once, "the same seed, from the beginning"
+    first = vae.module_.trunk.weight.detach().clone()
+    warm = vae.set_params(warm_start=True, max_epochs=1, learning_rate=1e-9).fit(pairs)
+    assert warm.history_[:2] == once and len(warm.history_) == 3
+    torch.testing.assert_close(warm.module_.trunk.weight.detach(), first, rtol=0, atol=1e-8)
+    with pytest.raises(ValueError, match="features"):
+        warm.fit(pairs[..., :5])
 
 
 def test_fewer_pairs_than_a_batch_make_one_batch(pairs):
     assert ContrastiveVAE(4, 8, max_epochs=1).fit(pairs[:3]).score(pairs[:3]) < 0
+
+
+# ---------------------------------------------------------------------- fitted state
+def frozen(value):
+    """A copy of a state as a file gives it: arrays that nobody may write to, the rest by JSON."""
+    if isinstance(value, np.ndarray):
+        copy = value.copy()
+        copy.flags.writeable = False
+        return copy
+    if isinstance(value, dict):
+        return {key: frozen(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [frozen(each) for each in value]
+    return json.loads(json.dumps(value, allow_nan=False))
+
+
+def test_a_restored_model_is_the_same_and_goes_on_learning_the_same(vae, pairs):
+    vae.partial_fit(pairs)
+    state = frozen(vae.get_fitted_state())
+    again = clone(vae)
+    assert again.set_fitted_state(state) is None
+    for name in ("history_", "n_features_in_", "n_parameters_"):
+        assert getattr(again, name) == getattr(vae, name)
+    for part in (pairs[:20], pairs):
+        np.testing.assert_equal(again.encode(pairs), vae.encode(pairs))
+        np.testing.assert_array_equal(*(m.decode(vae.transform(pairs)) for m in (again, vae)))
+        np.testing.assert_array_equal(
+            *(m.sample_pairs(pairs, 2, random_state=0) for m in (again, vae))
+        )
+        assert again.score(pairs) == vae.score(pairs)
+        for model in (vae, again):
+            model.partial_fit(part)
+    assert again.history_ == vae.history_
+    np.testing.assert_equal(again.get_fitted_state(), vae.get_fitted_state())
+    # What learning changed, it did not change in the state that was taken before.
+    restored = clone(vae)
+    restored.set_fitted_state(state)
+    np.testing.assert_equal(restored.get_fitted_state(), state)
+
+
+def test_a_state_does_not_follow_its_model(vae, pairs):
+    state = vae.get_fitted_state()
+    before = frozen(state)
+    vae.partial_fit(pairs)
+    np.testing.assert_equal(state, before)
+
+
+def test_a_state_that_does_not_fit_is_refused(vae, pairs):
+    state = vae.get_fitted_state()
+    for parameters in ({"latent_dim": 5}, {"hidden_dim": 7}):
+        other = clone(vae).set_params(**parameters)
+        with pytest.raises(ValueError, match="the weights do not fit the parameters"):
+            other.set_fitted_state(state)
+        assert not hasattr(other, "module_"), "nothing is set by halves"
+    moments = {**state["adam"], "project": {**state["adam"]["project"]}}
+    for key in ("exp_avg", "exp_avg_sq"):
+        moments["project"] = {**state["adam"]["project"], key: np.zeros((1, 2, 3))}
+        with pytest.raises(ValueError, match=rf"{key} of project has shape \(1, 2, 3\)"):
+            clone(vae).set_fitted_state(state | {"adam": moments})
+    draws = state["random_state"]
+    for wrong in (
+        {"key": draws["key"][:5]},
+        {"key": draws["key"].astype(float)},
+        {"position": 625},
+        {"position": -1},
+    ):
+        with pytest.raises(ValueError, match="is none"):
+            clone(vae).set_fitted_state(state | {"random_state": draws | wrong})
+    with pytest.raises(NotFittedError):
+        clone(vae).get_fitted_state()
+
+
+def test_draws_of_every_random_state_are_written_down(pairs):
+    def restored(random_state):
+        vae = ContrastiveVAE(2, 3, max_epochs=1, random_state=random_state).fit(pairs)
+        again = ContrastiveVAE(2, 3, max_epochs=1)
+        again.set_fitted_state(frozen(vae.get_fitted_state()))
+        return vae.partial_fit(pairs).history_ == again.partial_fit(pairs).history_
+
+    halfway = np.random.RandomState(0)
+    halfway.normal()  # the second of a pair of normal numbers is kept
+    assert restored(3) and restored(halfway) and restored(None)
+    with pytest.raises(ValueError, match="random_state is a PCG64"):
+        restored(np.random.RandomState(np.random.PCG64(0)))
 
 
 # ------------------------------------------------------------------------- inference
@@ -199,6 +436,47 @@ def test_shapes(vae, pairs):
     np.testing.assert_array_equal(vae.transform(pairs), mean)
     assert vae.decode(mean).shape == pairs.shape
     np.testing.assert_array_equal(vae.inverse_transform(mean), vae.decode(mean))
+
+
+def test_embeddings_that_are_not_in_a_pair_are_read_by_both_heads(vae, pairs):
+    alone = vae.encode(pairs[:, 0])
+    twice = vae.encode(np.repeat(pairs[:, :1], 2, axis=1))
+    np.testing.assert_equal(alone, twice)
+
+
+def test_many_pairs_are_read_as_few_are():
+    """Beyond 4,096 pairs at once: posteriors, decoding, the score and the stream of noise."""
+    pairs = np.random.default_rng(0).normal(size=(4100, 2, 3)).astype(np.float32)
+    vae = ContrastiveVAE(2, 3, max_epochs=1, random_state=0).fit(pairs[:50])
+    parts = np.split(pairs, [1000, 4096])
+    z = vae.transform(pairs)
+    np.testing.assert_allclose(
+        z, np.concatenate([vae.transform(part) for part in parts]), atol=1e-6
+    )
+    decoded = [vae.decode(part) for part in np.split(z, [1000, 4096])]
+    np.testing.assert_allclose(vae.decode(z), np.concatenate(decoded), atol=1e-6)
+    score = np.average([vae.score(part) for part in parts], weights=[len(part) for part in parts])
+    assert vae.score(pairs) == pytest.approx(score, rel=1e-6)
+    latents = vae.sample_latents(pairs, noise_variance=0.25, n_candidates=1, random_state=0)
+    generator = np.random.default_rng(np.random.RandomState(0).randint(2**31 - 1))
+    noise = 0.5 * generator.standard_normal((4100, 1, 2, 2), dtype=np.float32)
+    order = sorted(range(4100), key=lambda i: pairs[i].tobytes())
+    np.testing.assert_allclose(latents[order], z[order][:, None] + noise, atol=1e-6)
+
+
+def test_latents_by_hand(vae, pairs):
+    """Of 3 · 2 drawn the 2 likeliest under the embedding's own Gaussian, the likeliest first."""
+    mean, std = vae.encode(pairs)
+    found = vae.sample_latents(pairs, 2, noise_variance=0.25, n_candidates=3, random_state=7)
+    generator = np.random.default_rng(np.random.RandomState(7).randint(2**31 - 1))
+    noise = 0.5 * generator.standard_normal((60, 6, 2, 4), dtype=np.float32)
+    order = sorted(range(60), key=lambda i: pairs[i].tobytes())
+    for eta, i in zip(noise, order, strict=True):
+        for column in range(2):
+            z = mean[i, column] + eta[:, column]  # (6, 4)
+            likelihood = stats.norm(mean[i, column], std[i, column]).logpdf(z).sum(axis=1)
+            best = sorted(range(6), key=lambda j: -likelihood[j])[:2]
+            np.testing.assert_allclose(found[i, :, column], z[best], atol=1e-6)
 
 
 def test_samples_without_noise_are_reconstructions(vae, pairs):
@@ -214,6 +492,27 @@ def test_samples_are_the_decoded_latents(vae, pairs):
     assert samples.shape == (60, 2, 2, 12)
     for j in range(2):
         np.testing.assert_allclose(samples[:, j], vae.decode(latents[:, j]), atol=1e-5)
+
+
+def test_rows_are_the_samples_in_the_order_pair_sample_column(vae, pairs):
+    drawn = {"noise_variance": 0.5, "n_candidates": 2, "random_state": 1}
+    rows = vae.sample_rows(pairs, 3, **drawn)
+    assert len(rows) == 60 * 3 * 2
+    samples = vae.sample_pairs(pairs, 3, **drawn)
+    np.testing.assert_array_equal(rows[slice(None)], samples.reshape(-1, 12))
+    latents = vae.sample_latents(pairs, 3, **drawn)  # (60, 3, 2, 4)
+    decoded = vae.decode(latents.reshape(-1, 2, 4)).reshape(60, 3, 2, 12)
+    np.testing.assert_allclose(samples, decoded, atol=1e-5)
+    one = 17 * 6 + 2 * 2 + 1  # pair 17, sample 2, the rejected one
+    np.testing.assert_allclose(rows[np.array([one])][0], decoded[17, 2, 1], atol=1e-5)
+
+
+def test_residual_rows_are_moved_by_what_the_noise_changes(vae, pairs):
+    drawn = {"noise_variance": 0.5, "n_candidates": 2, "random_state": 1}
+    rows = vae.sample_rows(pairs, 3, **drawn, residual=True)[slice(None)]
+    change = vae.sample_pairs(pairs, 3, **drawn) - vae.decode(vae.transform(pairs))[:, None]
+    expected = pairs[:, None] + change
+    np.testing.assert_allclose(rows.reshape(60, 3, 2, 12), expected, atol=1e-5)
 
 
 def test_noise_has_the_variance_asked_for(vae, pairs):
@@ -284,5 +583,39 @@ def test_bad_input_is_named(vae, pairs):
         vae.decode(np.ones((4, 2, 3)))
     with pytest.raises(ValueError, match="device='gpu' is none"):
         ContrastiveVAE(device="gpu").fit(pairs)
-    with pytest.raises(ValueError, match="'sharing' parameter"):
-        ContrastiveVAE(sharing="some").fit(pairs)
+    with pytest.raises(ValueError, match=r"\(n, 2, d\), got shape \(2, 3, 2, 12\)"):
+        vae.encode(np.ones((2, 3, 2, 12)))
+    for shape in ((4, 3, 4), (2, 4), (1, 4, 2, 4)):
+        with pytest.raises(ValueError, match=r"latents of shape \(n, 2, 4\), got shape"):
+            vae.decode(np.ones(shape))
+    with pytest.raises(ValueError, match="expecting 12 features"):
+        vae.encode(np.ones((4, 2, 5)))
+
+
+@pytest.mark.parametrize(
+    ("name", "good", "bad"),
+    [
+        ("latent_dim", [1], [0, 1.5]),
+        ("hidden_dim", [1], [0, 1.5]),
+        ("sharing", SHARING, ["some", None]),
+        ("beta", [0, 0.5], [-1e-9]),
+        ("gamma", [0, 0.5], [-1e-9]),
+        ("reconstruction", ["sum", "mean"], ["max"]),
+        ("learning_rate", [1e-9], [0]),
+        ("batch_size", [1], [0, 1.5]),
+        ("max_epochs", [1], [0, 1.5]),
+        ("warm_start", [True, False], ["yes"]),
+        ("device", ["cpu", torch.device("cpu")], [3]),
+        ("random_state", [None, 0, np.random.RandomState(0)], [-1]),
+        ("verbose", [0, False], [-1]),
+    ],
+)
+def test_parameters_are_held_to_their_ranges(name, good, bad, pairs):
+    vae = ContrastiveVAE(2, 3, max_epochs=1)
+    for value in good:
+        clone(vae).set_params(**{name: value}).fit(pairs[:4])
+        clone(vae).set_params(**{name: value}).partial_fit(pairs[:4])
+    for value in bad:
+        for method in ("fit", "partial_fit"):
+            with pytest.raises(ValueError, match=f"The '{name}' parameter of ContrastiveVAE"):
+                getattr(clone(vae).set_params(**{name: value}), method)(pairs[:4])

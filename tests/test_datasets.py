@@ -168,4 +168,4 @@ def test_demo_refuses_impossible_sizes():
 
 
 def test_loaders_are_reexported():
-    assert load_preferences.__module__ == load_candidates.__module__ == "lens_sklearn._rows"
+    assert load_preferences.__module__ == load_candidates.__module__ == "lens_sklearn._io"

@@ -11,7 +11,7 @@ from sklearn.pipeline import Pipeline
 from tiny_models import save_encoder, sentence
 
 from lens_sklearn import BTRewardRegressor, ContrastiveVAE, LatentPairAugmenter, LLMEmbedder
-from lens_sklearn._array_store import EmbeddingStore
+from lens_sklearn._array_store import ArrayStore
 
 dask = pytest.importorskip("dask")
 distributed = pytest.importorskip("distributed")
@@ -62,7 +62,7 @@ def test_embeddings_are_those_of_one_process(client, model_folder, rows, tmp_pat
         mapped = LLMEmbedder(model_folder, batch_tokens=64, n_jobs=-1, out=tmp_path / "out")
         np.testing.assert_array_equal(mapped.fit_transform(rows), local)
     n_texts = len({text for row in rows for text in row.values()})
-    assert len(EmbeddingStore(tmp_path / "store")) == n_texts
+    assert len(ArrayStore(tmp_path / "store")) == n_texts
     # Only this process has the store open: the workers return vectors and write nothing.
     opened = client.run(lambda: list(__import__("lens_sklearn._array_store")
                                      ._array_store._ENVIRONMENTS))  # fmt: skip
@@ -77,7 +77,7 @@ def test_a_worker_killed_half_way_costs_no_embedding(
 ):
     local = LLMEmbedder(model_folder, batch_tokens=32).fit_transform(rows)
     before = workers(client)
-    put_many, killed = EmbeddingStore.put_many, []
+    put_many, killed = ArrayStore.put_many, []
 
     def put_and_kill(self, *args):
         put_many(self, *args)
@@ -85,7 +85,7 @@ def test_a_worker_killed_half_way_costs_no_embedding(
             killed.append(next(iter(before.values())))
             os.kill(killed[0], signal.SIGKILL)
 
-    monkeypatch.setattr(EmbeddingStore, "put_many", put_and_kill)
+    monkeypatch.setattr(ArrayStore, "put_many", put_and_kill)
     embedder = LLMEmbedder(model_folder, batch_tokens=32, n_jobs=-1, store=tmp_path / "store")
     with joblib.parallel_config(backend="dask"):
         np.testing.assert_array_equal(embedder.fit_transform(rows), local)

@@ -1,3 +1,4 @@
+import json
 import logging
 import os
 import pickle
@@ -17,9 +18,10 @@ from hypothesis import strategies as st
 from sklearn import config_context
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
+from sklearn.pipeline import Pipeline
 
-from lens_sklearn import _embedder, _language_model
-from lens_sklearn._array_store import EmbeddingStore
+from lens_sklearn import EmbeddingScaler, _embedder, _language_model, _progress
+from lens_sklearn._array_store import ArrayStore
 from lens_sklearn._embedder import LLMEmbedder
 from lens_sklearn._language_model import LanguageModel, batches_by_tokens, get_language_model, pool
 
@@ -390,7 +392,7 @@ def test_a_retrained_folder_is_another_model(tmp_path):
     assert np.abs(first - second).max() > 1e-2
     moved = shutil.copytree(folder, tmp_path / "moved")
     assert (embed(moved, ["cat"], store=store) == second).all()
-    assert len(EmbeddingStore(store)) == 2
+    assert len(ArrayStore(store)) == 2
 
 
 def test_large_files_are_told_apart_without_reading_them_whole(tmp_path, monkeypatch):
@@ -416,7 +418,7 @@ def file_digest(path):
 KILLED = """
 import os, signal, sys
 from lens_sklearn._embedder import LLMEmbedder
-from lens_sklearn._array_store import EmbeddingStore
+from lens_sklearn._array_store import ArrayStore
 model, store, killed_at, *texts = sys.argv[1:]
 from lens_sklearn._language_model import LanguageModel
 embed, calls = LanguageModel.embed, []
@@ -441,7 +443,7 @@ def test_a_killed_run_loses_only_the_batch_in_flight(decoder, tmp_path, texts, e
     done = subprocess.run(command, capture_output=True, env=os.environ)
     assert done.returncode == -signal.SIGKILL, done.stderr.decode()
     n_safe = sum(map(len, batches[:3]))
-    assert len(EmbeddingStore(store)) == n_safe
+    assert len(ArrayStore(store)) == n_safe
     resumed = embed(decoder, texts, batch_tokens=60, store=store)
     assert sum(map(len, embedded)) == sum(map(len, batches)) - n_safe
     assert not {t for b in batches[:3] for t in b} & {t for b in embedded for t in b}
@@ -451,7 +453,7 @@ def test_a_killed_run_loses_only_the_batch_in_flight(decoder, tmp_path, texts, e
 def test_a_damaged_record_is_reported_and_computed_again(decoder, tmp_path, texts, embedded):
     options = {"store": tmp_path / "store", "batch_tokens": 60}
     first = embed(decoder, texts, **options)
-    store = EmbeddingStore(tmp_path / "store")
+    store = ArrayStore(tmp_path / "store")
     store.close()
     path = tmp_path / "store" / "data.mdb"
     # Pages are copied on write: stale copies of a record may lie about in the file.
@@ -496,7 +498,7 @@ def test_workers_agree_with_one_process(decoder, texts, tmp_path):
     alone = embed(decoder, texts, batch_tokens=60)
     options = {"batch_tokens": 60, "n_jobs": 2, "store": tmp_path / "store"}
     np.testing.assert_array_equal(embed(decoder, texts, **options), alone)
-    assert len(EmbeddingStore(tmp_path / "store")) == len(set(texts))
+    assert len(ArrayStore(tmp_path / "store")) == len(set(texts))
     with joblib.parallel_config(backend="threading"):
         threads = embed(decoder, texts, batch_tokens=60, n_jobs=2)
     np.testing.assert_array_equal(threads, alone)
@@ -556,6 +558,30 @@ def test_wrong_parameters_are_named(decoder, wrong, message):
 def test_unfitted_use(decoder):
     with pytest.raises(NotFittedError):
         LLMEmbedder(decoder).transform(ROWS)
+    with pytest.raises(NotFittedError):
+        LLMEmbedder(decoder).get_feature_names_out()
+
+
+def test_names_of_features_go_through_a_pipeline(decoder):
+    steps = [("embed", LLMEmbedder(decoder, layer=[0, -1])), ("scale", EmbeddingScaler())]
+    names = Pipeline(steps).fit(ROWS).get_feature_names_out()
+    assert names.tolist() == [f"llmembedder{i}" for i in range(2 * 16)]
+
+
+def test_the_fitted_state_makes_another_embedder_fitted(decoder):
+    fitted = LLMEmbedder(decoder, layer=[0, -1], max_length=9).fit()
+    first = fitted.transform(ROWS)
+    state = fitted.get_fitted_state()
+    assert state == {
+        "n_features_out_": 32, "max_length_": 9, "revision_": None, "n_overlong_": 3,
+        "layers_": (0, 2),
+    }  # fmt: skip
+    again = clone(fitted)
+    again.set_fitted_state(json.loads(json.dumps(state)))
+    assert vars(again) == vars(fitted)
+    np.testing.assert_array_equal(again.transform(ROWS), first)
+    with pytest.raises(ValueError, match="no fitted attribute 'evil_'"):
+        again.set_fitted_state({**state, "evil_": 1})
 
 
 @pytest.mark.parametrize("show, shown", [(None, False), (True, True), (False, False)])
@@ -565,7 +591,7 @@ def test_progress(decoder, texts, capsys, show, shown):
 
 
 def test_a_terminal_sees_progress_of_long_work(decoder, texts, capsys, monkeypatch):
-    monkeypatch.setattr(_embedder, "LONG_WORK", 10)
+    monkeypatch.setattr(_progress, "LONG_WORK", 10)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     embed(decoder, texts[:10])
     assert "Embedding" not in capsys.readouterr().err

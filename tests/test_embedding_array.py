@@ -17,7 +17,7 @@ from sklearn.base import clone
 from sklearn.pipeline import make_pipeline
 
 from lens_sklearn import BTRewardRegressor, EmbeddingScaler, _embedder, _embedding_array
-from lens_sklearn._array_store import EmbeddingStore
+from lens_sklearn._array_store import ArrayStore
 from lens_sklearn._augmented_pairs import AugmentedPairs
 from lens_sklearn._augmented_rows import AugmentedRows
 from lens_sklearn._embedder import LLMEmbedder
@@ -197,7 +197,7 @@ def test_a_killed_run_leaves_no_file_that_could_be_read(model, tmp_path):
     assert done.returncode == -signal.SIGKILL, done.stderr.decode()
     (partial,) = files(out)
     assert partial.endswith(".partial")
-    assert 0 < len(EmbeddingStore(tmp_path / "store")) < len(set(texts))
+    assert 0 < len(ArrayStore(tmp_path / "store")) < len(set(texts))
     options = {"batch_tokens": 60, "store": tmp_path / "store"}
     resumed = LLMEmbedder(model, out=out, **options).fit_transform(texts)
     np.testing.assert_allclose(

@@ -1,7 +1,8 @@
-"""Best-of-N: the unbiased estimator, its curve, the scorer and the display."""
+"""Pair accuracy; Best-of-N: the unbiased estimator, its curve and the scorer."""
 
 import pickle
-from itertools import combinations
+import tracemalloc
+from itertools import combinations, permutations
 
 import numpy as np
 import pytest
@@ -13,7 +14,13 @@ from sklearn.base import BaseEstimator
 from sklearn.metrics import check_scoring
 from sklearn.model_selection import GridSearchCV
 
-from lens_sklearn import BestOfNDisplay, BestOfNScorer, best_of_n_curve, best_of_n_score
+from lens_sklearn import metrics
+from lens_sklearn.metrics import (
+    BestOfNScorer,
+    best_of_n_curve,
+    best_of_n_score,
+    pair_accuracy_score,
+)
 
 few_values = st.integers(-3, 3).map(float)  # small integers, so that ties occur
 
@@ -26,6 +33,147 @@ def scored(draw, max_candidates=6):
     return rewards, gold
 
 
+# --------------------------------------------------------------------- pair accuracy
+def test_accuracy_of_pairs_by_hand():
+    rewards = [[2.0, 1.0], [0.0, 1.0], [1.0, 1.0], [3.0, -3.0]]  # right, wrong, tie, right
+    assert pair_accuracy_score(rewards) == 2.5 / 4
+    assert pair_accuracy_score(rewards, sample_weight=[1, 2, 4, 0]) == (1 + 0 + 2) / 7
+    # Column 0 wins with probability ¼, 0, 0.9 and ½: agreement ¼, 1, ½ and ½.
+    assert pair_accuracy_score(rewards, [0.25, 0.0, 0.9, 0.5]) == pytest.approx(2.25 / 4)
+    weighted = pair_accuracy_score(rewards, [0.25, 0.0, 0.9, 0.5], sample_weight=[4, 3, 2, 1])
+    assert weighted == pytest.approx((1 + 3 + 1 + 0.5) / 10)
+
+
+def counted_pair_by_pair(rewards, gold, min_gap, weight):
+    """Accuracy over pairs of candidates, one by one."""
+    right = counted = 0.0
+    for r, g, w in zip(rewards, gold, weight, strict=True):
+        for i, j in permutations(range(len(r)), 2):
+            if g[i] - g[j] > min_gap:  # False for NaN
+                counted += w
+                right += w * (1.0 if r[i] > r[j] else 0.5 if r[i] == r[j] else 0.0)
+    return right / counted if counted else None
+
+
+@given(scored(), st.data(), st.sampled_from([0.0, 0.5, 2.0]), st.sampled_from([1, 40, 1 << 22]))
+def test_accuracy_of_candidates_is_that_of_their_pairs(data, more, min_gap, at_once):
+    rewards, gold = data
+    mask = more.draw(arrays(bool, rewards.shape))
+    mask[:, 0] = False
+    rewards[mask] = gold[mask] = np.nan
+    weight = more.draw(st.none() | arrays(float, len(gold), elements=st.integers(0, 3)))
+    ones = np.ones(len(gold))
+    expected = counted_pair_by_pair(rewards, gold, min_gap, ones if weight is None else weight)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(metrics, "COMPARISONS", at_once)
+        if expected is None:
+            with pytest.raises(ValueError, match="differs by more than|weight"):
+                pair_accuracy_score(rewards, gold, sample_weight=weight, min_gap=min_gap)
+        else:
+            score = pair_accuracy_score(rewards, gold, sample_weight=weight, min_gap=min_gap)
+            assert score == pytest.approx(expected)
+
+
+def test_memory_does_not_grow_with_the_prompts():
+    gold = np.random.default_rng(0).normal(size=(100, 400))
+    tracemalloc.start()
+    assert pair_accuracy_score(gold, gold) == 1
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 70e6  # all differences of gold at once are 128 MB
+
+
+def test_pairs_of_all_prompts_are_pooled():
+    # Three pairs in order and one that is not: no mean over the two prompts, which is ½.
+    rewards = [[1.0, 2.0, 3.0], [2.0, 1.0, np.nan]]
+    gold = [[1.0, 2.0, 3.0], [1.0, 2.0, np.nan]]
+    assert pair_accuracy_score(rewards, gold) == 3 / 4
+    assert pair_accuracy_score(rewards, gold, sample_weight=[1, 3]) == 3 / 6
+
+
+def test_a_gap_must_be_exceeded():
+    gold = [[0.0, 1.0, 3.0]]  # gaps of 1, 2 and 3; the rewards order only that of 1
+    rewards = [[1.0, 2.0, 0.0]]
+    assert pair_accuracy_score(rewards, gold) == 1 / 3
+    assert pair_accuracy_score(rewards, gold, min_gap=0.5) == 1 / 3
+    assert pair_accuracy_score(rewards, gold, min_gap=1) == 0
+
+
+def test_two_candidates_with_gold_are_pairs_with_a_target():
+    rng = np.random.default_rng(0)
+    rewards, target = rng.integers(0, 3, size=(50, 2)), rng.integers(0, 2, size=50)
+    gold = np.stack([target, 1 - target], axis=1)
+    weight = rng.random(50)
+    for weights in ({}, {"sample_weight": weight}):
+        by_target = pair_accuracy_score(rewards, target, **weights)
+        assert by_target == pytest.approx(pair_accuracy_score(rewards, gold, **weights))
+        assert by_target != pytest.approx(0.5, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (([1.0, 2.0],), r"shape \(n, 2\); got \(2,\)"),
+        ((np.ones((4, 3)),), r"\(4, 3\).*need their gold as y"),
+        ((np.ones((0, 2)),), r"got \(0, 2\)"),
+        ((np.ones((4, 2)), np.ones(3)), r"shape \(4,\).*got \(3,\)"),
+        ((np.ones((4, 2)), 1.0), r"shape \(4,\).*got \(\)"),
+        ((np.ones((4, 3)), np.ones((4, 2))), r"\(4, 3\) and \(4, 2\)"),
+        (([[1.0, 2.0], [np.nan, 0.0]],), "rewards is NaN in row 1, column 0"),
+        (([[1.0, np.inf], [1.0, 0.0]],), "rewards is infinite in row 0, column 1"),
+        ((np.ones((2, 2)), [0.5, 1.5]), r"y\[1\] is 1.5"),
+        ((np.ones((2, 2)), [-0.5, 1.0]), r"y\[0\] is -0.5"),
+        ((np.ones((2, 2)), [0.5, np.nan]), r"y\[1\] is nan"),
+        (([[1.0, np.nan]], [[1.0, 2.0]]), "rewards is NaN in row 0, column 1"),
+        (([[1.0, 2.0]], [[1.0, 1.0]]), r"gold that differs by more than 0.0, in any of the 1 pro"),
+        (([[1.0, 2.0, np.nan]], [[1.0, 1.0, np.nan]]), "gold that differs"),
+    ],
+)
+def test_bad_input_of_accuracy_says_where(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        pair_accuracy_score(*arguments)
+
+
+@pytest.mark.parametrize("gap", [-0.1, np.nan, np.inf])
+def test_a_gap_that_is_none_is_named(gap):
+    with pytest.raises(ValueError, match=f"min_gap={gap}"):
+        pair_accuracy_score([[1.0, 2.0]], [[1.0, 2.0]], min_gap=gap)
+
+
+def test_a_gap_without_gold_is_refused():
+    with pytest.raises(ValueError, match=r"min_gap=0.1 needs gold"):
+        pair_accuracy_score([[1.0, 2.0]], min_gap=0.1)
+    with pytest.raises(ValueError, match=r"min_gap=0.1 needs gold"):
+        pair_accuracy_score([[1.0, 2.0]], [1.0], min_gap=0.1)
+
+
+GOLD = np.array([[0.0, 1.0], [1.0, 1.0]])  # no pair in the second prompt
+
+
+@pytest.mark.parametrize("score", [pair_accuracy_score, best_of_n_score])
+@pytest.mark.parametrize(
+    ("weight", "message"),
+    [
+        ([1, 2, 3], r"shape \(2,\).*got \(3,\)"),
+        (1.0, r"shape \(2,\).*got \(\)"),
+        ([1, -1], r"sample_weight\[1\] is -1"),
+        ([np.nan, 1], r"sample_weight\[0\] is nan"),
+        ([1, np.inf], r"sample_weight\[1\] is inf"),
+        ([0, 0], "zero in every row"),
+    ],
+)
+def test_bad_weights_are_named(score, weight, message):
+    with pytest.raises(ValueError, match=message):
+        score(GOLD, GOLD, sample_weight=weight)
+
+
+def test_weight_on_prompts_without_pairs_alone():
+    with pytest.raises(ValueError, match="every prompt that has a pair"):
+        pair_accuracy_score(GOLD, GOLD, sample_weight=[0, 1])
+    assert pair_accuracy_score(GOLD, GOLD, sample_weight=[1, 0]) == 1.0
+
+
+# ------------------------------------------------------------------------ Best-of-N
 def enumerated(rewards, gold, n):
     """Mean over all subsets of size n of the mean gold among the subset's best."""
     valid = ~np.isnan(rewards)
@@ -95,19 +243,48 @@ def test_curve_is_the_score_at_each_n():
         assert mean == pytest.approx(best_of_n_score(rewards, gold, n))
         assert each.mean() == pytest.approx(mean)
     assert (curve.lower <= curve.mean).all() and (curve.mean <= curve.upper).all()
-    assert curve.kl_bound[0] == 0
+    # log n - (n - 1) / n
+    expected = [0, 0.193147, 0.636294, 1.204442, 1.568240]
+    np.testing.assert_allclose(curve.kl_bound, expected, atol=1e-6)
     again = best_of_n_curve(rewards, gold, random_state=0)
     np.testing.assert_array_equal(again.lower, curve.lower)
 
 
-def test_interval_covers_the_truth_as_often_as_it_says():
+@pytest.mark.parametrize(("confidence", "least", "most"), [(0.95, 0.88, 0.99), (0.5, 0.4, 0.6)])
+def test_interval_covers_the_truth_as_often_as_it_says(confidence, least, most):
     rng = np.random.default_rng(0)
     covered = []
     for seed in range(200):
         gold = rng.normal(size=(60, 2))
-        curve = best_of_n_curve(gold, gold, [2], n_bootstrap=300, random_state=seed)
+        curve = best_of_n_curve(
+            gold, gold, [2], n_bootstrap=300, confidence=confidence, random_state=seed
+        )
         covered.append(curve.lower[0] <= 1 / np.sqrt(np.pi) <= curve.upper[0])
-    assert 0.88 < np.mean(covered) < 0.99
+    assert least < np.mean(covered) < most
+
+
+def test_the_interval_is_of_95_per_cent_and_1000_samples_by_default(candidates):
+    gold = candidates[1]
+    curve = best_of_n_curve(gold, gold, random_state=0)
+    same = best_of_n_curve(gold, gold, n_bootstrap=1000, confidence=0.95, random_state=0)
+    np.testing.assert_array_equal(curve.lower, same.lower)
+    np.testing.assert_array_equal(curve.upper, same.upper)
+
+
+def test_the_interval_is_that_of_the_bootstrap():
+    # Two prompts, gold 0 and 1: a sample's mean is 0, ½ or 1 with chances ¼, ½, ¼.
+    curve = best_of_n_curve([[0.0], [0.0]], [[0.0], [1.0]], n_bootstrap=4000, random_state=0)
+    assert (curve.lower.tolist(), curve.upper.tolist()) == ([0.0], [1.0])
+    curve = best_of_n_curve(
+        [[0.0], [0.0]], [[0.0], [1.0]], n_bootstrap=4000, confidence=0.4, random_state=0
+    )
+    assert (curve.lower.tolist(), curve.upper.tolist()) == ([0.5], [0.5])
+
+
+def test_a_curve_does_not_change():
+    curve = best_of_n_curve([[0.0, 1.0]], [[0.0, 1.0]], random_state=0)
+    with pytest.raises(AttributeError):
+        curve.mean = curve.upper
 
 
 # ------------------------------------------------------------------------- bad input
@@ -168,22 +345,6 @@ def test_scorer_in_grid_search(candidates, routing):
 def test_scorer_pickles_and_shows_itself(candidates):
     scorer = pickle.loads(pickle.dumps(BestOfNScorer(*candidates, n=4)))
     assert repr(scorer) == "BestOfNScorer(<10 prompts>, n=4)"
-    assert scorer(Scaled()) == BestOfNScorer(*candidates, n=4)(Scaled())
-
-
-# --------------------------------------------------------------------------- display
-def test_display_draws_what_it_holds(candidates):
-    matplotlib = pytest.importorskip("matplotlib", reason="draws")
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    display = BestOfNDisplay.from_estimator(Scaled(), *candidates, random_state=0)
-    np.testing.assert_array_equal(display.line_.get_ydata(), display.curve.mean)
-    np.testing.assert_array_equal(display.line_.get_xdata(), [1, 2, 4, 5])
-    labels = [text.get_text() for text in display.ax_.get_legend().get_texts()]
-    assert labels == ["Scaled", "oracle", "random"]
-    assert display.random == pytest.approx(candidates[1].mean())
-    other = display.plot(display.ax_, name="again", plot_reference=False)
-    assert other is display
-    assert display.figure_ is display.ax_.figure
-    plt.close("all")
+    X, gold = candidates
+    assert scorer(Scaled()) == best_of_n_score(X[..., 0], gold, 4)
+    assert scorer(Scaled()) < BestOfNScorer(X, gold)(Scaled()) == gold.max(axis=1).mean()

@@ -16,9 +16,11 @@ from lens_sklearn import (
     BestOfNScorer,
     BTRewardRegressor,
     ContrastiveVAE,
+    DistillationAugmenter,
     EmbeddingScaler,
     LatentPairAugmenter,
     LLMEmbedder,
+    WithinPromptWhitening,
     prompt_groups,
 )
 
@@ -96,19 +98,18 @@ def test_soft_targets_travel_through_the_pipeline(pipe, rows):
 
 def test_unlabelled_rows_of_text_are_learnt_from(pipe, rows, candidate_rows):
     pipe.set_params(
-        augment=LatentPairAugmenter.recommended(factor=4, random_state=0),
+        augment=DistillationAugmenter(factor=4, random_state=0),
         transform_input=["unlabeled"],
     )
     with sklearn.config_context(enable_metadata_routing=True):
         alone = clone(pipe).fit(rows).predict(rows)
         pipe.fit(rows, unlabeled=candidate_rows[0])
     assert (pipe.predict(rows) != alone).any()
-    process = pipe["augment"].reward_
+    teacher = pipe["augment"].teacher_
     usable = np.isfinite(candidate_rows[1]).sum()
-    assert process.metric_.directions_.shape[0] == min(
-        2 * len(rows) + usable, pipe[-1].n_features_in_
-    )
-    assert process.metric_.gains_.ndim == 2, "the metric is that of the unlabelled responses"
+    n_responses = 2 * len(rows) + usable
+    assert len(teacher.whitening_.directions) == min(n_responses, pipe[-1].n_features_in_)
+    assert teacher.whitening_.gains.ndim == 2, "the whitening is that of the unlabelled responses"
 
 
 @pytest.mark.parametrize("n_jobs", [1, 2])
@@ -165,11 +166,41 @@ def test_metadata_routing(pipe, rows, candidate_rows):
         routed.fit(rows, sample_weight=weight)
         np.testing.assert_array_equal(routed.predict(rows), by_hand)
         assert np.isfinite(routed.score(*candidate_rows))
-        assert 0 <= routed.score(rows, None, sample_weight=weight) <= 1
+        rewards = routed.predict(rows)
+        right = rewards[:, 0] > rewards[:, 1]
+        assert routed.score(rows, None, sample_weight=weight) == pytest.approx(
+            np.average(right, weights=weight)
+        )
         cross_validate(
             routed, rows, cv=GroupKFold(2),
             params={"sample_weight": weight, "groups": prompt_groups(rows)},
         )  # fmt: skip
+
+
+def test_prompts_reach_the_reward_and_unknown_metadata_is_refused(pipe, rows, monkeypatch):
+    groups, seen = prompt_groups(rows), []
+    fit = BTRewardRegressor.fit
+
+    def record(self, X, y=None, sample_weight=None, *, groups=None):
+        seen.append(groups)
+        return fit(self, X, y, sample_weight, groups=groups)
+
+    monkeypatch.setattr(BTRewardRegressor, "fit", record)
+    with sklearn.config_context(enable_metadata_routing=True):
+        pipe.fit(rows, groups=groups)
+        with pytest.raises(TypeError, match="unlabeled"):
+            pipe.fit(rows, unlabeled=rows)  # nobody requests it
+    np.testing.assert_array_equal(seen, [groups])
+
+
+def test_every_step_before_the_reward_has_feature_names(pipe, rows):
+    pipe.fit(rows)
+    names = pipe[:-1].get_feature_names_out()
+    assert len(names) == len(set(names)) == pipe[-1].n_features_in_
+    assert names[0] == "llmembedder0"
+    for augmenter in (DistillationAugmenter(factor=2), WithinPromptWhitening()):
+        pipe.set_params(augment=augmenter).fit(rows)
+        assert len(pipe[:-1].get_feature_names_out()) == pipe[-1].n_features_in_
 
 
 def test_clone_is_unfitted_and_equal(pipe, rows):

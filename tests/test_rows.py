@@ -1,14 +1,10 @@
-"""Reading rows of text in every form, and from files; bad rows say where they are."""
-
-import gzip
-import json
+"""Rows of text in every form read the same; bad rows say where they are."""
 
 import numpy as np
-import pandas as pd
 import pytest
 
-from lens_sklearn import load_candidates, load_preferences, prompt_groups
-from lens_sklearn._rows import _prompt_keys, read_texts
+from lens_sklearn import prompt_groups
+from lens_sklearn._rows import prompt_keys, read_preferences, read_prompts, read_texts
 
 ROWS = [
     {"prompt": "p0", "chosen": "good", "rejected": "bad"},
@@ -35,11 +31,19 @@ def hugging_face(rows):
     )
 
 
+def pandas(rows):
+    return pytest.importorskip("pandas", reason="reads a pandas frame").DataFrame(rows)
+
+
+def arrow(rows):
+    return pytest.importorskip("pyarrow", reason="reads an Arrow table").Table.from_pylist(rows)
+
+
 def polars(rows):
     return pytest.importorskip("polars", reason="reads a polars frame").DataFrame(rows)
 
 
-@pytest.mark.parametrize("make", [list, pd.DataFrame, object_array, hugging_face, polars])
+@pytest.mark.parametrize("make", [list, pandas, arrow, object_array, hugging_face, polars])
 def test_every_form_of_rows_reads_the_same(make):
     expected = read_texts(ROWS)
     table = read_texts(make(ROWS))
@@ -54,6 +58,12 @@ def test_string_explicit_and_implicit_prompts_agree():
     for rows in (explicit, implicit):
         assert read_texts(rows).items.tolist() == read_texts(ROWS[:1]).items.tolist()
         assert prompt_groups(rows * 2).tolist() == [0, 0]
+
+
+def test_the_last_message_of_a_text_is_never_its_prompt():
+    short, long = [USER, says("4")], [USER, says("4"), USER, says("5")]
+    for rows in ([{"chosen": short, "rejected": long}], [{"responses": [long, short]}]):
+        assert prompt_keys(rows) == read_prompts(rows) == [(("user", "p0"),)]
 
 
 def test_groups_follow_prompts_and_order_of_appearance():
@@ -110,66 +120,31 @@ def test_bad_rows_say_where(rows, message):
         read_texts(rows)
 
 
-# ----------------------------------------------------------------------------- files
-@pytest.mark.parametrize("ending", [".jsonl", ".jsonl.gz", ".csv", ".parquet"])
-def test_preferences_survive_every_format(tmp_path, ending):
-    path = tmp_path / f"rows{ending}"
-    lines = "\n".join(map(json.dumps, ROWS)) + "\n\n"
-    if ending == ".parquet":
-        pytest.importorskip("pyarrow", reason="writes parquet")
-        pd.DataFrame(ROWS).to_parquet(path)
-    elif ending == ".csv":
-        pd.DataFrame(ROWS).to_csv(path, index=False)
-    elif ending == ".jsonl":
-        path.write_text(lines)
-    else:
-        path.write_bytes(gzip.compress(lines.encode()))
-    assert load_preferences(path) == ROWS
-
-
-def test_candidates_come_with_padded_gold(tmp_path):
-    path = tmp_path / "rows.jsonl"
-    rows = [
-        {"prompt": "p", "responses": ["a", "b"], "gold": [1, 2]},
-        {"prompt": "q", "responses": ["c"], "gold": [3]},
-    ]
-    path.write_text("\n".join(map(json.dumps, rows)))
-    read, gold = load_candidates(path)
-    assert read == rows
-    np.testing.assert_array_equal(gold, [[1, 2], [3, np.nan]])
+def test_cells_are_named_as_their_user_knows_them():
+    candidates = read_texts([{"prompt": "p", "responses": ["a", "b"]}] * 2)
+    places = [read_texts(ROWS).place(3), candidates.place(2), read_texts([["a", "b"]]).place(1)]
+    assert places == ["row 1, column 'rejected'", "row 1, responses[0]", "row 0[1]"]
 
 
 @pytest.mark.parametrize(
-    ("text", "message"),
+    ("read", "rows", "message"),
     [
-        ('{"prompt": "p", "responses": ["a"]}', "row 0: column 'gold' is missing"),
-        ('{"responses": ["a", "b"], "gold": [1]}', "row 0: 'gold' has shape"),
-        ('{"responses": ["a"], "gold": [NaN]}', r"row 0: gold\[0\] is nan"),
-        ('{"responses": ["a"], "gold": [1]}\n{', "line 2: not JSON"),
-        ('{"chosen": "a", "rejected": "b"}', "'responses' and 'gold'"),
-        ("", "no rows"),
+        (prompt_groups, ["a", "b"], "got texts alone"),
+        (read_preferences, ["a", "b"], "'rejected'; got rows of str"),
+        (read_preferences, [{"responses": ["a"]}], r"'rejected'; got \['responses'\]"),
+        (read_prompts, [{"chosen": "a", "rejected": "b"}], "row 0: there is no prompt"),
     ],
 )
-def test_bad_candidate_files_say_where(tmp_path, text, message):
-    path = tmp_path / "rows.jsonl"
-    path.write_text(text)
+def test_rows_of_another_kind_are_refused(read, rows, message):
     with pytest.raises(ValueError, match=message):
-        load_candidates(path)
-
-
-def test_other_endings_and_missing_files(tmp_path):
-    (tmp_path / "rows.txt").write_text("x")
-    with pytest.raises(ValueError, match="ending"):
-        load_preferences(tmp_path / "rows.txt")
-    with pytest.raises(FileNotFoundError, match="no such file"):
-        load_preferences(tmp_path / "none.jsonl")
+        read(rows)
 
 
 def test_pairs_and_candidates_of_a_prompt_are_known_by_the_same_key():
     pair = {"chosen": [USER, says("4")], "rejected": [USER, says("5")]}
     candidates = {"responses": [[USER, says("Four.")], [USER, says("Five.")], [USER, says("6")]]}
-    (key,) = _prompt_keys([pair])
-    assert key and _prompt_keys([candidates]) == [key]
+    (key,) = prompt_keys([pair])
+    assert key and prompt_keys([candidates]) == [key]
     strings = [{"chosen": "4", "rejected": "5"}, {"chosen": "6", "rejected": "7"}]
-    assert not any(_prompt_keys(strings))
+    assert not any(prompt_keys(strings))
     assert prompt_groups(strings).tolist() == [0, 1]

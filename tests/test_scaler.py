@@ -6,6 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn import config_context
+from sklearn.base import clone
+from sklearn.linear_model import LinearRegression
+from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
 from lens_sklearn import EmbeddingScaler, _scaler
@@ -144,3 +148,117 @@ def test_fit_forgets_and_checks_d(pairs):
     assert scaler.n_features_in_ == 5
     with pytest.raises(ValueError, match="12 features.*expecting 5"):
         scaler.transform(pairs)
+
+
+# ------------------------------------------------------------------------------- weights
+def padded(shape, dtype, seed=0):
+    """Return embeddings whose last feature is a constant that float32 rounds, some padding."""
+    X = np.random.default_rng(seed).normal(3, 5, size=shape).astype(dtype)
+    X[..., -1] = 0.1
+    if len(shape) > 2:
+        X[1, -1] = X[4] = np.nan
+    return X
+
+
+def assert_equal_scalers(one, other):
+    for name in ("mean_", "var_", "scale_"):
+        values = [getattr(scaler.scaler_, name) for scaler in (one, other)]
+        np.testing.assert_allclose(*values, rtol=1e-12, atol=1e-16)
+    assert one.scaler_.n_samples_seen_ == other.scaler_.n_samples_seen_
+
+
+@pytest.mark.parametrize("chunk", [1, 1000, 1 << 20])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(50, 7), (50, 2, 7), (20, 3, 2, 7)])
+def test_weights_are_repetitions(shape, dtype, chunk, monkeypatch):
+    monkeypatch.setattr(_scaler, "CHUNK", chunk)
+    X = padded(shape, dtype)
+    weight = np.random.default_rng(1).integers(0, 4, size=len(X))
+    repeated = EmbeddingScaler().fit(np.repeat(X, weight, axis=0))
+    assert_equal_scalers(EmbeddingScaler().fit(X, sample_weight=weight), repeated)
+    parts = EmbeddingScaler().partial_fit(X[:5], sample_weight=weight[:5])
+    assert_equal_scalers(parts.partial_fit(X[5:], sample_weight=weight[5:]), repeated)
+    assert repeated.scaler_.scale_[-1] == 1
+
+
+@pytest.mark.parametrize("unit", [1e-9, 0.3, 1e9])
+def test_the_unit_of_the_weights_does_not_count(unit):
+    X = padded((1000, 2, 7), np.float32)[5:]  # what follows the padding
+    X[..., -3:] = [0.1, 1e4 / 3, -1e-6]  # float32 rounds them, and float64 rounds their sums
+    weight = unit * np.random.default_rng(1).uniform(size=len(X))
+    scaler = EmbeddingScaler().fit(X, sample_weight=weight).scaler_
+    flat = X.reshape(-1, 7).astype(np.float64)
+    each = np.repeat(weight, 2)
+    mean = np.average(flat, axis=0, weights=each)
+    std = np.sqrt(np.average((flat - mean) ** 2, axis=0, weights=each))
+    np.testing.assert_allclose(scaler.mean_, mean, rtol=1e-12)
+    np.testing.assert_allclose(scaler.scale_[:4], std[:4], rtol=1e-12)
+    assert scaler.scale_[4:].tolist() == [1, 1, 1]
+
+
+def test_embeddings_without_weights_count_once_beside_those_with(pairs):
+    weight = np.linspace(0.25, 2.5, 20)
+    mixed = EmbeddingScaler().partial_fit(pairs[:20], sample_weight=weight).partial_fit(pairs[20:])
+    whole = EmbeddingScaler().fit(pairs, sample_weight=np.r_[weight, np.ones(40)])
+    assert_equal_scalers(mixed, whole)
+    turned = EmbeddingScaler().partial_fit(pairs[20:])
+    assert_equal_scalers(turned.partial_fit(pairs[:20], sample_weight=weight), whole)
+
+
+@pytest.mark.parametrize(
+    ("weight", "message"),
+    [
+        (np.ones(120), "sample_weight"),  # one for each embedding instead of each pair
+        (-np.ones(60), "[Nn]egative"),
+        (np.full(60, np.nan), "NaN"),
+        (np.zeros(60), "weight 0|non-zero"),
+    ],
+)
+def test_wrong_weights(pairs, weight, message):
+    with pytest.raises(ValueError, match=message):
+        EmbeddingScaler().fit(pairs, sample_weight=weight)
+
+
+def test_weights_of_a_pipeline_reach_the_scaler_on_request(pairs):
+    X, weight = pairs[:, 0], np.arange(60.0)
+    y = X @ np.arange(12)
+    expected = {False: EmbeddingScaler().fit(X), True: EmbeddingScaler().fit(X, None, weight)}
+    reward = LinearRegression()
+    with config_context(enable_metadata_routing=True):
+        reward.set_fit_request(sample_weight=True)
+        for asked in (False, True):
+            scaler = EmbeddingScaler()
+            if asked:
+                scaler.set_fit_request(sample_weight=True)
+            pipe = Pipeline([("scale", scaler), ("reward", reward)])
+            pipe.fit(X, y, sample_weight=weight)
+            assert_equal_scalers(pipe["scale"], expected[asked])
+
+
+# ------------------------------------------------------------------------------- state
+@pytest.mark.parametrize("with_mean", [True, False])
+@pytest.mark.parametrize("with_std", [True, False])
+def test_the_fitted_state_makes_another_scaler_fitted(pairs, with_mean, with_std):
+    scaler = EmbeddingScaler(with_mean=with_mean, with_std=with_std).fit(pairs)
+    state, again = scaler.get_fitted_state(), clone(scaler)
+    assert ("mean_" in state, "scale_" in state) == (with_mean or with_std, with_std)
+    again.set_fitted_state(state)
+    assert again.n_features_in_ == 12
+    np.testing.assert_array_equal(again.transform(pairs), scaler.transform(pairs))
+    further = [s.partial_fit(pairs[:9] + 1).transform(pairs) for s in (scaler, again)]
+    np.testing.assert_array_equal(*further)
+
+
+def test_a_state_that_does_not_fit_is_refused(pairs):
+    state = EmbeddingScaler().fit(pairs).get_fitted_state()
+    for wrong, message in [
+        ({"mean_": np.zeros(11)}, r"mean_ of EmbeddingScaler has shape \(11,\), not \(12,\)"),
+        ({"scale_": None}, "scale_"),
+        ({"n_features_in_": 11}, "shape"),
+        ({"n_samples_seen_": np.ones(3)}, "n_samples_seen_"),
+        ({"evil_": 1}, "no fitted attribute 'evil_'"),
+    ]:
+        scaler = EmbeddingScaler()
+        with pytest.raises(ValueError, match=message):
+            scaler.set_fitted_state({**state, **wrong})
+        assert not hasattr(scaler, "scaler_")

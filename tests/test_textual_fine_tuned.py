@@ -1,6 +1,6 @@
 """Fine-tuned rewards: learning, seeds, resuming, saving, and rows that TRL's trainers accept."""
 
-import json
+import pickle
 import random
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from lens_sklearn.textual import (
     RewardModelLabeller,
 )
 from lens_sklearn.textual._networks import headed_model
+from lens_sklearn.textual._reward_training import last_checkpoint
 
 pytest.importorskip("trl", reason="needs the extra textual")
 # TRL 1.16 and PEFT 0.21 use the names of transformers 4; within ``fit`` the library hides this.
@@ -50,12 +51,45 @@ def folder(tmp_path_factory):
     return save_causal(tmp_path_factory.mktemp("causal"))
 
 
+class Record:
+    """Callbacks that keep what the trainer trains: arguments, steps, the head's weights."""
+
+    def __new__(cls):
+        import transformers
+
+        class Callback(transformers.TrainerCallback):
+            n_steps, arguments, head = 0, None, None
+
+            def on_step_end(self, args, state, control, **kwargs):
+                self.n_steps += 1
+
+            def on_train_end(self, args, state, control, model=None, **kwargs):
+                self.arguments = args
+                (self.head,) = (
+                    w.detach().clone()
+                    for name, w in model.named_parameters()
+                    if "score" in name and w.requires_grad
+                )
+
+        return Callback()
+
+
+def make_reward(folder, kind, **params):
+    lora = None if kind == "full" else {"r": 4}
+    params = {"learning_rate": 1e-2, "max_epochs": 2, "random_state": 0, "device": "cpu"} | params
+    return FineTunedRewardRegressor(folder, lora=lora, **params)
+
+
 @pytest.fixture(params=["full", "lora"])
 def reward(request, folder):
-    lora = None if request.param == "full" else {"r": 4}
-    return FineTunedRewardRegressor(
-        folder, lora=lora, learning_rate=1e-2, max_epochs=2, random_state=0, device="cpu"
-    )
+    """A reward that is not fitted."""
+    return make_reward(folder, request.param)
+
+
+@pytest.fixture(scope="module", params=["full", "lora"])
+def fitted(request, folder, rows):
+    """A fitted reward, for tests that leave it as it is."""
+    return make_reward(folder, request.param, callbacks=[Record()]).fit(rows)
 
 
 def head_of(folder):
@@ -67,98 +101,129 @@ def head_of(folder):
     return head
 
 
+def turn(rows):
+    """Exchange chosen and rejected."""
+    return [{**row, "chosen": row["rejected"], "rejected": row["chosen"]} for row in rows]
+
+
 # ------------------------------------------------------------------------------ learning
-def test_it_learns_and_scores_both_ways(reward, rows, candidates):
-    reward.fit(rows)
-    assert reward.score(rows) > 0.7
-    predicted = reward.predict(candidates[0])
-    assert np.isnan(predicted).tolist() == np.isnan(candidates[1]).tolist()
-    assert 3 < reward.score(*candidates) <= 8
-    assert reward.score(rows, np.zeros(32)) == pytest.approx(1 - reward.score(rows))
-    assert "accuracy" in reward.history_[0]
+def test_it_learns_and_scores_both_ways(fitted, rows, candidates):
+    accuracy = fitted.score(rows)
+    assert accuracy > 0.7
+    rewards = fitted.predict(candidates[0])
+    assert np.isnan(rewards).tolist() == np.isnan(candidates[1]).tolist()
+    picks = [row[i] for row, i in zip(candidates[1], np.nanargmax(rewards, axis=1), strict=True)]
+    assert fitted.score(*candidates) == pytest.approx(np.mean(picks))
+    assert fitted.score(turn(rows)) == pytest.approx(1 - accuracy)
+    assert fitted.score(rows, np.zeros(32)) == pytest.approx(1 - accuracy)
+    assert fitted.score(rows, sample_weight=np.eye(32)[0]) in (0, 1)
+    assert fitted.history_[0].keys() >= {"loss", "accuracy", "margin"}
 
 
-def test_seeds_decide_and_the_global_state_is_left_alone(reward, rows):
+def test_log_odds_and_probabilities(fitted, rows, candidates):
+    rewards = fitted.predict(rows)
+    log_odds = fitted.decision_function(rows)
+    np.testing.assert_array_equal(log_odds, rewards[:, 0] - rewards[:, 1])
+    probability = fitted.predict_proba(rows)  # (n, 2)
+    np.testing.assert_allclose(probability[:, 1], 1 / (1 + np.exp(-log_odds)))
+    np.testing.assert_allclose(probability.sum(axis=1), 1)
+    with pytest.raises(ValueError, match=r"expected pairs; got rewards of shape \(3, 3\)"):
+        fitted.predict_proba(candidates[0])
+
+
+def test_seeds_decide_and_the_global_state_is_left_alone(fitted, rows):
     states = random.getstate(), np.random.get_state()[1].copy(), torch.get_rng_state()
-    first = reward.fit(rows).predict(rows)
+    again = clone(fitted).fit(rows)
     assert random.getstate() == states[0]
     assert (np.random.get_state()[1] == states[1]).all()
     assert torch.equal(torch.get_rng_state(), states[2])
-    np.testing.assert_array_equal(clone(reward).fit(rows).predict(rows), first)
-    assert (clone(reward).set_params(random_state=1).fit(rows).predict(rows) != first).all()
+    expected = fitted.predict(rows)
+    np.testing.assert_array_equal(again.predict(rows), expected)
+    other = clone(fitted).set_params(random_state=1, max_epochs=1).fit(rows)
+    one_epoch = clone(fitted).set_params(max_epochs=1).fit(rows)
+    assert (other.predict(rows) != one_epoch.predict(rows)).all()
 
 
 @THEIRS
-def test_learning_rates_follow_the_paper(folder, tmp_path):
-    import trl
+@pytest.mark.parametrize(("lora", "rate"), [(None, 1e-5), ({}, 1e-4)])
+def test_parameters_reach_the_trainer(folder, rows, lora, rate):
+    record = Record()
+    FineTunedRewardRegressor(
+        folder, lora=lora, device="cpu", callbacks=[record], weight_decay=0.25,
+        center_coefficient=0.5, batch_size=2, training_arguments={"gradient_accumulation_steps": 2},
+    ).fit(rows[:4])  # fmt: skip
+    arguments = record.arguments
+    assert arguments.learning_rate == rate  # the paper's
+    assert arguments.weight_decay == 0.25 and arguments.center_rewards_coefficient == 0.5
+    assert arguments.per_device_train_batch_size == arguments.gradient_accumulation_steps == 2
+    assert arguments.num_train_epochs == record.n_steps == 1  # 4 pairs, 2 times 2 a step
 
-    for lora, rate in ((None, 1e-5), ({}, 1e-4)):
-        reward = FineTunedRewardRegressor(folder, lora=lora, device="cpu")
-        assert reward._config(trl, 0, tmp_path).learning_rate == rate
-    more = reward.set_params(training_arguments={"gradient_accumulation_steps": 4})
-    assert more._config(trl, 0, tmp_path).gradient_accumulation_steps == 4
 
-
-def test_predictions_do_not_depend_on_the_batch(reward, rows):
-    expected = reward.fit(rows).predict(rows)
+def test_predictions_do_not_depend_on_the_batch(fitted, rows):
+    expected = fitted.predict(rows[:8])
     for batch_tokens in (1, 100):
-        again = reward.set_params(batch_tokens=batch_tokens).predict(rows)
-        np.testing.assert_allclose(again, expected, atol=3e-6)
+        again = clone(fitted).set_params(batch_tokens=batch_tokens)
+        again.folder_ = fitted.folder_
+        np.testing.assert_allclose(again.predict(rows[:8]), expected, atol=3e-6)
 
 
 def test_labels_turn_rows_around(folder, rows):
-    reward = FineTunedRewardRegressor(folder, learning_rate=1e-2, random_state=0, device="cpu")
-    turned = [{**row, "chosen": row["rejected"], "rejected": row["chosen"]} for row in rows]
-    expected = clone(reward).fit(rows).predict(rows)
-    np.testing.assert_array_equal(reward.fit(turned, np.zeros(32)).predict(rows), expected)
+    reward = make_reward(folder, "full", max_epochs=1)
+    y = np.arange(32) % 2
+    turned = [row if label else turn([row])[0] for row, label in zip(rows, y, strict=True)]
+    expected = clone(reward).fit(turned).predict(rows)
+    np.testing.assert_array_equal(reward.fit(rows, y).predict(rows), expected)
     with pytest.raises(ValueError, match=r"y\[1\] is 0.5: TRL's loss has hard labels alone"):
         reward.fit(rows, [1, 0.5] * 16)
+    with pytest.raises(ValueError, match=r"y must have shape \(32,\)"):
+        reward.fit(rows, [1, 0])
+
+
+def test_weights_are_repetitions(folder, rows):
+    reward = make_reward(folder, "full", max_epochs=1)
+    weight = [3, 0, 1, 2, 0, 0, 1, 1]
+    repeated = [row for row, n in zip(rows, weight, strict=False) for _ in range(n)]
+    expected = clone(reward).fit(repeated).predict(rows)
+    weighted = clone(reward).fit(rows[:8], sample_weight=weight)
+    np.testing.assert_array_equal(weighted.predict(rows), expected)
+    # a weight an original: children have their parents' weights
+    augmented = AugmentedRows(rows[:4], [0, 1, 0, 1], [0, 0, 1, 1])
+    expected = clone(reward).fit([rows[i] for i in (0, 0, 1, 2, 2, 3)]).predict(rows)
+    weighted = clone(reward).fit(augmented, sample_weight=[2, 1])
+    np.testing.assert_array_equal(weighted.predict(rows), expected)
 
 
 # ------------------------------------------------------------------------------ saving
-def test_the_head_survives_bit_for_bit(reward, rows, tmp_path):
-    captured = {}
-
-    import transformers
-
-    class Capture(transformers.TrainerCallback):
-        def on_train_end(self, args, state, control, model=None, **kwargs):
-            head = [
-                w for name, w in model.named_parameters() if "score" in name and w.requires_grad
-            ]
-            captured["head"] = head[0].detach().clone()
-
-    reward.set_params(callbacks=[Capture()]).fit(rows)
-    assert torch.equal(head_of(reward.folder_), captured["head"])
-    expected = reward.predict(rows)
-    reward.save(tmp_path / "saved")
+def test_the_head_survives_bit_for_bit(fitted, rows, tmp_path):
+    head = fitted.callbacks[0].head
+    assert torch.equal(head_of(fitted.folder_), head)
+    expected = fitted.predict(rows[:8])
+    fitted.save(tmp_path / "saved")
     again = FineTunedRewardRegressor.load(tmp_path / "saved", device="cpu")
-    np.testing.assert_array_equal(again.predict(rows), expected)
+    np.testing.assert_array_equal(again.predict(rows[:8]), expected)
     with headed_model(again, "reward") as model:
         heads = [w for name, w in model.network.named_parameters() if "score" in name]
-    assert any(torch.equal(w, captured["head"]) for w in heads)
-    texts = [[row["chosen"], row["rejected"]] for row in rows]
-    gold = RewardModelLabeller(tmp_path / "saved", device="cpu").score(
-        [row["prompt"] for row in rows], texts
-    )
-    np.testing.assert_allclose(gold, expected, atol=1e-6)
+    assert any(torch.equal(w, head) for w in heads)
+    texts = [[row["chosen"], row["rejected"]] for row in rows[:8]]
+    labeller = RewardModelLabeller(tmp_path / "saved", device="cpu")
+    scores = labeller.score([row["prompt"] for row in rows[:8]], texts)
+    np.testing.assert_allclose(scores, expected, atol=1e-6)
 
 
 @THEIRS
-def test_the_folder_is_an_ordinary_one(reward, rows):
+def test_the_folder_is_an_ordinary_one(fitted, rows):
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-    reward.fit(rows)
-    names = {path.name for path in Path(reward.folder_).iterdir()}
+    names = {path.name for path in Path(fitted.folder_).iterdir()}
     assert not [name for name in names if name.endswith((".bin", ".pt", ".pkl"))]
-    tokenizer = AutoTokenizer.from_pretrained(reward.folder_)
-    if reward.lora is None:
-        model = AutoModelForSequenceClassification.from_pretrained(reward.folder_)
+    tokenizer = AutoTokenizer.from_pretrained(fitted.folder_)
+    if fitted.lora is None:
+        model = AutoModelForSequenceClassification.from_pretrained(fitted.folder_)
     else:
         import peft
 
         model = peft.AutoPeftModelForSequenceClassification.from_pretrained(
-            reward.folder_, num_labels=1
+            fitted.folder_, num_labels=1
         )
     messages = [
         {"role": "user", "content": rows[0]["prompt"]},
@@ -167,23 +232,24 @@ def test_the_folder_is_an_ordinary_one(reward, rows):
     ids = tokenizer.apply_chat_template(messages, return_tensors="pt", return_dict=True)
     with torch.no_grad():
         logit = model.eval()(**ids).logits.item()
-    assert logit == pytest.approx(reward.predict(rows)[0, 0], abs=1e-5)
+    assert logit == pytest.approx(fitted.predict(rows)[0, 0], abs=1e-5)
 
 
-def test_pickles_name_a_folder_and_hold_no_weights(reward, rows, tmp_path):
-    reward.set_params(store=tmp_path / "store").fit(rows)
+def test_pickles_name_a_folder_and_hold_no_weights(folder, rows, tmp_path):
+    reward = make_reward(folder, "full", max_epochs=1, store=tmp_path / "store").fit(rows[:8])
     joblib.dump(reward, tmp_path / "reward.joblib")
-    assert (tmp_path / "reward.joblib").stat().st_size < 20_000
+    weights = sum(path.stat().st_size for path in Path(reward.folder_).glob("*.safetensors"))
+    assert (tmp_path / "reward.joblib").stat().st_size < 4_000 < weights
     again = joblib.load(tmp_path / "reward.joblib")
-    np.testing.assert_array_equal(again.predict(rows), reward.predict(rows))
+    assert again.folder_ == reward.folder_
+    np.testing.assert_array_equal(again.predict(rows[:8]), reward.predict(rows[:8]))
 
 
 def test_a_temporary_folder_is_warned_of_and_goes_away(folder, rows):
-    import pickle
-
     reward = FineTunedRewardRegressor(folder, device="cpu").fit(rows[:8])
-    with pytest.warns(UserWarning, match="a pickle does not hold the fine-tuned weights"):
+    with pytest.warns(UserWarning, match="a pickle does not hold the fine-tuned weights") as caught:
         again = pickle.loads(pickle.dumps(reward))
+    assert caught[0].filename == __file__
     assert Path(reward.folder_).is_dir()
     del reward
     with pytest.raises(FileNotFoundError, match="A pickle holds their folder's name alone"):
@@ -191,7 +257,7 @@ def test_a_temporary_folder_is_warned_of_and_goes_away(folder, rows):
 
 
 # ------------------------------------------------------------------------------ resuming
-def test_an_interrupted_fit_resumes(reward, rows, tmp_path):
+def test_an_interrupted_fit_resumes(fitted, rows, tmp_path):
     import transformers
 
     class Interrupt(transformers.TrainerCallback):
@@ -199,54 +265,61 @@ def test_an_interrupted_fit_resumes(reward, rows, tmp_path):
             if state.global_step == 5:
                 raise KeyboardInterrupt
 
-    class Count(transformers.TrainerCallback):
-        steps = 0
-
-        def on_step_end(self, args, state, control, **kwargs):
-            Count.steps += 1
-
-    expected = clone(reward).fit(rows).predict(rows)
-    stored = reward.set_params(store=tmp_path, checkpoint_steps=3)
+    stored = clone(fitted).set_params(store=tmp_path, checkpoint_steps=3)
     with pytest.raises(KeyboardInterrupt):
         clone(stored).set_params(callbacks=[Interrupt()]).fit(rows)
-    stored.set_params(callbacks=[Count()]).fit(rows)
-    assert Count.steps == 8 - 3  # of two epochs of four steps, three were done
-    np.testing.assert_allclose(stored.predict(rows), expected, atol=1e-6)
-    clone(stored).fit(rows)  # done: not trained again
-    assert Count.steps == 8 - 3
+    record = Record()
+    stored.set_params(callbacks=[record]).fit(rows)
+    assert record.n_steps == 8 - 3  # of two epochs of four steps, three were done
+    np.testing.assert_allclose(stored.predict(rows), fitted.predict(rows), atol=1e-6)
+    again = clone(stored).fit(rows)  # done: not trained again
+    assert record.n_steps == 8 - 3 and again.history_ == stored.history_
     (run,) = tmp_path.iterdir()
     assert sorted(path.name for path in run.iterdir()) == ["history.json", "model"]
-    clone(stored).set_params(learning_rate=1e-3).fit(rows)
-    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_other_fits_have_other_folders(folder, rows, tmp_path):
+    reward = make_reward(folder, "full", max_epochs=1, store=tmp_path)
+    fits = [
+        clone(reward).fit(rows[:2]),
+        clone(reward).set_params(learning_rate=1e-3).fit(rows[:2]),
+        clone(reward).fit(rows[1:3]),
+        clone(reward).fit(rows[:2], [1, 0]),
+        clone(reward).fit(rows[:2], sample_weight=[2, 1]),
+    ]
+    assert len({fit.folder_ for fit in fits}) == len(fits) == len(list(tmp_path.iterdir()))
+    same = clone(reward).set_params(batch_tokens=1).fit(rows[:2], np.ones(2))
+    assert same.folder_ == fits[0].folder_
 
 
 def test_a_checkpoint_that_was_cut_off_is_passed_over(tmp_path):
-    from lens_sklearn.textual._fine_tuned import _last_checkpoint
-
-    assert _last_checkpoint(tmp_path) is None
-    for step, done in ((9, True), (10, True), (11, False)):
+    assert last_checkpoint(tmp_path) is None
+    for step, is_complete in ((9, True), (10, True), (11, False)):
         (tmp_path / f"checkpoint-{step}").mkdir()
-        if done:
-            (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text(json.dumps({}))
-    assert Path(_last_checkpoint(tmp_path)).name == "checkpoint-10"
+        if is_complete:
+            (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text("{}")
+    assert Path(last_checkpoint(tmp_path)).name == "checkpoint-10"
 
 
 # ------------------------------------------------------------------------------ uses, errors
 def test_it_labels_and_stands_in_a_pipeline(folder, rows):
-    reward = FineTunedRewardRegressor(folder, random_state=0, device="cpu")
-    augmented = AugmentedRows(rows + rows[:4], [*range(32), 0, 1, 2, 3], [0] * 32 + [1] * 4)
-    pipe = make_pipeline("passthrough", reward).fit(augmented)
-    assert pipe.predict(rows).shape == (32, 2)
-    assert RewardLabeller(pipe[-1]).score(["why"], [["no", "yes"]]).shape == (1, 2)
+    augmented = AugmentedRows(rows[:3] + rows[3:5], [0, 1, 2, 0, 1], [0, 0, 0, 1, 1])
+    pipe = make_pipeline("passthrough", make_reward(folder, "full", max_epochs=1)).fit(augmented)
+    expected = make_reward(folder, "full", max_epochs=1).fit(rows[:5]).predict(rows[:5])
+    np.testing.assert_array_equal(pipe.predict(rows[:5]), expected)
+    texts = [[row["chosen"], row["rejected"]] for row in rows[:5]]
+    labels = RewardLabeller(pipe[-1]).score([row["prompt"] for row in rows[:5]], texts)
+    np.testing.assert_array_equal(labels, expected)
 
 
 def test_an_existing_reward_model_keeps_its_head(tmp_path, rows):
     folder = save_reward(tmp_path)
-    reward = FineTunedRewardRegressor(folder, learning_rate=1e-12, device="cpu").fit(rows[:8])
+    reward = FineTunedRewardRegressor(folder, learning_rate=1e-12, device="cpu").fit(rows[:2])
     torch.testing.assert_close(head_of(reward.folder_), head_of(folder))
 
 
-def test_what_it_refuses(reward, rows, tmp_path):
+def test_what_it_refuses(folder, rows, tmp_path):
+    reward = make_reward(folder, "full")
     with pytest.raises(ValueError, match="expected preference rows .* got candidates"):
         reward.fit([{"prompt": "why", "responses": ["no"]}])
     with pytest.raises(ValueError, match="store is given and random_state is None"):
@@ -255,12 +328,33 @@ def test_what_it_refuses(reward, rows, tmp_path):
         FineTunedRewardRegressor.load(tmp_path / "nothing")
     with pytest.raises(ValueError, match="The 'device' parameter"):
         clone(reward).set_params(device="cuda:1").fit(rows)
+    with pytest.raises(ValueError, match="groups has no effect"):
+        reward.fit(rows, groups=np.arange(32))
 
 
-def test_long_conversations_are_cut_and_counted(reward, rows, caplog):
+@pytest.mark.parametrize(
+    ("weight", "message"),
+    [
+        ([1, 0.5], r"sample_weight\[1\] is 0.5: TRL's loss has no weights"),
+        ([1, -1], r"sample_weight\[1\] is -1.0"),
+        ([np.nan, 1], r"sample_weight\[0\] is nan"),
+        ([np.inf, 1], r"sample_weight\[0\] is inf"),
+        ([1], r"must have shape \(2,\), got \(1,\)"),
+        ([0, 0], "the weights of all pairs are zero"),
+    ],
+)
+def test_weights_that_are_no_repetitions(folder, rows, weight, message):
+    with pytest.raises(ValueError, match=message):
+        make_reward(folder, "full").fit(rows[:2], sample_weight=weight)
+
+
+def test_long_conversations_are_cut_and_counted(folder, rows, caplog):
+    reward = make_reward(folder, "full", max_epochs=1, max_length=12)
     with caplog.at_level("WARNING", logger="lens_sklearn.textual"):
-        reward.set_params(max_length=12).fit(rows)
-    assert reward.n_overlong_ == 32 and "64 texts (first: row 0, 0)" in caplog.text
+        reward.fit(rows[:4])
+    # "<s> user p p p p </s> assistant …": 18 tokens with nine words, 12 with three
+    assert reward.n_overlong_ == 4
+    assert "4 of 8 texts (first: row 0, 0) are longer than 12 tokens" in caplog.text
 
 
 # ------------------------------------------------------------------------------ TRL itself
@@ -286,7 +380,7 @@ def test_trls_own_trainers_accept_our_rows(folder, rows, tmp_path, kind, form):
         dataloader_pin_memory=False, max_steps=1, per_device_train_batch_size=2,
     )  # fmt: skip
     trainer = getattr(trl, f"{kind}Trainer")(
-        folder, args=config, train_dataset=datasets.Dataset.from_list(augmented)
+        folder, args=config, train_dataset=datasets.Dataset.from_list(list(augmented))
     )
     trainer.remove_callback(transformers.PrinterCallback)
     assert np.isfinite(trainer.train().training_loss)

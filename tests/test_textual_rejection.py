@@ -1,17 +1,15 @@
 """Best-of-N picks as rows, and the recipe that trains on them."""
 
-import importlib.util
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 from sklearn.base import clone
 from tiny_models import save_causal
 
+from benchmarks import sft
 from lens_sklearn.textual import RejectionSampler
 
-RECIPE = Path(__file__).parents[1] / "benchmarks" / "sft.py"
 THEIRS = pytest.mark.filterwarnings(r"ignore:`\w*gradient_checkpointing\w*` is deprecated")
 
 
@@ -30,13 +28,6 @@ ROWS = [
     {"prompt": "why", "responses": ["no", "the cat sat", "a dog", "you said a big dog ran"]},
     {"prompt": [{"role": "user", "content": "how"}], "responses": ["yes no", "always"]},
 ]
-
-
-def recipe():
-    spec = importlib.util.spec_from_file_location("sft", RECIPE)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def test_the_best_of_the_first_n_is_kept_with_its_scores():
@@ -70,7 +61,6 @@ def test_the_recipe_trains_and_the_judge_compares(tmp_path, capsys):
     base = save_causal(tmp_path / "base")
     picks = tmp_path / "picks.jsonl"
     picks.write_text("\n".join(map(json.dumps, RejectionSampler(Length()).transform(ROWS * 8))))
-    sft = recipe()
     sft.main(["train", str(picks), "--model", base, "-o", str(tmp_path / "tuned")])
     assert "16 rows, mean training loss" in capsys.readouterr().out
     sft.main(

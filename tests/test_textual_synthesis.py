@@ -1,10 +1,14 @@
 """Text synthesis as a step of a Pipeline: rows, parents, ties, and TRL's own trainers."""
 
+import pickle
+from dataclasses import FrozenInstanceError
+
 import numpy as np
 import pytest
 from sklearn.base import BaseEstimator, clone
-from sklearn.model_selection import GridSearchCV
+from sklearn.model_selection import GridSearchCV, GroupKFold, train_test_split
 from sklearn.pipeline import Pipeline
+from sklearn.utils import _safe_indexing
 from tiny_models import save_causal, save_encoder, save_reward, sentence
 
 from lens_sklearn import AugmentedPairs, BTRewardRegressor, EmbeddingScaler, LLMEmbedder
@@ -63,7 +67,7 @@ def models(tmp_path_factory):
     root = tmp_path_factory.mktemp("models")
     return {
         "causal": save_causal(root / "causal"),
-        "gold": save_reward(root / "gold"),
+        "reward": save_reward(root / "reward"),
         "encoder": save_encoder(root / "encoder"),
     }
 
@@ -107,7 +111,7 @@ def test_synthetic_rows_have_the_form_of_their_parents(synthesizer, row, chosen)
     out = synthesizer.fit_transform([row])
     assert out[1]["chosen"] == chosen and out[1].keys() == row.keys()
     assert read_texts(out).items.shape == (3, 2)
-    dataset = datasets.Dataset.from_list(out)
+    dataset = datasets.Dataset.from_list(list(out))
     assert dataset.column_names == list(row)
     assert synthesizer.fit_transform(dataset.select([0])) == out
 
@@ -121,22 +125,113 @@ def test_factor_one_is_the_rows(synthesizer, rows):
     assert synthesizer.set_params(factor=1).fit_transform(rows) == rows
 
 
-def test_slices_keep_parents_and_refuse_orphans():
-    rows = AugmentedRows(list("abcde"), [0, 1, 2, 0, 2], [0, 0, 0, 1, 1])
-    part = rows[[2, 4]]
-    assert list(part) == ["c", "e"] and part.parent.tolist() == [0, 0]
-    assert rows[1] == "b" and list(rows[rows.number == 0]) == list("abc")
-    with pytest.raises(IndexError, match="row 3 is synthetic and its parent is not among"):
-        rows[[1, 3]]
-    with pytest.raises(ValueError, match="the originals come first"):
-        AugmentedRows(list("ab"), [1, 0])
+# ------------------------------------------------------------------------------ AugmentedRows
+@pytest.fixture
+def mixed():
+    """Two families in no order: b's children b1 and b2, a's child a1."""
+    rows = [{"chosen": name, "rejected": "no"} for name in ("b1", "a", "b", "a1", "b2")]
+    return AugmentedRows(rows, parent=[2, 1, 2, 1, 2], number=[1, 0, 0, 1, 2])
+
+
+def names_of(rows):
+    return [row["chosen"] for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("index", "names", "parent", "number"),
+    [
+        (slice(None, None, -1), ["b2", "a1", "b", "a", "b1"], [2, 3, 2, 3, 2], [2, 1, 0, 0, 1]),
+        ([3, 1], ["a1", "a"], [1, 1], [1, 0]),
+        (np.array([4, 2, 1]), ["b2", "b", "a"], [1, 1, 2], [2, 0, 0]),
+        (np.array([True, False, True, False, False]), ["b1", "b"], [1, 1], [1, 0]),
+        # of an original that comes twice, the first is the parent
+        ([4, 2, 2, 0], ["b2", "b", "b", "b1"], [1, 1, 2, 1], [2, 0, 0, 1]),
+        ([], [], [], []),
+    ],
+    ids=["backwards", "list", "array", "mask", "twice", "nothing"],
+)
+def test_a_selection_is_in_the_order_asked_for(mixed, index, names, parent, number):
+    part = mixed[index]
+    assert isinstance(part, AugmentedRows) and names_of(part) == names
+    assert part.parent.tolist() == parent and part.number.tolist() == number
+    assert part.is_synthetic.tolist() == [n > 0 for n in number]
+    assert part.n_originals == number.count(0)
+
+
+def test_a_single_index_is_a_row(mixed):
+    assert mixed[0]["chosen"] == "b1" and mixed[np.int64(-1)]["chosen"] == "b2"
+    assert names_of(mixed) == ["b1", "a", "b", "a1", "b2"] and len(mixed) == 5
+    with pytest.raises(IndexError):
+        mixed[5]
+
+
+def test_children_without_their_parent_are_refused(mixed):
+    with pytest.raises(IndexError, match="row 3 is synthetic and its parent, row 1, is not among"):
+        mixed[[2, 3]]
+
+
+def test_folds_hold_whole_families(mixed):
+    folds = GroupKFold(2).split(mixed, groups=mixed.parent)
+    halves = [_safe_indexing(mixed, test) for _, test in folds]
+    assert sorted(map(names_of, halves)) == [["a", "a1"], ["b1", "b", "b2"]]
+    assert sorted(half.parent.tolist() for half in halves) == [[0, 0], [1, 1, 1]]
+    assert names_of(_safe_indexing(mixed, [True, False, True, False, True])) == ["b1", "b", "b2"]
+    with pytest.raises(IndexError, match="groups=rows.parent"):
+        train_test_split(mixed, random_state=0)
+
+
+def test_rows_cannot_be_changed(mixed):
+    with pytest.raises(FrozenInstanceError):
+        mixed.rows = ()
+    with pytest.raises(ValueError, match="read-only"):
+        mixed.parent[0] = 1
+    with pytest.raises(TypeError):
+        mixed[0] = {}
+    parent = np.array([0, 0])
+    rows = AugmentedRows([{"chosen": "a"}, {"chosen": "b"}], parent, [0, 1])
+    parent[0] = 1
+    assert rows.parent.tolist() == [0, 0]
+
+
+def test_equality_is_of_rows_and_where_they_come_from(mixed):
+    assert mixed == list(mixed.rows) and list(mixed.rows) == mixed
+    assert mixed != list(mixed.rows)[:4] and mixed != mixed[::-1] and mixed != "rows"
+    assert mixed == mixed[:] and mixed == pickle.loads(pickle.dumps(mixed))
+    assert mixed != AugmentedRows(mixed.rows)
+    assert mixed != AugmentedRows(mixed.rows, [1, 1, 2, 1, 2], mixed.number)
+    assert mixed != AugmentedRows(mixed.rows, mixed.parent, [3, 0, 0, 1, 2])
+
+
+def test_values_are_handed_down_from_parents(mixed):
+    assert mixed.hand_down([7, 8]).tolist() == [8, 7, 8, 7, 8]  # of a and b
+    assert mixed.hand_down([1, 2, 3, 4, 5]).tolist() == [1, 2, 3, 4, 5]
+    with pytest.raises(ValueError, match=r"a value a row \(5\) or a value an original \(2\)"):
+        mixed.hand_down([1, 2, 3])
+
+
+@pytest.mark.parametrize(
+    ("parent", "number", "message"),
+    [
+        ([0, 0], [0, 0], "row 1 has parent 0 and number 0: an original is its own parent"),
+        ([0, 1], [0, 1], "row 1 has parent 1 and number 1"),
+        ([0, 2], [0, 1], "row 1 has parent 2"),
+        ([-1, 1], [1, 0], "row 0 has parent -1"),
+        ([1, 0], [1, 1], "row 0 has parent 1 and number 1: .* is an original"),
+        ([0, 0], [0, -1], "row 1 has parent 0 and number -1"),
+        ([0], [0, 1], r"got shapes \(1,\) and \(2,\) for 2 rows"),
+        ([0, 0], None, "row 1 has parent 0 and number 0"),
+    ],
+)
+def test_parents_that_are_none_are_refused(parent, number, message):
+    with pytest.raises(ValueError, match=message):
+        AugmentedRows([{"chosen": "a"}, {"chosen": "b"}], parent, number)
 
 
 # ------------------------------------------------------------------------------ pipeline
 def pipeline(synthesizer, models, **embedder):
     return Pipeline(
         [
-            ("synthesise", synthesizer),
+            ("synthesize", synthesizer),
             ("embed", LLMEmbedder(models["encoder"], pooling="mean", **embedder)),
             ("scale", EmbeddingScaler()),
             ("reward", BTRewardRegressor(8, learning_rate=3e-2, max_epochs=4, random_state=0)),
@@ -144,22 +239,17 @@ def pipeline(synthesizer, models, **embedder):
     )
 
 
-def test_parents_reach_the_reward(synthesizer, models, rows, monkeypatch):
-    seen, split = {}, BTRewardRegressor._split
-
-    def watched(self, pairs, random_state):
-        seen["pairs"] = pairs
-        seen["train"], seen["valid"] = split(self, pairs, random_state)
-        return seen["train"], seen["valid"]
-
-    monkeypatch.setattr(BTRewardRegressor, "_split", watched)
+def test_parents_reach_the_reward(synthesizer, models, rows):
     pipe = pipeline(synthesizer, models).fit(rows)
-    pairs, train, valid = seen["pairs"], seen["train"].pairs, seen["valid"].pairs
+    pairs = pipe[:-1].fit_transform(rows)
+    assert isinstance(pairs, AugmentedPairs) and len(pairs.originals) == 20
     assert pairs.parent.tolist() == list(range(20)) * 3
-    assert len(valid) == 2 and not valid.is_synthetic.any()
-    assert len(train) == 54 and not set(valid.parent) & set(train.parent)
-    assert pipe.score(rows) <= 1
-    assert pipe.predict([{"prompt": "why", "responses": ["no", "yes"]}]).shape == (1, 2)
+    assert pairs.is_synthetic.tolist() == [False] * 20 + [True] * 40
+    candidates = [{"prompt": "why", "responses": ["no", "yes"]}]
+    reward = clone(pipe[-1]).fit(pairs)
+    np.testing.assert_array_equal(
+        pipe.predict(candidates), reward.predict(pipe[:-1].transform(candidates))
+    )
 
 
 def test_embedding_and_scaling_treat_augmented_rows_as_rows(synthesizer, models, rows):
@@ -168,6 +258,10 @@ def test_embedding_and_scaling_treat_augmented_rows_as_rows(synthesizer, models,
     pairs, plain = embedder.fit_transform(out), embedder.fit_transform(list(out))
     assert isinstance(pairs, AugmentedPairs) and isinstance(plain, np.ndarray)
     np.testing.assert_array_equal(pairs, plain)
+    turned = embedder.fit_transform(out[::-1])  # synthetic rows before their parents
+    np.testing.assert_array_equal(turned, plain[::-1])
+    assert turned.is_synthetic.tolist() == out.is_synthetic.tolist()[::-1]
+    np.testing.assert_array_equal(turned.originals[turned.parent], plain[out.parent[::-1]])
     scaled = EmbeddingScaler().fit_transform(pairs)
     assert isinstance(scaled, AugmentedPairs) and scaled.parent.tolist() == out.parent.tolist()
     np.testing.assert_allclose(scaled, EmbeddingScaler().fit_transform(plain), atol=1e-6)
@@ -184,29 +278,41 @@ def test_ties_of_originals_are_not_handed_down(synthesizer, models):
     assert pairs.target.tolist() == [0.5, 0.5, 1, 1, 1, 1]
 
 
-def test_dropped_originals_take_their_children_along(synthesizer, models, rows):
+@pytest.mark.parametrize("step", [1, -1])
+def test_dropped_originals_take_their_children_along(synthesizer, models, rows, step):
     long = [*rows[:3], {**rows[3], "chosen": sentence(np.random.RandomState(0), 40)}]
-    embedder = LLMEmbedder(models["encoder"], overlong="drop", max_length=20)
-    pairs = embedder.fit_transform(synthesizer.fit_transform(long))
-    assert len(pairs) == 9 and pairs.parent.tolist() == [0, 1, 2] * 3
+    embedder = LLMEmbedder(models["encoder"], pooling="mean", overlong="drop", max_length=20)
+    pairs = embedder.fit_transform(synthesizer.fit_transform(long)[::step])
+    assert pairs.parent.tolist() == [0, 1, 2] * 3
+    expected = embedder.fit_transform(rows[:3])[::step]
+    np.testing.assert_array_equal(pairs.originals, expected)
 
 
 def test_grid_search_scores_rows_as_they_are(synthesizer, models, rows):
-    search = GridSearchCV(pipeline(synthesizer, models), {"synthesise__factor": [1, 2]}, cv=2)
-    assert np.isfinite(search.fit(rows).cv_results_["mean_test_score"]).all()
+    search = GridSearchCV(pipeline(synthesizer, models), {"synthesize__factor": [1, 2]}, cv=2)
+    scores = search.fit(rows).cv_results_
+    folds = [(rows[10:], rows[:10]), (rows[:10], rows[10:])]
+    for factor, mean in zip([1, 2], scores["mean_test_score"], strict=True):
+        pipe = pipeline(clone(synthesizer).set_params(factor=factor), models)
+        by_hand = np.mean([pipe.fit(train).score(test) for train, test in folds])
+        assert mean == pytest.approx(by_hand)
 
 
 @pytest.mark.filterwarnings("ignore:.* responses are empty")  # a random model's
 def test_end_to_end_on_tiny_models(models, rows):
+    rows = rows[:8]
     generator = ResponseGenerator(models["causal"], n_samples=6, max_new_tokens=6)
-    reward = pipeline("passthrough", models)
     for labeller in (
-        RewardModelLabeller(models["gold"]),
-        SelfEvolvedLabeller(reward, n_iterations=1),
+        RewardModelLabeller(models["reward"]),
+        SelfEvolvedLabeller(pipeline("passthrough", models), n_iterations=1),
     ):
         synthesizer = TextPairSynthesizer(generator, labeller, factor=3, random_state=0)
         out = synthesizer.fit_transform(rows)
-        assert len(out) == 60 and synthesizer.n_tied_ == synthesizer.n_missing_ == 0
+        assert len(out) == 24 and synthesizer.n_tied_ == synthesizer.n_missing_ == 0
+        new = list(out)[8:]
+        texts = [[row["chosen"], row["rejected"]] for row in new]
+        scores = synthesizer.labeller_.score([row["prompt"] for row in new], texts)
+        assert (scores[:, 0] > scores[:, 1]).all()
         assert clone(synthesizer).fit_transform(rows) == out  # random_state seeds the generator
 
 
@@ -225,6 +331,21 @@ def test_a_labeller_that_ties_everything(rows):
     with pytest.warns(UserWarning, match="40 of 40 .* ties .* of 40. Nothing was synthesised"):
         out = synthesizer.fit_transform(rows)
     assert out == rows and synthesizer.n_tied_ == 40
+
+
+def test_warnings_point_at_the_callers_line(rows, models):
+    synthesizer = TextPairSynthesizer(Sampler(["no"]), Length(), factor=2)
+    evolved = TextPairSynthesizer(
+        Sampler(["no"]), SelfEvolvedLabeller(pipeline("passthrough", models)), factor=2
+    )
+    for fit in (
+        synthesizer.fit_transform,
+        pipeline(synthesizer, models).fit,
+        evolved.fit_transform,
+    ):
+        with pytest.warns(UserWarning) as caught:
+            fit(rows)
+        assert {warning.filename for warning in caught} == {__file__}
 
 
 @pytest.mark.parametrize("responses", [["no"] * 6, [], ["no"]])

@@ -270,25 +270,64 @@ def test_region_mutants_are_caught(contains):
 
 
 @given(st.floats(0.01, 5), st.floats(0.05, 1.2).filter(lambda p: abs(p - 0.5) > 0.02))
-def test_region_ends_and_boundaries(rho, p):
+def test_region_ends_where_the_limit_is_one(rho, p):
     region = beneficial_region(rho=rho, p=p)
-    boundary = region.boundary_n(4.0)
-    if 1 <= boundary <= 1e12:
-        assert theorem2_error_ratio(4.0, boundary, rho=rho, p=p) == pytest.approx(1)
-        assert region.smallest_k(boundary) == pytest.approx(4)
-    end = region.n_upper if p < 0.5 else region.n_lower
-    if 2 <= end <= 1e12:
-        inside, outside = (end / 1.01, end * 1.01) if p < 0.5 else (end * 1.01, end / 1.01)
+    with np.errstate(over="ignore", under="ignore"):
+        threshold = np.exp(np.log(rho) / (p - 0.5))  # ρ N^(1/2 − p) = 1, solved for N
+    ends = (0, threshold) if p < 0.5 else (threshold, np.inf)
+    assert (region.n_lower, region.n_upper) == pytest.approx(ends)
+    assert (region.rho, region.p) == (rho, p)
+    if 2 <= threshold <= 1e12:
+        inside, outside = (threshold / 1.01, threshold * 1.01)[:: 1 if p < 0.5 else -1]
         assert region.contains(1e12, inside) and not region.contains(1e12, outside)
         assert np.isfinite(region.smallest_k(inside)) and np.isinf(region.smallest_k(outside))
+
+
+@given(
+    st.floats(0.01, 5),
+    st.floats(0.05, 1.2).filter(lambda p: abs(p - 0.5) > 0.02),
+    st.floats(1.001, 1e4),
+)
+def test_ratio_is_one_on_the_boundary(rho, p, k):
+    region = beneficial_region(rho=rho, p=p)
+    boundary = region.boundary_n(k)
+    if 1 <= boundary <= 1e12:
+        assert theorem2_error_ratio(k, boundary, rho=rho, p=p) == pytest.approx(1)
+        assert region.smallest_k(boundary) == pytest.approx(k, rel=1e-4)
+
+
+def test_regions_by_hand():
+    """With p = 1/4 the limit is N^(1/4) / 10, with p = 1 it is 10 / √N."""
+    falls, grows = beneficial_region(rho=10, p=1), beneficial_region(rho=0.1, p=0.25)
+    assert (falls.n_lower, falls.n_upper) == pytest.approx((100, np.inf))
+    assert (grows.n_lower, grows.n_upper) == pytest.approx((0, 10_000))
+    # At k = 4 the limit has to be below 2/3.
+    assert falls.boundary_n(4) == pytest.approx(225)
+    assert grows.boundary_n([4.0, 1e300]) == pytest.approx([(20 / 3) ** 4, 10_000])
+    # A limit of 1/2 lets every k help, 3/4 those above 9, 1 none.
+    np.testing.assert_allclose(grows.smallest_k([625, 7.5**4, 10_000]), [1, 9, np.inf])
+    np.testing.assert_allclose(grows.smallest_k([1, 20_000]), [1, np.inf])
+    found = grows.contains([[1.0], [1.01], [8.9], [9.1], [np.inf]], [600, 7.5**4, 10_001])
+    assert found.tolist() == [
+        [False, False, False],  # k = 1 changes nothing
+        [True, False, False],
+        [True, False, False],
+        [True, True, False],
+        [True, True, False],
+    ]
+    assert not grows.contains(1, 1)
 
 
 def test_region_without_dependence_on_n():
     assert beneficial_region(rho=0.9, p=0.5).n_upper == np.inf
     nowhere = beneficial_region(rho=1.1, p=0.5)
     assert nowhere.n_lower == nowhere.n_upper == 0
-    assert np.isnan(nowhere.boundary_n(4))
-    assert beneficial_region(rho=0.0, p=0.3).contains(2, 1e9)
+    assert np.isnan(nowhere.boundary_n(4)) and np.isnan(nowhere.boundary_n([4, 5])).all()
+    assert beneficial_region(rho=1.0, p=0.5).n_upper == 0
+    for p in (0.3, 0.5, 0.8):
+        everywhere = beneficial_region(rho=0.0, p=p)
+        assert (everywhere.n_lower, everywhere.n_upper) == (0, np.inf)
+        assert everywhere.contains(2, 1e9)
 
 
 def test_the_papers_threshold_and_what_its_equation_says_there():
@@ -460,22 +499,178 @@ def test_distances_broadcast_over_pairs():
 
 
 # ---------------------------------------------------------------------- bad input
+def bound_with(**changes):
+    constants = {
+        "reward_lipschitz": 1.0,
+        "decoder_lipschitz": 1.0,
+        "reconstruction_error": 1.0,
+        "noise_variance": 1.0,
+        "latent_dim": 1,
+        "delta": 0.5,
+    }
+    return theorem1_margin_bound(0.0, **constants | changes)
+
+
+def rho_with(**changes):
+    return theorem2_rho(**{"c1": 1.0, "b0": 1.0, "d": 1, "delta": 0.5} | changes)
+
+
+REGION = beneficial_region(rho=1.0, p=0.3)
+TINY = np.nextafter(0, 1)
+#: A call of one value, what its error names, values just inside the range and just outside.
+RANGES = {
+    "noise_variance": (
+        lambda v: noise_radius(v, 16, 0.05),
+        r"noise_variance must be in \[0, inf\]",
+        (0, 1, np.inf),
+        (-TINY, np.nan),
+    ),
+    "latent_dim": (
+        lambda v: noise_radius(0.01, v, 0.05),
+        r"latent_dim must be in \[1, inf\]",
+        (1, 2),
+        (0, 0.99),
+    ),
+    "delta": (
+        lambda v: noise_radius(0.01, 16, v),
+        r"delta must be in \(0, 1\)",
+        (1e-300, 1 - 1e-16),
+        (0, 1, 1.5, np.nan),
+    ),
+    "reward_lipschitz": (
+        lambda v: bound_with(reward_lipschitz=v),
+        r"reward_lipschitz must be in \[0, inf\]",
+        (0, 1),
+        (-TINY, np.nan),
+    ),
+    "decoder_lipschitz": (
+        lambda v: bound_with(decoder_lipschitz=v),
+        r"decoder_lipschitz must be in \[0, inf\]",
+        (0, 1),
+        (-TINY, np.nan),
+    ),
+    "reconstruction_error": (
+        lambda v: bound_with(reconstruction_error=v),
+        r"reconstruction_error must be in \[0, inf\]",
+        (0, 1),
+        (-TINY, np.nan),
+    ),
+    "alpha": (
+        lambda v: bound_with(alpha=v),
+        r"alpha must be in \(0, 1\]",
+        (TINY, 1),
+        (0, 1.01, -0.5),
+    ),
+    "c1": (lambda v: rho_with(c1=v), r"c1 must be in \(0, inf\]", (1e-300, 1), (0, -1)),
+    "b0": (lambda v: rho_with(b0=v), r"b0 must be in \[0, inf\]", (0, 1), (-TINY,)),
+    "d": (lambda v: rho_with(d=v), r"d must be in \[1, inf\]", (1, 2), (0, 0.99)),
+    "delta of rho": (
+        lambda v: rho_with(delta=v),
+        r"delta must be in \(0, 1\)",
+        (1e-300, 1 - 1e-16),
+        (0, 1),
+    ),
+    "k": (
+        lambda v: theorem2_error_ratio(v, 10, rho=1, p=0.3),
+        r"k must be in \[1, inf\]",
+        (1, np.inf),
+        (0.99, [2, 0.5], np.nan),
+    ),
+    "n": (
+        lambda v: theorem2_error_ratio(2, v, rho=1, p=0.3),
+        r"n must be in \[1, inf\]",
+        (1, 2),
+        (0, 0.99),
+    ),
+    "rho": (
+        lambda v: theorem2_error_ratio(2, 10, rho=v, p=0.3),
+        r"rho must be in \[0, inf\]",
+        (0, 1),
+        (-TINY,),
+    ),
+    "n of the limit": (
+        lambda v: theorem2_limit(v, rho=1, p=0.3),
+        r"n must be in \[1, inf\]",
+        (1, 2),
+        (0, 0.99),
+    ),
+    "rho of the limit": (
+        lambda v: theorem2_limit(2, rho=v, p=0.3),
+        r"rho must be in \[0, inf\]",
+        (0, 1),
+        (-TINY,),
+    ),
+    "rho of a region": (
+        lambda v: beneficial_region(rho=v, p=0.3),
+        r"rho must be in \[0, inf\]",
+        (0, 1),
+        (-TINY,),
+    ),
+    "k that a region contains": (
+        lambda v: REGION.contains(v, 2),
+        r"k must be in \[1, inf\]",
+        (1, 2),
+        (0.99,),
+    ),
+    "k of a boundary": (
+        lambda v: REGION.boundary_n(v),
+        r"k must be in \(1, inf\]",
+        (1.01, np.inf),
+        (1, 0.5),
+    ),
+    "deviations of W2": (
+        lambda v: wasserstein2_gaussian([0.0], [v], [0.0], [0.0]),
+        r"std0 must be in \[0, inf\]",
+        (0, 1),
+        (-TINY,),
+    ),
+    "second deviations of W2": (
+        lambda v: wasserstein2_gaussian([0.0], [0.0], [0.0], [v]),
+        r"std1 must be in \[0, inf\]",
+        (0, 1),
+        (-TINY,),
+    ),
+    "deviations of KL": (
+        lambda v: gaussian_kl([0.0], [v]),
+        r"std0 must be in \(0, inf\]",
+        (1e-150, 1),
+        (0, -1),
+    ),
+    "second deviations of KL": (
+        lambda v: gaussian_kl([0.0], [1.0], [0.0], [v]),
+        r"std1 must be in \(0, inf\]",
+        (1e-150, 1),
+        (0, -1),
+    ),
+}
+
+
+@pytest.mark.parametrize(("call", "message", "inside", "outside"), RANGES.values(), ids=RANGES)
+def test_ranges_hold_to_their_ends(call, message, inside, outside):
+    for value in inside:
+        call(value)
+    for value in outside:
+        with pytest.raises(ValueError, match=message):
+            call(value)
+
+
+def test_error_names_the_value():
+    with pytest.raises(ValueError, match=r"k must be in \[1, inf\], got \[2, 0\.5\]\."):
+        theorem2_error_ratio([2, 0.5], 10, rho=1, p=0.3)
+    with pytest.raises(ValueError, match="divides by 1/2 - p"):
+        paper_n0(1, 1, 0.5, 4, 0.05)
+
+
 @pytest.mark.parametrize(
-    ("call", "message"),
+    ("x", "y"),
     [
-        (lambda: noise_radius(-1, 16, 0.05), "noise_variance must be in"),
-        (lambda: noise_radius(0.01, 0, 0.05), "latent_dim must be in"),
-        (lambda: noise_radius(0.01, 16, 0), r"delta must be in \(0, 1\)"),
-        (lambda: noise_radius(0.01, 16, np.nan), "delta must be in"),
-        (lambda: theorem2_error_ratio(0.5, 10, rho=1, p=0.3), r"k must be in \[1, inf\]"),
-        (lambda: theorem2_error_ratio(2, 0, rho=1, p=0.3), "n must be in"),
-        (lambda: beneficial_region(rho=-1, p=0.3), "rho must be in"),
-        (lambda: paper_n0(0, 1, 0.3, 4, 0.05), r"c1 must be in \(0, inf\]"),
-        (lambda: paper_n0(1, 1, 0.5, 4, 0.05), "divides by 1/2 - p"),
-        (lambda: gaussian_kl([0.0], [0.0]), "std0 must be in"),
-        (lambda: empirical_wasserstein1(np.ones((2, 3)), np.ones((3, 3))), r"\(2, 3\) and \(3, 3"),
+        (np.ones((2, 3)), np.ones((3, 3))),
+        (np.ones((2, 3)), np.ones((2, 4))),
+        (np.ones(3), np.ones(3)),
+        (np.ones((2, 2, 2)), np.ones((2, 2, 2))),
+        (np.ones((0, 3)), np.ones((0, 3))),
     ],
 )
-def test_bad_input_is_named(call, message):
-    with pytest.raises(ValueError, match=message):
-        call()
+def test_wasserstein1_asks_for_two_sets_of_one_size(x, y):
+    with pytest.raises(ValueError, match=r"the shape \(n, d\), n > 0; got"):
+        empirical_wasserstein1(x, y)

@@ -1,5 +1,6 @@
 """Tiny random models in a folder: no hub, no download, a second to build."""
 
+import gc
 import re
 
 WORDS = (
@@ -149,4 +150,9 @@ def _save(folder, model_class, config, tokenizer, seed):
             torch.nn.init.normal_(parameter, std=0.5)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    del model, tokenizer
+    # Each load of a model ends in a garbage collection, which looks at a million objects of the
+    # libraries, for a quarter of a second: put what there is by now out of its sight.
+    gc.collect()
+    gc.freeze()
     return str(folder)

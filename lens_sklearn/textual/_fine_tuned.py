@@ -2,40 +2,35 @@
 
 import json
 import os
-import random
 import shutil
 import tempfile
-import warnings
 import weakref
-from contextlib import contextmanager
 from numbers import Integral, Real
 from pathlib import Path
 
 import numpy as np
-import torch
+from scipy.special import expit
 from sklearn.base import BaseEstimator, RegressorMixin, _fit_context
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from .._array_store import store_keys
+from .._augmented_rows import AugmentedRows
 from .._device import draw_seed
-from .._embedder import template_text
-from .._language_model import quiet
+from .._language_model import template_text
 from .._rows import read_texts
-from ..metrics import best_of_n_score
+from .._warnings import warn
+from ..metrics import best_of_n_score, pair_accuracy_score
 from ._networks import (
-    cut_left,
     free_memory,
     headed_model,
+    import_extra,
+    predict_rewards,
     report_overlong,
-    required,
-    rewards_of,
     token_ids,
-    without_deprecations,
+    truncate_left,
 )
-
-LORA = {"task_type": "SEQ_CLS", "r": 32, "lora_alpha": 16, "modules_to_save": ["score"]}
-MODEL, CHECKPOINTS, HISTORY = "model", "checkpoints", "history.json"
+from ._reward_training import HISTORY, MODEL, train_reward_model
 
 
 class FineTunedRewardRegressor(RegressorMixin, BaseEstimator):
@@ -201,7 +196,7 @@ class FineTunedRewardRegressor(RegressorMixin, BaseEstimator):
         self.verbose = verbose
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None):
+    def fit(self, X, y=None, sample_weight=None, *, groups=None):
         """Fine-tune the model on preference rows.
 
         Parameters
@@ -211,6 +206,14 @@ class FineTunedRewardRegressor(RegressorMixin, BaseEstimator):
         y : array-like of shape (n,), default=None
             1 where ``chosen`` wins and 0 where ``rejected`` does; None is 1. Soft targets are
             refused: TRL's loss has none.
+        sample_weight : array-like of shape (n,), default=None
+            How often each pair counts, a whole number: TRL's loss has no weights, so pairs are
+            repeated. For augmented rows a value a row or a value an original.
+        groups : None
+            Refused, since it would have no effect: groups keep prompts whole in a validation
+            split, and this estimator trains ``max_epochs`` on all pairs. It is here because
+            the ``fit`` of all other rewards has it; in a Pipeline with metadata routing leave
+            it unrequested.
 
         Returns
         -------
@@ -220,11 +223,18 @@ class FineTunedRewardRegressor(RegressorMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            On malformed rows, other targets, or ``store`` without ``random_state``.
+            On malformed rows, other targets or weights, `groups`, or ``store`` without
+            ``random_state``.
         ImportError
             If the extra ``textual`` is not installed.
         """
-        trl = required("trl")
+        import_extra("trl")  # fails before anything is read
+        if groups is not None:
+            raise ValueError(
+                "groups has no effect: FineTunedRewardRegressor holds no pairs out, so there is "
+                "no split in which prompts could stay whole. Leave it out, and give groups to "
+                "the cross-validation around it."
+            )
         if self.store is not None and self.random_state is None:
             raise ValueError(
                 "store is given and random_state is None: an interrupted fit would begin anew "
@@ -235,14 +245,15 @@ class FineTunedRewardRegressor(RegressorMixin, BaseEstimator):
             raise ValueError(
                 f"expected preference rows (chosen, rejected) to fit, got {table.kind}."
             )
-        items = _ordered(table.items, y)
+        items = _put_winner_first(table.items, y)
+        repeats = _repetitions(sample_weight, X, len(items))
         model, seed = headed_model(self, "reward"), draw_seed(self.random_state)
         model.tokenizer.chat_template = template_text(self.chat_template, model.tokenizer)
         ids = self._ids(model, items)
+        ids = [ids[2 * i + column] for i in repeats for column in (0, 1)]
         folder = self._folder(model, seed, ids)
         if not (folder / MODEL).is_dir():
-            with _kept_global_state(seed), without_deprecations():
-                self._train(trl, model, seed, ids, folder)
+            train_reward_model(self, model, ids, folder, seed)
             free_memory()
         self.folder_ = str(folder / MODEL)
         self.history_ = json.loads((folder / HISTORY).read_text(encoding="utf-8"))
@@ -257,7 +268,7 @@ class FineTunedRewardRegressor(RegressorMixin, BaseEstimator):
 
         ids = token_ids(model, list(items.flat), self.chat_template, place)
         limit = model.longest_input(self.max_length)
-        ids, overlong = cut_left(model, ids, limit)
+        ids, overlong = truncate_left(model, ids, limit)
         self.n_overlong_ = report_overlong(overlong, limit, place)
         return ids
 
@@ -276,73 +287,6 @@ class FineTunedRewardRegressor(RegressorMixin, BaseEstimator):
         folder = Path(self.store).expanduser().resolve() / key.hex()[:16]
         folder.mkdir(parents=True, exist_ok=True)
         return folder
-
-    def _train(self, trl, model, seed, ids, folder):
-        import transformers
-
-        dataset = required("datasets").Dataset.from_dict(
-            {
-                "chosen_ids": [i.tolist() for i in ids[0::2]],
-                "rejected_ids": [i.tolist() for i in ids[1::2]],
-            }
-        )
-        lora = None
-        if self.lora is not None:
-            lora = required("peft").LoraConfig(**(LORA | self.lora))
-        with quiet(transformers):
-            network = transformers.AutoModelForSequenceClassification.from_pretrained(
-                model.spec.name,
-                num_labels=1,
-                dtype=getattr(torch, self.dtype),
-                **model._source,
-            )
-            trainer = trl.RewardTrainer(
-                network,
-                self._config(trl, seed, folder),
-                train_dataset=dataset,
-                processing_class=model.tokenizer,
-                callbacks=list(self.callbacks or []),
-                peft_config=lora,
-            )
-        if not self.verbose:
-            trainer.remove_callback(transformers.PrinterCallback)
-        trainer.train(resume_from_checkpoint=_last_checkpoint(folder / CHECKPOINTS))
-        partial = folder / f"{MODEL}.partial"
-        with quiet(transformers):
-            trainer.save_model(str(partial))
-        if trainer.is_world_process_zero():
-            network.config.save_pretrained(partial)  # an adapter's folder has none
-            (partial / "training_args.bin").unlink(missing_ok=True)  # a pickle
-            (folder / HISTORY).write_text(json.dumps(trainer.state.log_history), encoding="utf-8")
-            os.replace(partial, folder / MODEL)
-            shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
-        trainer.accelerator.wait_for_everyone()
-
-    def _config(self, trl, seed, folder):
-        on_cpu = self.device == "cpu" or not torch.cuda.is_available()
-        learning_rate = self.learning_rate or (1e-5 if self.lora is None else 1e-4)
-        options = {
-            "output_dir": str(folder / CHECKPOINTS),
-            "learning_rate": learning_rate,
-            "num_train_epochs": self.max_epochs,
-            "per_device_train_batch_size": self.batch_size,
-            "weight_decay": self.weight_decay,
-            "center_rewards_coefficient": self.center_coefficient or None,
-            "gradient_checkpointing": self.gradient_checkpointing,
-            "max_length": None,  # cut and counted already; TRL would leave pairs out
-            "use_cpu": on_cpu,
-            "bf16": not on_cpu,
-            "dataloader_pin_memory": not on_cpu,
-            "seed": seed,
-            "data_seed": seed,
-            "save_strategy": "no" if self.store is None else "steps",
-            "save_steps": self.checkpoint_steps,
-            "save_total_limit": 1,
-            "logging_first_step": True,
-            "report_to": "none",
-            "disable_tqdm": not self.verbose,
-        }
-        return trl.RewardConfig(**(options | (self.training_arguments or {})))
 
     def predict(self, X):
         """Return the rewards of texts.
@@ -377,11 +321,11 @@ class FineTunedRewardRegressor(RegressorMixin, BaseEstimator):
         present = items != None  # noqa: E711 - element by element
         with headed_model(self, "reward", self.folder_) as model:
             ids = self._ids(model, items[present])
-            rewards[present] = rewards_of(model, ids, self.batch_tokens)
+            rewards[present] = predict_rewards(model, ids, self.batch_tokens)
         return rewards
 
     def decision_function(self, X):
-        """Return how much more reward ``chosen`` gets than ``rejected``.
+        """Return the log-odds that ``chosen`` wins.
 
         Parameters
         ----------
@@ -391,12 +335,34 @@ class FineTunedRewardRegressor(RegressorMixin, BaseEstimator):
         Returns
         -------
         ndarray of float64, shape (n,)
-            The log-odds that ``chosen`` wins.
+            The reward of ``chosen`` less that of ``rejected``.
+
+        Raises
+        ------
+        ValueError
+            If the rows are no pairs.
         """
         rewards = self.predict(X)
         if rewards.ndim != 2 or rewards.shape[1] != 2:
             raise ValueError(f"expected pairs; got rewards of shape {rewards.shape}.")
         return rewards[:, 0] - rewards[:, 1]
+
+    def predict_proba(self, X):
+        """Return the probabilities of both outcomes of pairs.
+
+        Parameters
+        ----------
+        X : rows of text
+            Preference rows.
+
+        Returns
+        -------
+        ndarray of float64, shape (n, 2)
+            Probability that ``rejected`` wins, and that ``chosen`` wins, in the order of
+            scikit-learn's classes 0 and 1 of "chosen wins".
+        """
+        log_odds = self.decision_function(X)
+        return np.stack([expit(-log_odds), expit(log_odds)], axis=1)
 
     def score(self, X, y=None, sample_weight=None):
         """Return the mean gold reward of the Best-of-N pick, or pair accuracy without gold.
@@ -418,12 +384,8 @@ class FineTunedRewardRegressor(RegressorMixin, BaseEstimator):
             Mean gold reward of the candidate with the largest reward, or the share of pairs
             ordered rightly, ties counting half.
         """
-        if y is not None and np.ndim(y) == 2:
-            return best_of_n_score(self.predict(X), y, sample_weight=sample_weight)
-        wins = np.sign(self.decision_function(X)) / 2 + 0.5  # 1, ½ for a tie, 0
-        target = np.ones(len(wins)) if y is None else np.asarray(y, dtype=float)
-        agreement = target * wins + (1 - target) * (1 - wins)
-        return float(np.average(agreement, weights=sample_weight))
+        score = pair_accuracy_score if np.ndim(y) < 2 else best_of_n_score
+        return score(self.predict(X), y, sample_weight=sample_weight)
 
     def save(self, folder):
         """Copy the trained model to a folder of its own, an ordinary Hugging Face one.
@@ -469,11 +431,9 @@ class FineTunedRewardRegressor(RegressorMixin, BaseEstimator):
         if getattr(self, "folder_", None) is not None and self.store is None:
             temporary = Path(self.folder_).is_relative_to(tempfile.gettempdir())
             if temporary and Path(self.folder_).name == MODEL:
-                warnings.warn(
+                warn(
                     f"a pickle does not hold the fine-tuned weights, and {self.folder_} goes "
                     "with this estimator: set store before fitting, or keep them by save(folder).",
-                    UserWarning,
-                    stacklevel=2,
                 )
         return super().__getstate__()
 
@@ -487,7 +447,7 @@ class FineTunedRewardRegressor(RegressorMixin, BaseEstimator):
         return tags
 
 
-def _ordered(items, y):
+def _put_winner_first(items, y):
     """Return pairs (n, 2) of texts with the winner in column 0."""
     if y is None:
         return items
@@ -503,23 +463,21 @@ def _ordered(items, y):
     return np.where(y[:, None] == 1, items, items[:, ::-1])
 
 
-def _last_checkpoint(folder):
-    """Return the newest checkpoint that was written to its end, None if there is none."""
-    # The trainer writes this file last, so a checkpoint without it was cut off.
-    done = [path.parent for path in folder.glob("checkpoint-*/trainer_state.json")]
-    return str(max(done, key=lambda p: int(p.name.split("-")[1]))) if done else None
-
-
-@contextmanager
-def _kept_global_state(seed):
-    """Seed the global generators, which is what transformers draws from, and restore them."""
-    python, numpy = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng():
-        random.seed(seed)
-        np.random.seed(seed)
-        torch.manual_seed(seed)
-        try:
-            yield
-        finally:
-            random.setstate(python)
-            np.random.set_state(numpy)
+def _repetitions(sample_weight, X, n):
+    """Return indices of the rows (n,), each as often as its weight says."""
+    if sample_weight is None:
+        return np.arange(n)
+    weight = np.asarray(sample_weight, dtype=float)
+    bad = np.flatnonzero(~((weight >= 0) & (weight < np.inf) & (weight == np.floor(weight))))
+    if len(bad):
+        raise ValueError(
+            f"sample_weight[{bad[0]}] is {weight.ravel()[bad[0]]}: TRL's loss has no weights, so "
+            "a weight is how often the pair is repeated, a whole number."
+        )
+    if isinstance(X, AugmentedRows):
+        weight = X.hand_down(weight)
+    if weight.shape != (n,):
+        raise ValueError(f"sample_weight must have shape ({n},), got {weight.shape}.")
+    if not weight.any():
+        raise ValueError("the weights of all pairs are zero; at least one must be positive.")
+    return np.repeat(np.arange(n), weight.astype(int))

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import warnings
 from collections import Counter
 from numbers import Integral, Real
 
@@ -12,19 +11,20 @@ from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from .._array_store import EmbeddingStore, store_keys
+from .._array_store import ArrayStore, store_keys
 from .._device import draw_seed
-from .._embedder import template_text
+from .._language_model import template_text
 from .._rows import read_prompts
+from .._warnings import warn
+from ._conversations import as_messages
 from ._networks import (
-    cut_left,
     headed_model,
     pad_left,
     report_overlong,
     run_batches,
     token_ids,
+    truncate_left,
 )
-from ._reward_labeller import as_messages
 
 END = -1  # fills a stored response up to max_new_tokens
 
@@ -166,7 +166,7 @@ class ResponseGenerator(TransformerMixin, BaseEstimator, auto_wrap_output_keys=N
         Parameters
         ----------
         X : rows of text, default=None
-            Not looked at.
+            Ignored.
         y : None
             Ignored.
 
@@ -189,7 +189,7 @@ class ResponseGenerator(TransformerMixin, BaseEstimator, auto_wrap_output_keys=N
                     "store is given and random_state is None: a resumed run would draw other "
                     "samples and find none of its own. Give an int random_state."
                 )
-            EmbeddingStore(self.store)
+            ArrayStore(self.store)
         self.context_ = headed_model(self, "causal").longest_input(np.iinfo(np.int32).max)
         if self.max_new_tokens >= self.context_:
             raise ValueError(
@@ -230,7 +230,7 @@ class ResponseGenerator(TransformerMixin, BaseEstimator, auto_wrap_output_keys=N
         model = headed_model(self, "causal")
         ids = token_ids(model, prompts, self.chat_template, _row, prompt=True)
         limit = self.context_ - self.max_new_tokens
-        ids, overlong = cut_left(model, ids, limit)
+        ids, overlong = truncate_left(model, ids, limit)
         if overlong.any() and self.overlong == "raise":
             raise ValueError(
                 f"{_row(np.flatnonzero(overlong)[0])}: the prompt has more than {limit} tokens, "
@@ -251,21 +251,21 @@ class ResponseGenerator(TransformerMixin, BaseEstimator, auto_wrap_output_keys=N
 
     def _sample(self, model, prompts, ids):
         """Return n_samples responses a prompt, those in the store without the network."""
-        seen, numbered = Counter(), []
+        counts, samples = Counter(), []  # a sample: its prompt and its number
         for prompt in prompts:  # a prompt that comes again gets the samples that follow
-            numbered += [[prompt, seen[prompt] + j] for j in range(self.n_samples)]
-            seen[prompt] += self.n_samples
+            samples += [[prompt, counts[prompt] + j] for j in range(self.n_samples)]
+            counts[prompt] += self.n_samples
         seed = draw_seed(self.random_state)
         # (n · n_samples, max_new_tokens); float32 holds whole numbers below 2²⁴ exactly
-        tokens = np.full((len(numbered), self.max_new_tokens), END, dtype=np.float32)
-        found = np.zeros(len(numbered), dtype=bool)
+        tokens = np.full((len(samples), self.max_new_tokens), END, dtype=np.float32)
+        in_store = np.zeros(len(samples), dtype=bool)
         if self.store is not None:
-            store = EmbeddingStore(self.store)
-            keys = store_keys(self._settings(model, seed), numbered)
-            tokens, found, _ = store.get_many(keys, self.max_new_tokens)
-        missing = np.flatnonzero(~found)
+            store = ArrayStore(self.store)
+            keys = store_keys(self._settings(model, seed), samples)
+            tokens, in_store, _ = store.get_many(keys, self.max_new_tokens)
+        missing = np.flatnonzero(~in_store)
         self.n_generated_ = len(missing)
-        seeds = store_keys({"seed": seed}, [numbered[i] for i in missing])
+        seeds = store_keys({"seed": seed}, [samples[i] for i in missing])
         missing_ids = [ids[i // self.n_samples] for i in missing]
         with model:
             for batch, new in run_batches(
@@ -309,9 +309,9 @@ class ResponseGenerator(TransformerMixin, BaseEstimator, auto_wrap_output_keys=N
                 ),
             )
         new = np.full((len(ids), self.max_new_tokens), END, dtype=np.float32)
-        drawn = output[:, tokens.shape[1] :].cpu().numpy()  # (B, at most max_new_tokens)
-        ended = np.cumsum(np.isin(drawn, model.end_ids), axis=1) > 0
-        new[:, : drawn.shape[1]] = np.where(ended, END, drawn)
+        output = output[:, tokens.shape[1] :].cpu().numpy()  # (B, at most max_new_tokens)
+        is_past_end = np.cumsum(np.isin(output, model.end_ids), axis=1) > 0
+        new[:, : output.shape[1]] = np.where(is_past_end, END, output)
         return new
 
     def _settings(self, model, seed):
@@ -330,23 +330,19 @@ class ResponseGenerator(TransformerMixin, BaseEstimator, auto_wrap_output_keys=N
 
     def _report(self, responses):
         """Count what is of no use, and say so."""
-        empty = np.array([sum(not t.strip() for t in texts) for texts in responses])
-        one = np.array([len(texts) > 1 and len(set(texts)) == 1 for texts in responses])
-        self.n_empty_, self.n_identical_ = int(empty.sum()), int(one.sum())
+        n_empty = np.array([sum(not t.strip() for t in texts) for texts in responses])
+        identical = np.array([len(texts) > 1 and len(set(texts)) == 1 for texts in responses])
+        self.n_empty_, self.n_identical_ = int(n_empty.sum()), int(identical.sum())
         if self.n_empty_:
-            warnings.warn(
+            warn(
                 f"{self.n_empty_} of {len(responses) * self.n_samples} responses are empty "
-                f"(first: {_row(np.flatnonzero(empty)[0])}) and are left out.",
-                UserWarning,
-                stacklevel=3,
+                f"(first: {_row(np.flatnonzero(n_empty)[0])}) and are left out.",
             )
         if self.n_identical_:
-            warnings.warn(
+            warn(
                 f"{self.n_identical_} of {len(responses)} prompts (first: "
-                f"{_row(np.flatnonzero(one)[0])}) got {self.n_samples} identical responses; "
+                f"{_row(np.flatnonzero(identical)[0])}) got {self.n_samples} identical responses; "
                 "raise the temperature or max_new_tokens.",
-                UserWarning,
-                stacklevel=3,
             )
 
     def __sklearn_is_fitted__(self):

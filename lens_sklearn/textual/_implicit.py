@@ -4,9 +4,9 @@ import numpy as np
 import torch
 from sklearn.utils._param_validation import StrOptions
 
-from ._labelling import LanguageModelLabeller, places, written
-from ._networks import cut_left, last_logits, report_overlong, run_batches, token_ids
-from ._self_rewarding import filled
+from ._conversations import fill_in, plain_text
+from ._labelling import MODEL_CONSTRAINTS, LanguageModelLabeller, places
+from ._networks import last_logits, report_overlong, run_batches, token_ids, truncate_left
 
 P_YES = """Question:
 {prompt}
@@ -28,12 +28,12 @@ class ImplicitPreferenceLabeller(LanguageModelLabeller):
     model_name : str or Path, default="Qwen/Qwen2.5-0.5B-Instruct"
         Name on the Hugging Face Hub or a local folder.
     mode : {"p_yes", "likelihood"}, default="p_yes"
-        "p_yes" asks whether the response is good and scores P(Yes) / (P(Yes) + P(No)) from the
-        next-token logits. "likelihood" is the mean log-likelihood of the response's tokens
-        given the prompt: their sum would favour short responses.
+        "p_yes" scores P(Yes) / (P(Yes) + P(No)) from the next-token logits that follow the
+        question whether the response is good. "likelihood" is the mean log-likelihood of the
+        response's tokens given the prompt: their sum would favour short responses.
     instruction : str, default=None
         Another question for "p_yes", with ``{prompt}`` and ``{response}``. It should end where
-        Yes or No is to come.
+        Yes or No is to come. "likelihood" has no question and refuses one.
     revision : str, default=None
         Commit, branch or tag of a Hub model.
     max_length : int, default=4096
@@ -63,7 +63,7 @@ class ImplicitPreferenceLabeller(LanguageModelLabeller):
     (1, 2)
     """
 
-    _parameter_constraints = LanguageModelLabeller._parameter_constraints | {
+    _parameter_constraints = MODEL_CONSTRAINTS | {
         "mode": [StrOptions({"p_yes", "likelihood"})],
         "instruction": [str, None],
     }
@@ -96,29 +96,35 @@ class ImplicitPreferenceLabeller(LanguageModelLabeller):
     def _score(self, model, prompts, items, scores):
         where, place = places(items)
         if self.mode == "likelihood":
+            if self.instruction is not None:
+                raise ValueError(
+                    "instruction has no effect with mode='likelihood', which puts no question: "
+                    "leave it out."
+                )
             contexts = token_ids(
                 model, prompts, self.chat_template, lambda i: f"prompts[{i}]", prompt=True
             )
-            answers = [written(items[i, j]) for i, j in where]
+            answers = [plain_text(items[i, j]) for i, j in where]
             scores[tuple(where.T)] = self._likelihoods(
                 model, [contexts[i] for i, _ in where], answers, place
             )
             return
         instruction = self.instruction or P_YES
         questions = [
-            filled(instruction, prompt=written(prompts[i]), response=written(items[i, j]))
+            fill_in(instruction, prompt=plain_text(prompts[i]), response=plain_text(items[i, j]))
             for i, j in where
         ]
-        scores[tuple(where.T)] = self._answers(model, questions, ("Yes", "No"), place)[:, 0]
+        probabilities = self._answer_probabilities(model, questions, ("Yes", "No"), place)
+        scores[tuple(where.T)] = probabilities[:, 0]
 
     def _likelihoods(self, model, contexts, answers, place):
         """Return the mean log-likelihood of the answers' tokens, given their contexts."""
         answers, _ = model.tokenize(answers, np.iinfo(np.int32).max, add_special_tokens=False)
-        answers, _ = cut_left(model, answers, self._limit - 1)  # one token is left to stand before
+        answers, _ = truncate_left(model, answers, self._limit - 1)  # one token stays before
         room = [self._limit - len(answer) for answer in answers]
-        whole = [len(c) + len(a) for c, a in zip(contexts, answers, strict=True)]
-        self.n_overlong_ = report_overlong(np.array(whole) > self._limit, self._limit, place)
-        contexts, _ = cut_left(model, contexts, room)
+        lengths = [len(c) + len(a) for c, a in zip(contexts, answers, strict=True)]
+        self.n_overlong_ = report_overlong(np.array(lengths) > self._limit, self._limit, place)
+        contexts, _ = truncate_left(model, contexts, room)
         ids = [np.concatenate(both) for both in zip(contexts, answers, strict=True)]
 
         def compute(batch):

@@ -1,4 +1,4 @@
-"""What labellers have in common: the protocol, and scoring texts with a language model."""
+"""What labellers share: the protocol, and scoring texts with a language model."""
 
 import os
 from numbers import Integral
@@ -10,12 +10,31 @@ from sklearn.base import BaseEstimator
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 
 from .._rows import read_dialogues
-from ._networks import cut_left, headed_model, last_logits, report_overlong, run_batches, token_ids
+from ._networks import (
+    headed_model,
+    last_logits,
+    report_overlong,
+    run_batches,
+    token_ids,
+    truncate_left,
+)
+
+#: Constraints of the parameters that every labeller with a language model has.
+MODEL_CONSTRAINTS = {
+    "model_name": [str, os.PathLike],
+    "revision": [str, None],
+    "max_length": [Interval(Integral, 1, None, closed="left")],
+    "chat_template": [str, None, Options(bool, {False})],
+    "batch_tokens": [Interval(Integral, 1, None, closed="left")],
+    "dtype": [StrOptions({"auto", "float32", "bfloat16", "float16"})],
+    "device": [str],
+    "show_progress": ["boolean", None],
+}
 
 
 @runtime_checkable
 class PairLabeller(Protocol):
-    """What a :class:`TextPairSynthesizer` asks of its labeller.
+    """The protocol of labellers, which score responses for a :class:`TextPairSynthesizer`.
 
     A labeller that learns has ``fit(rows, candidates)`` besides: it is called with the
     preference rows and with the sampled responses as candidate rows.
@@ -42,22 +61,13 @@ class PairLabeller(Protocol):
 class LanguageModelLabeller(BaseEstimator):
     """Base of the labellers that read scores off a language model's outputs."""
 
-    _parameter_constraints = {
-        "model_name": [str, os.PathLike],
-        "revision": [str, None],
-        "max_length": [Interval(Integral, 1, None, closed="left")],
-        "chat_template": [str, None, Options(bool, {False})],
-        "batch_tokens": [Interval(Integral, 1, None, closed="left")],
-        "dtype": [StrOptions({"auto", "float32", "bfloat16", "float16"})],
-        "device": [str],
-        "show_progress": ["boolean", None],
-    }
+    _parameter_constraints = MODEL_CONSTRAINTS
     head = "causal"
 
     def score(self, prompts, responses):
         """Score responses.
 
-        The network is loaded for this call and released at its end: call it once with all.
+        The network is loaded for this call and released at its end: call it once with all texts.
 
         Parameters
         ----------
@@ -93,11 +103,11 @@ class LanguageModelLabeller(BaseEstimator):
     def _ids(self, model, conversations, place, *, prompt=False):
         """Return token ids within the limit; count and report those that were cut."""
         ids = token_ids(model, conversations, self.chat_template, place, prompt=prompt)
-        ids, overlong = cut_left(model, ids, self._limit)
+        ids, overlong = truncate_left(model, ids, self._limit)
         self.n_overlong_ = report_overlong(overlong, self._limit, place)
         return ids
 
-    def _answers(self, model, questions, choices, place):
+    def _answer_probabilities(self, model, questions, choices, place):
         """Return the probabilities of the answers to questions, shape (n, len(choices))."""
         columns = [answer_tokens(model, choice) for choice in choices]
         flat = torch.tensor([token for tokens in columns for token in tokens])
@@ -108,8 +118,8 @@ class LanguageModelLabeller(BaseEstimator):
         def compute(batch):
             logits = last_logits(model, [ids[i] for i in batch])[:, -1].float().cpu()
             # A choice may be written by several tokens, with and without a space before it.
-            chosen = logits[:, flat].softmax(dim=1)
-            return torch.zeros(len(batch), len(columns)).index_add_(1, owner, chosen).numpy()
+            each = logits[:, flat].softmax(dim=1)  # (B, tokens)
+            return torch.zeros(len(batch), len(columns)).index_add_(1, owner, each).numpy()
 
         probabilities = np.empty((len(ids), len(columns)))
         for batch, new in run_batches(
@@ -125,7 +135,7 @@ def answer_tokens(model, answer):
     Parameters
     ----------
     model : LanguageModel
-        Whose tokenizer is asked.
+        Whose tokenizer writes it.
     answer : str
         A word or digit.
 
@@ -139,37 +149,19 @@ def answer_tokens(model, answer):
     ValueError
         If the tokenizer has no single token for it.
     """
-    tokenizer, found = model.tokenizer, set()
+    tokenizer, tokens = model.tokenizer, set()
     for text in (answer, " " + answer):
         ids = tokenizer(text, add_special_tokens=False)["input_ids"]
         # "▁", "5" is two tokens of which the first is but a space
         if ids and ids[-1] != tokenizer.unk_token_id and not tokenizer.decode(ids[:-1]).strip():
             if tokenizer.decode(ids[-1:]).strip() == answer:
-                found.add(ids[-1])
-    if not found:
+                tokens.add(ids[-1])
+    if not tokens:
         raise ValueError(
             f"the tokenizer of {model.spec.name!r} has no single token for {answer!r}, so its "
             "probability cannot be read off the next-token logits."
         )
-    return sorted(found)
-
-
-def written(messages):
-    """Write a prompt or response as plain text for a judge to read.
-
-    Parameters
-    ----------
-    messages : tuple of (role, content)
-        The conversation.
-
-    Returns
-    -------
-    str
-        A lone message's content; several messages with their roles, one a line.
-    """
-    if len(messages) == 1:
-        return messages[0][1]
-    return "\n".join(f"{role}: {content}" for role, content in messages)
+    return sorted(tokens)
 
 
 def places(items):

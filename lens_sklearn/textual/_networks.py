@@ -15,8 +15,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from .._embedder import progress_bar, render, template_text
-from .._language_model import LanguageModel, batches_by_tokens, pad_right, resolve_model
+from .._language_model import (
+    LanguageModel,
+    batches_by_tokens,
+    pad_right,
+    quiet,
+    render,
+    resolve_model,
+    template_text,
+)
+from .._progress import progress_bar
+from .._warnings import warn
 
 CLASSES = {"causal": "AutoModelForCausalLM", "reward": "AutoModelForSequenceClassification"}
 ADAPTER = "adapter_config.json"
@@ -25,7 +34,7 @@ NO_LIMIT = np.iinfo(np.int32).max
 logger = logging.getLogger("lens_sklearn.textual")
 
 
-def required(module):
+def import_extra(module):
     """Import an optional package; name the extra that brings it where it is missing.
 
     Parameters
@@ -78,16 +87,35 @@ class HeadedModel(LanguageModel):
         self._network = None
         free_memory()
 
+    def load_for_training(self):
+        """Load the network to be fine-tuned; a head that the weights lack is drawn.
+
+        Returns
+        -------
+        transformers.PreTrainedModel
+            With one output, on the CPU; whoever loads it owns it.
+        """
+        import transformers
+
+        loader = getattr(transformers, CLASSES[self.head])
+        with quiet(transformers):
+            return loader.from_pretrained(
+                self.spec.name,
+                num_labels=1,
+                dtype=getattr(torch, self.spec.dtype),
+                **self._source,
+            )
+
     def _load(self, transformers):
         loader = getattr(transformers, CLASSES[self.head])
         options = {"dtype": getattr(torch, self.spec.dtype)}
-        spread = self.spec.device == "accelerate"
-        if spread:
-            required("accelerate")
+        spreads = self.spec.device == "accelerate"
+        if spreads:
+            import_extra("accelerate")
             options["device_map"] = "auto"
         if (Path(self.spec.name) / ADAPTER).is_file():
             with torch.random.fork_rng():  # weights are drawn before the saved ones replace them
-                network = _adapted(transformers, loader, self.spec.name, options)
+                network = _load_adapter(transformers, loader, self.spec.name, options)
         else:
             network, report = loader.from_pretrained(
                 self.spec.name, output_loading_info=True, **options, **self._source
@@ -105,7 +133,7 @@ class HeadedModel(LanguageModel):
         if self.head == "causal":
             self.end_ids = self._end_ids(network)
             network.generation_config = transformers.GenerationConfig()  # no settings of its own
-        return network if spread else network.to(self.spec.device)
+        return network if spreads else network.to(self.spec.device)
 
     def _end_ids(self, network):
         """Return the tokens that end a response: the network's own and the tokenizer's."""
@@ -135,15 +163,15 @@ def headed_model(estimator, head, name=None):
     name, device = estimator.model_name if name is None else name, estimator.device
     if device == "auto" and torch.cuda.device_count() > 1:
         device = "accelerate"
-    spread = device == "accelerate"
+    spreads = device == "accelerate"
     revision = estimator.revision if name == estimator.model_name else None
-    spec = resolve_model(name, revision, estimator.dtype, "auto" if spread else device)
-    return HeadedModel(spec._replace(device="accelerate") if spread else spec, head)
+    spec = resolve_model(name, revision, estimator.dtype, "auto" if spreads else device)
+    return HeadedModel(spec._replace(device="accelerate") if spreads else spec, head)
 
 
-def _adapted(transformers, loader, folder, options):
+def _load_adapter(transformers, loader, folder, options):
     """Load the model that an adapter's folder names, and put the adapter on it."""
-    peft = required("peft")
+    peft = import_extra("peft")
     adapter = json.loads((Path(folder) / ADAPTER).read_text(encoding="utf-8"))
     network = loader.from_pretrained(
         adapter["base_model_name_or_path"],
@@ -152,16 +180,16 @@ def _adapted(transformers, loader, folder, options):
         trust_remote_code=False,
         **options,
     )
-    with without_deprecations():
+    with ignore_deprecations():
         return peft.PeftModel.from_pretrained(network, folder)
 
 
 @contextmanager
-def without_deprecations():
+def ignore_deprecations():
     """Leave out the deprecations that are TRL's and PEFT's own to follow."""
     with warnings.catch_warnings():
-        renamed = r"`\w*gradient_checkpointing\w*` is deprecated"
-        warnings.filterwarnings("ignore", renamed, FutureWarning)
+        pattern = r"`\w*gradient_checkpointing\w*` is deprecated"
+        warnings.filterwarnings("ignore", pattern, FutureWarning)
         yield
 
 
@@ -172,7 +200,7 @@ def free_memory():
         torch.cuda.empty_cache()
 
 
-# ------------------------------------------------------------------------------ text to ids
+# ------------------------------------------------------------------------------ token ids
 def token_ids(model, conversations, chat_template, place, *, prompt=False):
     """Turn conversations into token ids, special tokens once.
 
@@ -221,7 +249,7 @@ def token_ids(model, conversations, chat_template, place, *, prompt=False):
     return ids
 
 
-def cut_left(model, ids, limit):
+def truncate_left(model, ids, limit):
     """Shorten token ids from the left, where the oldest messages are.
 
     Parameters
@@ -242,12 +270,12 @@ def cut_left(model, ids, limit):
     """
     limits = np.broadcast_to(limit, len(ids))
     overlong = np.array([len(i) > n for i, n in zip(ids, limits, strict=True)], dtype=bool)
-    cut = list(ids)
+    short = list(ids)
     for i in np.flatnonzero(overlong):
         has_bos = ids[i][0] == model.tokenizer.bos_token_id and limits[i] > 1
-        kept = ids[i][len(ids[i]) - limits[i] + has_bos :]
-        cut[i] = np.concatenate([ids[i][:1], kept]) if has_bos else kept
-    return cut, overlong
+        end = ids[i][len(ids[i]) - limits[i] + has_bos :]
+        short[i] = np.concatenate([ids[i][:1], end]) if has_bos else end
+    return short, overlong
 
 
 def report_overlong(overlong, limit, place):
@@ -308,22 +336,21 @@ def run_batches(lengths, batch_tokens, compute, *, show_progress=None, desc="Sco
     batches = batches_by_tokens(lengths, batch_tokens)
     with progress_bar(show_progress, len(lengths), desc) as bar:
         while batches:
-            batch, result, failed = batches[0], None, False
+            batch, result, out_of_memory = batches[0], None, False
             try:
                 result = compute(batch)
             except (RuntimeError, MemoryError) as error:
                 if not _is_out_of_memory(error) or len(batch) == 1:
                     raise
-                failed = True
-            if failed:  # out of the except block, whose traceback holds the batch's tensors
+                out_of_memory = True
+            if out_of_memory:  # out of the except block, whose traceback holds the batch's tensors
                 free_memory()
                 rest = np.concatenate(batches)
                 budget = int(lengths[batch].max()) * (len(batch) // 2)
-                warnings.warn(
+                warn(
                     f"{desc}: out of memory with {len(batch)} texts at a time; going on with "
                     f"{len(batch) // 2} (batch_tokens={budget}).",
                     RuntimeWarning,
-                    stacklevel=3,
                 )
                 batches = [rest[part] for part in batches_by_tokens(lengths[rest], budget)]
                 continue
@@ -386,7 +413,7 @@ def last_logits(model, ids, n_last=1):
 
 
 # ------------------------------------------------------------------------------ rewards
-def rewards_of(model, ids, batch_tokens, show_progress=None):
+def predict_rewards(model, ids, batch_tokens, show_progress=None):
     """Score token ids with a reward model; scores do not depend on the batch.
 
     Parameters

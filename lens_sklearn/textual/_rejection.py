@@ -7,7 +7,7 @@ from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
 from sklearn.utils._param_validation import HasMethods, Interval
 
 from .._rows import read_prompts, read_texts
-from ._reward_labeller import as_messages
+from ._conversations import as_messages
 
 
 class RejectionSampler(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
@@ -18,12 +18,12 @@ class RejectionSampler(TransformerMixin, BaseEstimator, auto_wrap_output_keys=No
     reward : estimator
         Fitted; its ``predict`` takes candidate rows. ``clone`` keeps it as it is.
     n : int, default=None
-        How many of each prompt's responses are looked at, the first ones; None is all.
+        How many of each prompt's responses stand for selection, the first ones; None is all.
 
     Notes
     -----
     Rows are conversational, ``prompt`` and ``completion`` being lists of messages, so that
-    TRL applies the model's chat template. Of equal rewards the first response is taken.
+    TRL applies the model's chat template. Of equal rewards the first response wins.
 
     Examples
     --------
@@ -53,7 +53,7 @@ class RejectionSampler(TransformerMixin, BaseEstimator, auto_wrap_output_keys=No
         Parameters
         ----------
         X : rows of text, default=None
-            Not looked at.
+            Ignored.
         y : None
             Ignored.
 
@@ -77,7 +77,7 @@ class RejectionSampler(TransformerMixin, BaseEstimator, auto_wrap_output_keys=No
         -------
         list of dict
             A row a prompt: ``prompt``, ``completion``, ``score``, the picked response's
-            reward, and ``scores``, those of all that were looked at.
+            reward, and ``scores``, the rewards of all that stood for selection.
 
         Raises
         ------
@@ -97,9 +97,9 @@ class RejectionSampler(TransformerMixin, BaseEstimator, auto_wrap_output_keys=No
             for prompt, row in zip(prompts, items, strict=True)
         ]
         rewards = np.asarray(self.reward.predict(candidates), dtype=float)  # (n_prompts, n)
-        without = np.flatnonzero(np.isnan(rewards).all(axis=1))
-        if len(without):
-            raise ValueError(f"row {without[0]}: no response has a reward that is not NaN.")
+        empty = np.flatnonzero(np.isnan(rewards).all(axis=1))
+        if len(empty):
+            raise ValueError(f"row {empty[0]}: no response has a reward that is not NaN.")
         return [
             {
                 "prompt": row["prompt"],

@@ -1,9 +1,9 @@
-"""A fitted reward model of this package as labeller."""
+"""A fitted reward of this package as labeller."""
 
 from sklearn.base import BaseEstimator
 from sklearn.utils._param_validation import HasMethods
 
-from .._rows import read_dialogues
+from ._conversations import candidate_rows
 
 
 class RewardLabeller(BaseEstimator):
@@ -53,41 +53,3 @@ class RewardLabeller(BaseEstimator):
 
     def __sklearn_clone__(self):
         return type(self)(self.reward)
-
-
-def candidate_rows(prompts, responses):
-    """Put prompts and responses together as candidate rows.
-
-    Parameters
-    ----------
-    prompts : list of n prompts
-        Strings or lists of ``{"role", "content"}`` messages.
-    responses : list of n lists of responses
-        Strings or lists of messages.
-
-    Returns
-    -------
-    list of dict
-        Rows with ``prompt`` and ``responses``, both as messages.
-    """
-    prompts, items = read_dialogues(prompts, responses)
-    return [
-        {"prompt": as_messages(prompt), "responses": [as_messages(r) for r in row if r is not None]}
-        for prompt, row in zip(prompts, items, strict=True)
-    ]
-
-
-def as_messages(conversation):
-    """Write a conversation as rows have it.
-
-    Parameters
-    ----------
-    conversation : tuple of (role, content)
-        The conversation.
-
-    Returns
-    -------
-    list of dict
-        With ``role`` and ``content``.
-    """
-    return [{"role": role, "content": content} for role, content in conversation]

@@ -1,14 +1,14 @@
-"""A reward model from elsewhere as labeller."""
+"""A trained reward model of language as labeller."""
 
 from ._labelling import LanguageModelLabeller, places
-from ._networks import rewards_of
+from ._networks import predict_rewards
 
 
 class RewardModelLabeller(LanguageModelLabeller):
     """Label responses with a trained reward model, such as Skywork's.
 
-    Any sequence-classification model with one output serves. (The toy world's exact reward is
-    :class:`lens_sklearn.datasets.GoldReward`, a function of embeddings.)
+    Any sequence-classification model with one output serves. (:class:`RewardLabeller` labels
+    with a reward that this package fitted, a whole Pipeline for example.)
 
     Parameters
     ----------
@@ -45,8 +45,8 @@ class RewardModelLabeller(LanguageModelLabeller):
     Examples
     --------
     >>> from lens_sklearn.textual import RewardModelLabeller
-    >>> gold = RewardModelLabeller()
-    >>> gold.score(["2 + 2?"], [["4", "5", "A fish."]]).shape  # doctest: +SKIP
+    >>> labeller = RewardModelLabeller()
+    >>> labeller.score(["2 + 2?"], [["4", "5", "A fish."]]).shape  # doctest: +SKIP
     (1, 3)
     """
 
@@ -76,4 +76,4 @@ class RewardModelLabeller(LanguageModelLabeller):
     def _score(self, model, prompts, items, scores):
         where, place = places(items)
         ids = self._ids(model, [prompts[i] + items[i, j] for i, j in where], place)
-        scores[tuple(where.T)] = rewards_of(model, ids, self.batch_tokens, self.show_progress)
+        scores[tuple(where.T)] = predict_rewards(model, ids, self.batch_tokens, self.show_progress)

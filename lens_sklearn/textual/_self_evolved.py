@@ -1,6 +1,5 @@
 """A reward model that learns from its own confident labels (Huang et al., 2024)."""
 
-import warnings
 from numbers import Integral, Real
 
 import numpy as np
@@ -9,17 +8,18 @@ from sklearn.base import BaseEstimator, _fit_context, clone
 from sklearn.utils._param_validation import HasMethods, Interval
 from sklearn.utils.validation import check_is_fitted
 
-from .._augmented_rows import AugmentedRows, preference_row
+from .._augmented_rows import AugmentedRows
 from .._rows import read_preferences, read_prompts
-from ._reward_labeller import as_messages, candidate_rows
+from .._warnings import warn
+from ._conversations import as_messages, candidate_rows, preference_row
 
 
 class SelfEvolvedLabeller(BaseEstimator):
     r"""Label responses with a reward model that evolves on what it labels.
 
     The reward model is trained on the preference rows and scores the sampled responses. Of
-    each prompt's best and worst response it keeps those that it is sure of, is trained anew on
-    the rows and the kept pairs, and so on.
+    each prompt's best and worst response it keeps the confident pairs, is trained anew on the rows
+    and those pairs, and so on.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ class SelfEvolvedLabeller(BaseEstimator):
         Warns
         -----
         UserWarning
-            If an iteration is sure of no pair; then there is no further one.
+            If an iteration finds no confident pair; then it is the last one.
         """
         rows = read_preferences(X)
         if len(candidates) != len(rows):
@@ -109,21 +109,19 @@ class SelfEvolvedLabeller(BaseEstimator):
         self.n_kept_ = []
         self._train(AugmentedRows(rows), rows)
         for iteration in range(self.n_iterations):
-            kept, pairs = self._confident(parents, prompts, responses)
-            self.n_kept_.append(len(kept))
-            if not kept:
-                warnings.warn(
+            new_parents, pairs = self._confident_pairs(parents, prompts, responses)
+            self.n_kept_.append(len(pairs))
+            if not pairs:
+                warn(
                     f"iteration {iteration + 1} of the self-evolved labeller is sure of none of "
                     f"{len(parents)} pairs: the reward model stays as it is.",
-                    UserWarning,
-                    stacklevel=2,
                 )
                 break
             new = [
                 preference_row(rows[i], prompts[i], *pair)
-                for i, pair in zip(kept, pairs, strict=True)
+                for i, pair in zip(new_parents, pairs, strict=True)
             ]
-            parent = [*range(len(rows)), *kept]
+            parent = [*range(len(rows)), *new_parents]
             self._train(AugmentedRows(rows + new, parent, [0] * len(rows) + [1] * len(new)), rows)
         return self
 
@@ -131,20 +129,20 @@ class SelfEvolvedLabeller(BaseEstimator):
         self.reward_ = clone(self.reward).fit(training)
         self.center_ = float(np.nanmean(self.reward_.predict(rows)))
 
-    def _confident(self, parents, prompts, responses):
-        """Return the prompts whose best and worst response are told apart, and the two."""
+    def _confident_pairs(self, parents, prompts, responses):
+        """Return the rows whose best and worst response make a confident pair, and the pairs."""
         if not parents:
             return [], []
         texts = [responses[i] for i in parents]
         probability = expit(self._rewards([as_messages(prompts[i]) for i in parents], texts))
         best, worst = np.nanargmax(probability, axis=1), np.nanargmin(probability, axis=1)
-        at = np.arange(len(parents))
-        high, low = probability[at, best], probability[at, worst]
-        sure = ((high > self.high) & (low < self.low)) | (high - low > self.gap)
-        chosen = np.flatnonzero(sure & (high > low))
+        row = np.arange(len(parents))
+        high, low = probability[row, best], probability[row, worst]
+        is_confident = ((high > self.high) & (low < self.low)) | (high - low > self.gap)
+        confident = np.flatnonzero(is_confident & (high > low))
         return (
-            [parents[i] for i in chosen],
-            [(texts[i][best[i]], texts[i][worst[i]]) for i in chosen],
+            [parents[i] for i in confident],
+            [(texts[i][best[i]], texts[i][worst[i]]) for i in confident],
         )
 
     def _rewards(self, prompts, responses):

@@ -5,7 +5,8 @@ from itertools import combinations
 import numpy as np
 from sklearn.utils._param_validation import StrOptions
 
-from ._labelling import LanguageModelLabeller, places, written
+from ._conversations import fill_in, plain_text
+from ._labelling import MODEL_CONSTRAINTS, LanguageModelLabeller, places
 
 POINTWISE = """Review the user's question and the response below. Rate the response from 1 to 5:
 1: it is irrelevant, wrong or harmful.
@@ -81,12 +82,12 @@ class SelfRewardingLabeller(LanguageModelLabeller):
     Examples
     --------
     >>> from lens_sklearn.textual import SelfRewardingLabeller
-    >>> judge = SelfRewardingLabeller(mode="pairwise")
-    >>> judge.score(["2 + 2?"], [["4", "A fish."]])  # doctest: +SKIP
+    >>> labeller = SelfRewardingLabeller(mode="pairwise")
+    >>> labeller.score(["2 + 2?"], [["4", "A fish."]])  # doctest: +SKIP
     array([[0.91, 0.09]])
     """
 
-    _parameter_constraints = LanguageModelLabeller._parameter_constraints | {
+    _parameter_constraints = MODEL_CONSTRAINTS | {
         "mode": [StrOptions({"pointwise", "pairwise"})],
         "instruction": [str, None],
     }
@@ -123,10 +124,10 @@ class SelfRewardingLabeller(LanguageModelLabeller):
         instruction = self.instruction or POINTWISE
         where, place = places(items)
         questions = [
-            filled(instruction, prompt=written(prompts[i]), response=written(items[i, j]))
+            fill_in(instruction, prompt=plain_text(prompts[i]), response=plain_text(items[i, j]))
             for i, j in where
         ]
-        probabilities = self._answers(model, questions, "12345", place)  # (m, 5)
+        probabilities = self._answer_probabilities(model, questions, "12345", place)  # (m, 5)
         scores[tuple(where.T)] = probabilities @ np.arange(1, 6)
 
     def _compare(self, model, prompts, items, scores):
@@ -140,11 +141,11 @@ class SelfRewardingLabeller(LanguageModelLabeller):
                 for first, second in ((a, b), (b, a)):
                     matches.append((i, first, second, len(present) - 1))
                     questions.append(
-                        filled(
+                        fill_in(
                             instruction,
-                            prompt=written(prompts[i]),
-                            first=written(row[first]),
-                            second=written(row[second]),
+                            prompt=plain_text(prompts[i]),
+                            first=plain_text(row[first]),
+                            second=plain_text(row[second]),
                         )
                     )
         if not questions:
@@ -154,36 +155,8 @@ class SelfRewardingLabeller(LanguageModelLabeller):
             i, first, second, _ = matches[m]
             return f"responses[{i}][{first}] and [{second}]"
 
-        wins = self._answers(model, questions, "AB", place)  # (m, 2)
-        for (i, first, second, n_others), (a, b) in zip(matches, wins, strict=True):
+        probabilities = self._answer_probabilities(model, questions, "AB", place)  # (m, 2)
+        for match, (a, b) in zip(matches, probabilities, strict=True):
+            i, first, second, n_others = match
             scores[i, first] += a / (2 * n_others)
             scores[i, second] += b / (2 * n_others)
-
-
-def filled(instruction, **texts):
-    """Put texts into an instruction; braces within the texts are left alone.
-
-    Parameters
-    ----------
-    instruction : str
-        Has a ``{name}`` for each text.
-    **texts : str
-        The texts.
-
-    Returns
-    -------
-    str
-        The filled-in instruction.
-
-    Raises
-    ------
-    ValueError
-        If the instruction lacks one of the names or has another.
-    """
-    try:
-        if missing := [name for name in texts if "{" + name + "}" not in instruction]:
-            raise KeyError(missing[0])
-        return instruction.format(**texts)
-    except (KeyError, IndexError, ValueError) as error:
-        names = ", ".join("{" + name + "}" for name in texts)
-        raise ValueError(f"instruction needs {names} and no other braces ({error}).") from None

@@ -1,6 +1,5 @@
 """Synthesis of preference pairs in text space: sample, label, pair top with bottom."""
 
-import warnings
 from numbers import Integral
 
 import numpy as np
@@ -9,9 +8,11 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval
 from sklearn.utils.validation import check_is_fitted
 
-from .._augmented_rows import AugmentedRows, preference_row
+from .._augmented_rows import AugmentedRows
 from .._device import draw_seed
 from .._rows import read_preferences, read_prompts
+from .._warnings import warn
+from ._conversations import preference_row
 
 
 class TextPairSynthesizer(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
@@ -51,11 +52,11 @@ class TextPairSynthesizer(TransformerMixin, BaseEstimator, auto_wrap_output_keys
 
     Notes
     -----
-    Tied pairs are left out and not kept with target ½: ½ would say that the two responses are
-    equally good, but a tie mostly says that the labeller cannot tell. So ``fit_transform`` may
-    return fewer than ``factor * n`` rows, and then it warns.
+    Tied pairs are left out and not kept with the soft target ½: ½ would say that the two
+    responses are equally good, but a tie mostly says that the labeller cannot tell. So
+    ``fit_transform`` may return fewer than ``factor * n`` rows, and then it warns.
 
-    What comes out knows each row's parent; :class:`~lens_sklearn.LLMEmbedder` and
+    The rows know their parents; :class:`~lens_sklearn.LLMEmbedder` and
     :class:`~lens_sklearn.EmbeddingScaler` hand this on, and the early stopping of
     :class:`~lens_sklearn.BTRewardRegressor` validates on original rows of whole held-out
     parents.
@@ -67,7 +68,7 @@ class TextPairSynthesizer(TransformerMixin, BaseEstimator, auto_wrap_output_keys
     >>> from lens_sklearn.textual import (
     ...     RewardModelLabeller, ResponseGenerator, TextPairSynthesizer)
     >>> pipe = Pipeline([
-    ...     ("synthesise", TextPairSynthesizer(ResponseGenerator(), RewardModelLabeller())),
+    ...     ("synthesize", TextPairSynthesizer(ResponseGenerator(), RewardModelLabeller())),
     ...     ("embed", LLMEmbedder()),
     ...     ("scale", EmbeddingScaler()),
     ...     ("reward", BTRewardRegressor()),
@@ -96,7 +97,7 @@ class TextPairSynthesizer(TransformerMixin, BaseEstimator, auto_wrap_output_keys
         Parameters
         ----------
         X : rows of text, default=None
-            Not looked at.
+            Ignored.
         y : None
             Ignored.
 
@@ -110,11 +111,11 @@ class TextPairSynthesizer(TransformerMixin, BaseEstimator, auto_wrap_output_keys
         ValueError
             If the generator samples too few responses for ``factor``.
         """
-        needed = 2 * (self.factor - 1)
-        if getattr(self.generator, "n_samples", needed) < needed:
+        n_least = 2 * (self.factor - 1)
+        if getattr(self.generator, "n_samples", n_least) < n_least:
             raise ValueError(
                 f"factor={self.factor} pairs the best {self.factor - 1} responses with the worst "
-                f"{self.factor - 1}, so the generator needs n_samples >= {needed}; got "
+                f"{self.factor - 1}, so the generator needs n_samples >= {n_least}; got "
                 f"{self.generator.n_samples}."
             )
         generator = clone(self.generator)
@@ -144,9 +145,9 @@ class TextPairSynthesizer(TransformerMixin, BaseEstimator, auto_wrap_output_keys
         Returns
         -------
         AugmentedRows
-            The n originals first, with nothing but prompt, chosen and rejected, then the best
-            against the worst responses, then the second, and so on: ``factor * n`` rows less
-            those with tied labels or too few different responses.
+            The n originals first, with nothing but prompt, chosen and rejected, then the pairs
+            of best and worst response, then those of the second best and second worst, and so
+            on: ``factor * n`` rows less those with equal scores or too few different responses.
 
         Raises
         ------
@@ -196,14 +197,14 @@ class TextPairSynthesizer(TransformerMixin, BaseEstimator, auto_wrap_output_keys
 
     def _rank(self, prompts, responses):
         """Return {row: its responses' numbers, the best first, with their scores}."""
-        labelled = [i for i, texts in enumerate(responses) if len(texts) > 1]
-        if not labelled:
+        several = [i for i, texts in enumerate(responses) if len(texts) > 1]
+        if not several:
             return {}
-        texts = [responses[i] for i in labelled]
-        scores = self.labeller_.score([prompts[i] for i in labelled], texts)
-        scores = _checked_scores(self.labeller_, scores, texts, labelled)
+        texts = [responses[i] for i in several]
+        scores = self.labeller_.score([prompts[i] for i in several], texts)
+        scores = _check_scores(self.labeller_, scores, texts, several)
         rankings = {}
-        for i, row, row_texts in zip(labelled, scores, texts, strict=True):
+        for i, row, row_texts in zip(several, scores, texts, strict=True):
             order = np.argsort(-row[: len(row_texts)], kind="stable")
             rankings[i] = order, row[order]
         return rankings
@@ -228,20 +229,18 @@ class TextPairSynthesizer(TransformerMixin, BaseEstimator, auto_wrap_output_keys
         self._report(len(rows) * (self.factor - 1), len(new))
         return AugmentedRows(rows + new, [*range(len(rows)), *parent], [0] * len(rows) + number)
 
-    def _report(self, n_wanted, n_made):
-        if n_made == n_wanted:
+    def _report(self, n_pairs, n_new):
+        if n_new == n_pairs:
             return
         reasons = []
         if self.n_tied_:
             reasons.append(f"the labeller ties the two responses of {self.n_tied_}")
         if self.n_missing_:
             reasons.append(f"too few different responses were sampled for {self.n_missing_}")
-        nothing = "" if n_made else " Nothing was synthesised: the rows are the originals alone."
-        warnings.warn(
-            f"{n_wanted - n_made} of {n_wanted} synthetic pairs are left out: "
+        nothing = "" if n_new else " Nothing was synthesised: the rows are the originals alone."
+        warn(
+            f"{n_pairs - n_new} of {n_pairs} synthetic pairs are left out: "
             f"{' and '.join(reasons)}.{nothing}",
-            UserWarning,
-            stacklevel=4,
         )
 
     def __sklearn_tags__(self):
@@ -252,7 +251,7 @@ class TextPairSynthesizer(TransformerMixin, BaseEstimator, auto_wrap_output_keys
         return tags
 
 
-def _checked_scores(labeller, scores, texts, rows):
+def _check_scores(labeller, scores, texts, rows):
     """Return a labeller's scores (n, k) if they are what the protocol promises."""
     scores, k = np.asarray(scores, dtype=float), max(map(len, texts))
     name = type(labeller).__name__

@@ -9,18 +9,51 @@ from scipy.spatial.distance import cdist
 from scipy.special import xlogy
 
 
-def _check(name, value, low, high=inf, *, low_open=False, high_open=False):
-    """Raise unless every value is a number between the ends."""
+def check_range(name, value, low, high=inf, *, low_open=False, high_open=False):
+    """Raise unless every value is a number between the ends.
+
+    Parameters
+    ----------
+    name : str
+        Named in the error.
+    value : float or array-like
+        What to check.
+    low : float
+        Lower end.
+    high : float, default=inf
+        Upper end.
+    low_open, high_open : bool, default=False
+        Whether the end itself is refused.
+
+    Raises
+    ------
+    ValueError
+        If a value is NaN or not between the ends.
+    """
     values = np.asarray(value, dtype=float)
-    above = values > low if low_open else values >= low
-    below = values < high if high_open else values <= high
-    if not (above & below).all():
+    high_enough = values > low if low_open else values >= low
+    low_enough = values < high if high_open else values <= high
+    if not (high_enough & low_enough).all():
         interval = f"{'(' if low_open else '['}{low}, {high}{')' if high_open else ']'}"
         raise ValueError(f"{name} must be in {interval}, got {value!r}.")
 
 
-def _check_probability(name, value):
-    _check(name, value, 0, 1, low_open=True, high_open=True)
+def check_probability(name, value):
+    """Raise unless every value is in (0, 1).
+
+    Parameters
+    ----------
+    name : str
+        Named in the error.
+    value : float or array-like
+        What to check.
+
+    Raises
+    ------
+    ValueError
+        If a value is not between 0 and 1.
+    """
+    check_range(name, value, 0, 1, low_open=True, high_open=True)
 
 
 # ------------------------------------------------------------------------- Theorem 1
@@ -58,9 +91,9 @@ def noise_radius(noise_variance, latent_dim, delta):
     >>> round(float(noise_radius(0.01, 16, 0.05)), 3)
     0.644
     """
-    _check("noise_variance", noise_variance, 0)
-    _check("latent_dim", latent_dim, 1)
-    _check_probability("delta", delta)
+    check_range("noise_variance", noise_variance, 0)
+    check_range("latent_dim", latent_dim, 1)
+    check_probability("delta", delta)
     m, tail = np.asarray(latent_dim, dtype=float), np.log(4 / np.asarray(delta, dtype=float))
     return np.sqrt(noise_variance) * np.sqrt(m + 2 * np.sqrt(m * tail) + 2 * tail)
 
@@ -131,13 +164,13 @@ def theorem1_margin_bound(
     >>> round(float(bound), 2)
     0.51
     """
-    _check("reward_lipschitz", reward_lipschitz, 0)
-    _check("decoder_lipschitz", decoder_lipschitz, 0)
-    _check("reconstruction_error", reconstruction_error, 0)
-    _check("alpha", alpha, 0, 1, low_open=True)
-    moved = decoder_lipschitz * noise_radius(noise_variance, latent_dim, delta)
-    moved = moved + np.asarray(reconstruction_error, dtype=float)
-    return np.asarray(margin, dtype=float) - 2 * reward_lipschitz * moved**alpha
+    check_range("reward_lipschitz", reward_lipschitz, 0)
+    check_range("decoder_lipschitz", decoder_lipschitz, 0)
+    check_range("reconstruction_error", reconstruction_error, 0)
+    check_range("alpha", alpha, 0, 1, low_open=True)
+    distance = decoder_lipschitz * noise_radius(noise_variance, latent_dim, delta)
+    distance = distance + np.asarray(reconstruction_error, dtype=float)
+    return np.asarray(margin, dtype=float) - 2 * reward_lipschitz * distance**alpha
 
 
 # ------------------------------------------------------------------------- Theorem 2
@@ -168,10 +201,10 @@ def theorem2_rho(c1, b0, d, delta):
     >>> round(theorem2_rho(c1=0.24, b0=5.63, d=4096, delta=0.05), 4)
     0.3664
     """
-    _check("c1", c1, 0, low_open=True)
-    _check("b0", b0, 0)
-    _check("d", d, 1)
-    _check_probability("delta", delta)
+    check_range("c1", c1, 0, low_open=True)
+    check_range("b0", b0, 0)
+    check_range("d", d, 1)
+    check_probability("delta", delta)
     return b0 / (c1 * sqrt(d + log(1 / delta)))
 
 
@@ -216,9 +249,9 @@ def theorem2_error_ratio(k, n, *, rho, p):
     >>> round(float(theorem2_error_ratio(4, 1000, rho=0.3664, p=0.26)), 2)
     1.94
     """
-    _check("k", k, 1)
-    _check("n", n, 1)
-    _check("rho", rho, 0)
+    check_range("k", k, 1)
+    check_range("n", n, 1)
+    check_range("rho", rho, 0)
     share = 1 / np.asarray(k, dtype=float)
     return np.sqrt(share) + (1 - share) * theorem2_limit(n, rho=rho, p=p)
 
@@ -246,8 +279,8 @@ def theorem2_limit(n, *, rho, p):
     >>> round(float(theorem2_limit(1000, rho=0.3664, p=0.26)), 2)
     1.92
     """
-    _check("n", n, 1)
-    _check("rho", rho, 0)
+    check_range("n", n, 1)
+    check_range("rho", rho, 0)
     return rho * np.asarray(n, dtype=float) ** (0.5 - p)
 
 
@@ -289,7 +322,7 @@ class BeneficialRegion:
         bool or ndarray of bool
             Whether ``theorem2_error_ratio(k, n)`` is below 1.
         """
-        _check("k", k, 1)
+        check_range("k", k, 1)
         k = np.asarray(k, dtype=float)
         limit = theorem2_limit(n, rho=self.rho, p=self.p)
         return (k > 1) & (limit * (1 + 1 / np.sqrt(k)) < 1)
@@ -326,7 +359,7 @@ class BeneficialRegion:
             The upper end of the N that gain from k if p < 1/2, the lower end if p > 1/2, NaN
             if the ratio does not depend on N (p = 1/2).
         """
-        _check("k", k, 1, low_open=True)
+        check_range("k", k, 1, low_open=True)
         return _solve_n(self.rho * (1 + 1 / np.sqrt(np.asarray(k, dtype=float))), self.p)
 
 
@@ -374,7 +407,7 @@ def beneficial_region(*, rho, p):
     >>> bool(region.contains(k=4, n=10)), bool(region.contains(k=4, n=1000))
     (True, False)
     """
-    _check("rho", rho, 0)
+    check_range("rho", rho, 0)
     if rho == 0 or (p == 0.5 and rho < 1):
         return BeneficialRegion(rho, p, 0.0, inf)
     if p == 0.5:
@@ -442,8 +475,8 @@ def wasserstein2_gaussian(mean0, std0, mean1, std1):
     >>> float(wasserstein2_gaussian([0.0, 0.0], [1.0, 1.0], [3.0, 0.0], [1.0, 5.0]))
     5.0
     """
-    _check("std0", std0, 0)
-    _check("std1", std1, 0)
+    check_range("std0", std0, 0)
+    check_range("std1", std1, 0)
     means = np.linalg.norm(np.subtract(mean0, mean1), axis=-1)
     return np.hypot(means, np.linalg.norm(np.subtract(std0, std1), axis=-1))
 
@@ -471,8 +504,8 @@ def gaussian_kl(mean0, std0, mean1=0.0, std1=1.0):
     >>> float(gaussian_kl([2.0, 0.0], [1.0, 1.0]))
     2.0
     """
-    _check("std0", std0, 0, low_open=True)
-    _check("std1", std1, 0, low_open=True)
+    check_range("std0", std0, 0, low_open=True)
+    check_range("std1", std1, 0, low_open=True)
     shift = np.subtract(mean0, mean1) / np.asarray(std1, dtype=float)
     ratio = np.divide(std0, std1)
     # x - 1 - log x with x = ratio²; a tiny negative rounding error is no divergence.
@@ -543,5 +576,5 @@ def lemma3_bound(embeddings, synthetic):
     >>> lemma3_bound([[0.0], [1.0]], [[1.0], [0.5]])
     1.0
     """
-    moved = np.subtract(synthetic, embeddings, dtype=float)
-    return float(np.linalg.norm(moved, axis=-1).max())
+    displacement = np.subtract(synthetic, embeddings, dtype=float)
+    return float(np.linalg.norm(displacement, axis=-1).max())

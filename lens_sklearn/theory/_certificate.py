@@ -3,16 +3,13 @@
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.utils import check_random_state, gen_batches
 from sklearn.utils.validation import check_is_fitted
 
-from .._augmented_pairs import AugmentedPairs
-from .._device import draw_seed
+from .._base_reward import rewards_of
+from .._order_filter import lipschitz_constant, measure_pairs
+from ..displays import axes_or_new
 from ._bounds import noise_radius, theorem1_margin_bound
-from ._lipschitz import decoder_lipschitz, reward_lipschitz
-
-#: Pairs decoded at once: bounds the memory at large d.
-CHUNK = 1024
+from ._lipschitz import decoder_lipschitz
 
 
 @dataclass(frozen=True, repr=False)
@@ -83,8 +80,8 @@ class SynthesisCertificate:
         Parameters
         ----------
         augmenter : LatentPairAugmenter
-            Fitted. With an int as ``random_state`` the synthetic pairs are those of its
-            ``fit_transform``, before its ``keep`` leaves any out.
+            Fitted. For the pairs of its ``fit_transform`` the synthetic pairs are those that it
+            returned.
         pairs : array-like of shape (n, 2, d)
             Original pairs, column 0 chosen.
         reward : BTRewardRegressor, linear model with ``coef_``, or callable
@@ -126,18 +123,10 @@ class SynthesisCertificate:
                 "LatentPairAugmenter."
             )
         check_is_fitted(augmenter)
-        if augmenter.decode == "transfer":
-            raise ValueError(
-                'decode="transfer" moves members by whole differences, not by noise '
-                "in a latent space; the theorem says nothing of them."
-            )
-        if augmenter.factor_ == 1:
+        if augmenter.factor == 1:
             raise ValueError("factor=1 makes no synthetic pairs; there is nothing to certify.")
-        random_state = check_random_state(augmenter.random_state)
-        draw_seed(random_state)  # the autoencoder's, which fit_transform draws first
-        originals = AugmentedPairs(np.asarray(pairs, dtype=np.float32))
         return cls.from_augmented(
-            augmenter._augment(originals, augmenter.factor_, random_state),
+            augmenter.augment(np.asarray(pairs, dtype=np.float32)),
             augmenter.vae_,
             reward,
             delta,
@@ -176,7 +165,7 @@ class SynthesisCertificate:
         """
         originals = augmented.originals
         if lipschitz is None:
-            lipschitz = _lipschitz_constant(reward, originals)
+            lipschitz = lipschitz_constant(reward)
         error = np.linalg.norm(vae.decode(vae.transform(originals)) - originals, axis=-1)
         reconstruction_error = 0.0 if residual else float(error.max())
         decoder = decoder_lipschitz(vae, originals).upper
@@ -185,7 +174,7 @@ class SynthesisCertificate:
         parent = augmented.parent[index]
         n_synthetic = (augmented.members[index] >= 2 * len(originals)).sum(axis=1)
         margin = (margins[:, 0] - margins[:, 1])[parent]
-        synthetic_margin, displacement = _measure(augmented, index, reward)
+        synthetic_margin, displacement = measure_pairs(augmented, index, reward)
         bound = theorem1_margin_bound(
             margin,
             reward_lipschitz=lipschitz * n_synthetic / 2,
@@ -261,39 +250,28 @@ class SynthesisCertificate:
             f"{totals['mean_margin']:.3g} -> {totals['mean_synthetic_margin']:.3g})"
         )
 
-    def frame(self):
-        """Return the certificate as a table.
+    def to_dict(self):
+        """Return the certificate as columns, for ``pandas.DataFrame`` or its like.
 
         Returns
         -------
-        pandas.DataFrame
-            A row for each synthetic pair.
-
-        Raises
-        ------
-        ImportError
-            Without pandas.
+        dict of str to ndarray, each of shape (m,)
+            An entry for each synthetic pair.
         """
-        try:
-            import pandas as pd
-        except ImportError:
-            raise ImportError('a table needs pandas: pip install "lens-sklearn[tables]"') from None
-        return pd.DataFrame(
-            {
-                "parent": self.parent,
-                "n_synthetic": self.n_synthetic,
-                "margin": self.margin,
-                "synthetic_margin": self.synthetic_margin,
-                "displacement_chosen": self.displacement[:, 0],
-                "displacement_rejected": self.displacement[:, 1],
-                "bound": self.bound,
-                "certified": self.certified,
-                "realised_bound": self.realised_bound,
-                "realised_certified": self.realised_certified,
-                "ordered": self.ordered,
-                "kept": self.kept,
-            }
-        )
+        return {
+            "parent": self.parent,
+            "n_synthetic": self.n_synthetic,
+            "margin": self.margin,
+            "synthetic_margin": self.synthetic_margin,
+            "displacement_chosen": self.displacement[:, 0],
+            "displacement_rejected": self.displacement[:, 1],
+            "bound": self.bound,
+            "certified": self.certified,
+            "realised_bound": self.realised_bound,
+            "realised_certified": self.realised_certified,
+            "ordered": self.ordered,
+            "kept": self.kept,
+        }
 
     def plot(self, ax=None):
         """Draw each synthetic pair's margin over its parent's, with the bounds.
@@ -342,111 +320,3 @@ class SynthesisCertificate:
     @property
     def _moved(self):
         return self.decoder_lipschitz * self.radius + self.reconstruction_error
-
-
-def _measure(augmented, index, reward):
-    """Return the margins (m,) and the members' displacements (m, 2) of some of the pairs."""
-    margin = np.empty(len(index))
-    displacement = np.empty((len(index), 2))
-    for chunk in gen_batches(len(index), CHUNK):
-        rows = augmented.rows(index[chunk])  # (b, 2, d)
-        rewards = rewards_of(reward, rows)
-        margin[chunk] = rewards[:, 0] - rewards[:, 1]
-        moved = rows - augmented.originals[augmented.parent[index[chunk]]]
-        displacement[chunk] = np.linalg.norm(moved, axis=-1)
-    return margin, displacement
-
-
-def keeps_order(augmented, index, reward, *, certified):
-    r"""Tell which synthetic pairs a reward orders as their target says.
-
-    For a pair whose target says that column 0 wins, this is the certificate's ``ordered`` or
-    ``realised_certified``; for one whose target says that column 1 wins, the same with the
-    columns exchanged. A tie has no order to lose.
-
-    Theorem 1's own bound would not do as a filter: it is the same deduction for every pair, so
-    it selects parents and not syntheses. Once the noise is drawn, the distance that a member
-    moved is known, and the bound by this distance holds without a delta.
-
-    Parameters
-    ----------
-    augmented : AugmentedPairs
-        Originals and synthetic pairs.
-    index : ndarray of int, shape (m,)
-        The pairs in question.
-    reward : estimator or callable
-        As :func:`rewards_of` takes it.
-    certified : bool
-        Whether the order must follow from the parent's margin, the reward's Lipschitz constant
-        and the members' displacement.
-
-    Returns
-    -------
-    ndarray of bool, shape (m,)
-        Whether the order is kept.
-    """
-    sign = np.sign(2 * augmented.target[index] - 1)  # 1 where column 0 wins, 0 for a tie
-    margin, displacement = _measure(augmented, index, reward)
-    if not certified:
-        return (sign * margin > 0) | (sign == 0)
-    rewards = rewards_of(reward, augmented.originals)
-    margin = (rewards[:, 0] - rewards[:, 1])[augmented.parent[index]]
-    loss = _lipschitz_constant(reward, augmented.originals) * displacement.sum(axis=1)
-    return (sign * margin > loss) | (sign == 0)
-
-
-def rewards_of(reward, X):
-    """Return rewards of embeddings by whatever kind of reward it is.
-
-    Parameters
-    ----------
-    reward : estimator or callable
-        A linear model with ``coef_``, an estimator with ``predict``, or a function.
-    X : ndarray of shape (..., d)
-        Embeddings.
-
-    Returns
-    -------
-    ndarray of float64, shape (...)
-        Rewards.
-    """
-    if hasattr(reward, "coef_"):
-        rewards = X @ np.ravel(reward.coef_)
-    else:
-        rewards = reward.predict(X) if hasattr(reward, "predict") else reward(X)
-    return np.asarray(rewards, dtype=np.float64)
-
-
-def _lipschitz_constant(reward, X):
-    if hasattr(reward, "lipschitz"):
-        return float(reward.lipschitz)
-    if hasattr(reward, "coef_"):
-        return float(np.linalg.norm(reward.coef_))
-    if hasattr(reward, "net_"):
-        return reward_lipschitz(reward, X).upper
-    raise ValueError(
-        f"the Lipschitz constant of {reward!r} is not known; give lipschitz=, or a reward that "
-        "has it as its attribute `lipschitz`."
-    )
-
-
-def axes_or_new(ax):
-    """Return the axes, or new ones.
-
-    Parameters
-    ----------
-    ax : matplotlib Axes or None
-        None makes a figure.
-
-    Returns
-    -------
-    matplotlib Axes
-        The axes.
-    """
-    if ax is not None:
-        return ax
-    try:
-        import matplotlib.pyplot as plt
-    except ImportError:
-        raise ImportError('plotting needs matplotlib: pip install "lens-sklearn[plot]"') from None
-    return plt.subplots(layout="constrained")[1]

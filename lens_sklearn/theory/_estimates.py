@@ -2,15 +2,17 @@
 
 from dataclasses import dataclass
 from math import log
+from numbers import Integral
 
 import numpy as np
 from scipy import stats
 from sklearn.base import clone
 from sklearn.utils import check_random_state
 
+from .._base_reward import rewards_of
 from .._device import draw_seed
-from ._bounds import _check, _check_probability
-from ._certificate import axes_or_new, rewards_of
+from ..displays import axes_or_new
+from ._bounds import check_probability, check_range
 
 
 @dataclass(frozen=True)
@@ -222,7 +224,7 @@ def estimate_reconstruction_exponent(
     """
     pairs, test_pairs = np.asarray(pairs), np.asarray(test_pairs)
     sizes = _sizes(train_sizes, len(pairs), at_least=2)
-    _check_probability("confidence", confidence)
+    check_probability("confidence", confidence)
     errors = {"supremum": [], "mean norm": [], "mean squared norm": []}
     for n, subset, seed in _subsets(pairs, sizes, n_repeats, random_state):
         model = _seeded(vae, seed)
@@ -366,9 +368,12 @@ def estimate_synthesis_bias(
     Raises
     ------
     ValueError
-        If a size is not between 1 and n, or a parameter is out of its range.
+        If a size is not between 1 and n, a parameter is out of its range, or the augmenter's
+        factor is 1 or not a number.
     """
     k = augmenter.factor
+    if not isinstance(k, Integral):
+        raise ValueError(f"factor={k!r}: the bias is estimated at a known factor; give a number.")
     if k == 1:
         raise ValueError("factor=1 makes no synthetic pairs, so there is no bias to estimate.")
     return _fit_errors(
@@ -400,7 +405,7 @@ def statistical_rate(n, d, delta):
     float or ndarray
         :math:`\sqrt{(d + \ln(1/\delta_1)) / N}`.
     """
-    _check_probability("delta", delta)
+    check_probability("delta", delta)
     return np.sqrt((d + log(1 / delta)) / np.asarray(n, dtype=float))
 
 
@@ -409,7 +414,7 @@ def _fit_errors(reward, augmenter, data, plan, *, basis, offset, confidence, nam
     pairs, test_pairs, optimum = np.asarray(data[0]), np.asarray(data[1]), data[2]
     train_sizes, n_repeats, random_state = plan
     sizes = _sizes(train_sizes, len(pairs), at_least=1)
-    _check_probability("confidence", confidence)
+    check_probability("confidence", confidence)
     best = _bradley_terry_loss(optimum, test_pairs)
     errors = []
     for _, subset, seed in _subsets(pairs, sizes, n_repeats, random_state):
@@ -430,7 +435,7 @@ def _bradley_terry_loss(reward, pairs):
 def _sizes(train_sizes, n, at_least):
     sizes = np.unique(n // 2 ** np.arange(5) if train_sizes is None else train_sizes)
     sizes = sizes[sizes > 0] if train_sizes is None else sizes
-    _check("train_sizes", sizes, 1, n)
+    check_range("train_sizes", sizes, 1, n)
     if len(sizes) < at_least:
         raise ValueError(f"train_sizes={sizes.tolist()}; a slope needs at least {at_least} sizes.")
     return sizes.astype(int)

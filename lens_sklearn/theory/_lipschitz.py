@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from sklearn.utils.validation import check_is_fitted
 
+from .._lipschitz import lipschitz_upper_bound
+
 #: Points whose Jacobians are computed at once.
 CHUNK = 4096
 
@@ -75,7 +77,7 @@ def decoder_lipschitz(vae, pairs):
         expand, project = module.expand, module.project
         own = column if len(expand.weight) == 2 else 0
         bounds.append(
-            _relu_net_bounds(
+            relu_net_bounds(
                 expand.weight[own].T, expand.bias[own, 0], project[own, :-1].T, latents[:, column]
             )
         )
@@ -119,26 +121,31 @@ def reward_lipschitz(reward, X):
     X = np.asarray(X)
     points = X.reshape(-1, X.shape[-1])
     points = points[~np.isnan(points).all(axis=1)]  # padding has no gradient
-    return _relu_net_bounds(module.hidden.weight, module.hidden.bias, module.output.weight, points)
+    return relu_net_bounds(module.hidden.weight, module.hidden.bias, module.output.weight, points)
 
 
-def _relu_net_bounds(A, a, B, points):
-    """Bound the constant of x ↦ B relu(A x + a): A (h, m), B (out, h), points (n, m)."""
+def relu_net_bounds(A, a, B, points):
+    """Bound the Lipschitz constant of a network with one hidden layer, x ↦ B relu(A x + a).
+
+    Parameters
+    ----------
+    A : tensor, shape (h, m)
+        Weight of the hidden layer.
+    a : tensor, shape (h,)
+        Its bias.
+    B : tensor, shape (out, h)
+        Weight of the last layer.
+    points : ndarray, shape (n, m)
+        Where Jacobians are taken.
+
+    Returns
+    -------
+    LipschitzBounds
+        The bounds.
+    """
+    upper = lipschitz_upper_bound(A, B)
     A, a, B = (parameter.detach().cpu().double() for parameter in (A, a, B))
-    upper = min(_certified(A, B, scale) for scale in (torch.ones_like(a), _balance(A, B)))
     return LipschitzBounds(_largest_jacobian(A, a, B, points), upper)
-
-
-def _balance(A, B):
-    incoming, outgoing = A.norm(dim=1), B.norm(dim=0)
-    alive = (incoming > 0) & (outgoing > 0)  # a dead unit adds nothing at any scale
-    return torch.where(alive, (outgoing / incoming.where(alive, 1.0)).sqrt(), 1.0)
-
-
-def _certified(A, B, scale):
-    norm = torch.linalg.matrix_norm
-    product = norm(B / scale, ord=2) * norm(scale[:, None] * A, ord=2)
-    return float(0.5 * (norm(B @ A, ord=2) + product))
 
 
 def _largest_jacobian(A, a, B, points):
@@ -149,7 +156,7 @@ def _largest_jacobian(A, a, B, points):
     largest = 0.0
     for chunk in torch.as_tensor(np.asarray(points)).double().split(CHUNK):
         active = (chunk @ A.T + a > 0).double()  # (n, h)
-        gated = active[:, :, None] * outer  # (n, h, q)
-        gram = gated.transpose(1, 2) @ (inner @ gated)  # (n, q, q)
+        slopes = active[:, :, None] * outer  # (n, h, q)
+        gram = slopes.transpose(1, 2) @ (inner @ slopes)  # (n, q, q)
         largest = max(largest, float(torch.linalg.eigvalsh(gram)[:, -1].max()))
     return max(largest, 0.0) ** 0.5

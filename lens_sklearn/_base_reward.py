@@ -1,0 +1,148 @@
+"""What all rewards share: rewards of embeddings, log-odds and probabilities of pairs, scores."""
+
+import numpy as np
+from scipy.special import expit
+from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.utils.validation import check_is_fitted
+
+from ._augmented_pairs import AugmentedPairs
+from ._fitted_state import FittedState
+from ._validation import check_embeddings, check_training_pairs
+from .metrics import best_of_n_score, pair_accuracy_score
+
+
+class RewardRegressor(FittedState, RegressorMixin, BaseEstimator):
+    """Base of rewards: a subclass has `fit` and ``_predict_rows``, rewards of rows (m, d)."""
+
+    # With metadata routing on, prompts reach every reward.
+    __metadata_request__fit = {"groups": True}
+
+    def predict(self, X):
+        """Return the rewards of embeddings.
+
+        Parameters
+        ----------
+        X : array-like of shape (..., d)
+            Embeddings: candidates (n_prompts, N, d), pairs (n, 2, d) or any other. All-NaN
+            candidates are padding.
+
+        Returns
+        -------
+        ndarray of float, shape (...)
+            Rewards, NaN for padding.
+        """
+        X = self._check_embeddings(X)
+        return self._predict_rows(X.reshape(-1, X.shape[-1])).reshape(X.shape[:-1])
+
+    def _check_embeddings(self, X):
+        check_is_fitted(self)
+        if isinstance(X, AugmentedPairs):
+            X = np.asarray(X)
+        return check_embeddings(self, X, reset=False, allow_padding=True)
+
+    def _predict_rows(self, rows):
+        """Return the rewards of embeddings (m, d)."""
+        raise NotImplementedError
+
+    def decision_function(self, X):
+        """Return the log-odds that column 0 wins.
+
+        Parameters
+        ----------
+        X : AugmentedPairs or array-like of shape (n, 2, d), or of shape (n, d)
+            Pairs. Embeddings that are not in a pair are held against a reward of 0.
+
+        Returns
+        -------
+        ndarray of float, shape (n,)
+            ``r0 - r1``.
+
+        Raises
+        ------
+        ValueError
+            On another shape.
+        """
+        rewards = self.predict(X)
+        if rewards.ndim == 1:
+            return rewards
+        if rewards.ndim != 2 or rewards.shape[1] != 2:
+            raise ValueError(
+                f"expected pairs of shape (n, 2, d); got rewards of shape {rewards.shape}."
+            )
+        return rewards[:, 0] - rewards[:, 1]
+
+    def predict_proba(self, X):
+        """Return the probabilities of both outcomes of pairs.
+
+        Parameters
+        ----------
+        X : AugmentedPairs or array-like of shape (n, 2, d), or of shape (n, d)
+            As in `decision_function`.
+
+        Returns
+        -------
+        ndarray of float, shape (n, 2)
+            Probability that column 1 wins, and that column 0 wins, in the order of
+            scikit-learn's classes 0 and 1 of "column 0 wins".
+        """
+        log_odds = self.decision_function(X).astype(np.float64)
+        return np.stack([expit(-log_odds), expit(log_odds)], axis=1)
+
+    def score(self, X, y=None, sample_weight=None):
+        """Return the mean gold reward of the Best-of-N pick, or pair accuracy without gold.
+
+        Both are larger for a better model. The first is what a reward model is for.
+
+        Parameters
+        ----------
+        X : AugmentedPairs, array-like of shape (n, N, d), (n, 2, d), or (n, d) with ratings y
+            Candidates with gold rewards, or pairs.
+        y : array-like of shape (n, N) or (n,), optional
+            Gold rewards of the candidates: the score is the mean gold reward of the candidate
+            with the largest predicted reward. For pairs, the probability that column 0 wins
+            (default 1); for embeddings of shape (n, d), ratings that pair them. The score is
+            then the share of pairs ordered rightly, ties counting half.
+        sample_weight : array-like of shape (n,), optional
+            Weight of each prompt or pair, for augmented pairs of each original or of each pair.
+
+        Returns
+        -------
+        float
+            Mean gold reward, or accuracy.
+        """
+        check_is_fitted(self)
+        if y is not None and np.ndim(y) == 2:
+            return best_of_n_score(self.predict(X), y, sample_weight=sample_weight)
+        pairs, _ = check_training_pairs(self, X, y, sample_weight, reset=False)
+        return pair_accuracy_score(self.predict(pairs), pairs.target, sample_weight=pairs.weight)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        tags.target_tags.required = False
+        tags.regressor_tags.poor_score = True
+        return tags
+
+
+def rewards_of(reward, X):
+    """Return rewards of embeddings by whatever kind of reward it is.
+
+    Parameters
+    ----------
+    reward : estimator or callable
+        An estimator with ``predict``, a linear model with ``coef_``, or a function.
+    X : ndarray of shape (..., d)
+        Embeddings.
+
+    Returns
+    -------
+    ndarray of float64, shape (...)
+        Rewards.
+    """
+    if isinstance(reward, RewardRegressor):
+        rewards = reward.predict(X)
+    elif hasattr(reward, "coef_"):  # scikit-learn's linear models predict rows (n, d) alone
+        rewards = X @ np.ravel(reward.coef_)
+    else:
+        rewards = reward.predict(X) if hasattr(reward, "predict") else reward(X)
+    return np.asarray(rewards, dtype=np.float64)

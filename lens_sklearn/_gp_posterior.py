@@ -1,0 +1,172 @@
+"""The pairs that a Gaussian process learns from, and what it has learnt from them."""
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.utils import gen_batches
+
+from ._kernels import KernelSum, fit_kernel_sum
+from ._laplace import LaplacePosterior, fit_laplace
+from ._within_prompt_whitening import Whitening
+
+#: Pairs that are decoded at once while repeated ones are looked for.
+CHUNK = 1024
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingPairs:
+    """Distinct pairs with what was observed of them.
+
+    Parameters
+    ----------
+    members : ndarray of float64, shape (2 * n, d)
+        Embeddings, the members of a pair beside each other.
+    target : ndarray of float64, shape (n,)
+        Probabilities that column 0 wins.
+    weight : ndarray of float64, shape (n,)
+        How often each pair was observed.
+    group : ndarray, shape (n,)
+        The prompt of each.
+    """
+
+    members: np.ndarray
+    target: np.ndarray
+    weight: np.ndarray
+    group: np.ndarray
+
+    def __len__(self):
+        return len(self.target)
+
+    def take(self, index):
+        """Return some of the pairs.
+
+        Parameters
+        ----------
+        index : ndarray of int, shape (m,)
+            Which.
+
+        Returns
+        -------
+        TrainingPairs
+            Those.
+        """
+        members = self.members[_member_rows(index)]
+        return TrainingPairs(members, self.target[index], self.weight[index], self.group[index])
+
+
+def merge_repeated_pairs(pairs):
+    """Merge pairs that are the same, which leaves the likelihood as it is.
+
+    A pair that is observed twice with weight 1 and one that is observed once with weight 2 then
+    are the same to all that follows. Pairs are the same if their embeddings are, to the bit, in
+    either order of the columns.
+
+    Parameters
+    ----------
+    pairs : AugmentedPairs
+        Pairs with targets and weights.
+
+    Returns
+    -------
+    index : ndarray of int, shape (m,)
+        The first of each set of same pairs, in the order of `pairs`.
+    target : ndarray of float64, shape (m,)
+        The weighted mean of their targets.
+    weight : ndarray of float64, shape (m,)
+        The sum of their weights.
+    """
+    target, weight = pairs.target.astype(np.float64), pairs.weight.astype(np.float64)
+    index, place, swapped = _same_pairs(pairs)
+    if len(index) == len(pairs):
+        return index, target, weight
+    target = np.where(swapped == swapped[index][place], target, 1 - target)
+    total = np.bincount(place, weight)
+    # Added up from the first, so that the mean of equal targets is that target to the bit.
+    away = np.bincount(place, weight * (target - target[index][place])) / total
+    return index, np.clip(target[index] + away, 0, 1), total
+
+
+def _same_pairs(pairs):
+    """Return the first of same pairs (m,), the place of each there (n,), which are swapped (n,)."""
+    # Pairs of the same members need not be decoded to be known as the same.
+    _, first, known = np.unique(pairs.members, axis=0, return_index=True, return_inverse=True)
+    digests = []
+    for chunk in gen_batches(len(first), CHUNK):
+        rows = pairs.rows(first[chunk]) + 0  # -0.0 becomes 0.0
+        members = rows.reshape(-1, rows.shape[-1])
+        digests += [hashlib.blake2b(member, digest_size=16).digest() for member in members]
+    _, code = np.unique(np.frombuffer(b"".join(digests), dtype="V16"), return_inverse=True)
+    code = code.reshape(-1, 2)[known.ravel()]  # (n, 2)
+    _, first, place = np.unique(
+        np.sort(code, axis=1), axis=0, return_index=True, return_inverse=True
+    )
+    order = np.argsort(first)  # that of the pairs
+    return first[order], np.argsort(order)[place.ravel()], code[:, 0] > code[:, 1]
+
+
+@dataclass(frozen=True, eq=False)
+class GPPosterior:
+    """The posterior of the reward given pairs.
+
+    Parameters
+    ----------
+    whitening : Whitening
+        The map in front of the kernels.
+    members : ndarray of float64, shape (2 * n, d)
+        The pairs' members, whitened.
+    kernel : KernelSum
+        The prior covariance of whitened embeddings' rewards.
+    laplace : LaplacePosterior
+        The posterior of the pairs' log-odds.
+    """
+
+    whitening: Whitening
+    members: np.ndarray
+    kernel: KernelSum
+    laplace: LaplacePosterior
+
+    @classmethod
+    def fit(cls, whitening, pairs, prior_variance):
+        """Condition the prior on pairs.
+
+        Parameters
+        ----------
+        whitening : Whitening
+            The map in front of the kernels.
+        pairs : TrainingPairs
+            The pairs.
+        prior_variance : float
+            The mean prior variance of their log-odds.
+
+        Returns
+        -------
+        GPPosterior
+            The posterior.
+        """
+        members = whitening.apply(pairs.members)
+        kernel, covariance = fit_kernel_sum(members, prior_variance)
+        return cls(whitening, members, kernel, fit_laplace(covariance, pairs.target, pairs.weight))
+
+    def leave_groups_out(self, index, group):
+        """Predict pairs from the pairs of all other groups.
+
+        Parameters
+        ----------
+        index : ndarray of int, shape (m,)
+            The pairs to predict, whole groups of them.
+        group : ndarray, shape (m,)
+            The group of each.
+
+        Returns
+        -------
+        LeftOut
+            The predictions.
+        """
+        rows = self.members[_member_rows(index)]
+        covariance = self.kernel.with_pairs(rows, self.members)
+        return self.laplace.leave_groups_out(index, group, covariance, self.kernel.variance(rows))
+
+
+def _member_rows(index):
+    return np.stack([2 * index, 2 * index + 1], axis=1).ravel()

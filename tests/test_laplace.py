@@ -1,0 +1,123 @@
+"""Laplace's approximation: the mode, the evidence, and leave-group-out prediction."""
+
+import numpy as np
+import pytest
+from scipy.integrate import quad
+from scipy.optimize import minimize
+from scipy.special import expit
+from scipy.stats import norm
+from sklearn.exceptions import ConvergenceWarning
+
+from lens_sklearn._laplace import condition, fit_laplace
+
+RNG = np.random.default_rng(0)
+N = 24
+ROOT = RNG.normal(size=(3 * N, 40))
+JOINT = ROOT @ ROOT.T / 40  # of the log-odds of N pairs, then the rewards of their members
+KERNEL = JOINT[:N, :N]
+TARGET = np.tile([1.0, 0.7, 0.5, 0.1], N // 4)
+WEIGHT = np.tile([1.0, 2.0, 0.5], N // 3)
+
+
+def test_the_mode_is_the_most_probable():
+    posterior = fit_laplace(KERNEL, TARGET, WEIGHT)
+
+    def loss(dual):
+        odds = KERNEL @ dual
+        value = WEIGHT @ (np.logaddexp(0, odds) - TARGET * odds) + dual @ odds / 2
+        return value, KERNEL @ (WEIGHT * (expit(odds) - TARGET) + dual)
+
+    best = minimize(loss, np.zeros(N), jac=True, options={"gtol": 1e-9})
+    np.testing.assert_allclose(posterior.log_odds, KERNEL @ best.x, atol=1e-6)
+    np.testing.assert_allclose(KERNEL @ posterior.dual_coef, posterior.log_odds, atol=1e-9)
+    win = expit(posterior.log_odds)
+    np.testing.assert_allclose(posterior.curvature, WEIGHT * win * (1 - win), rtol=1e-4)
+    noisy = KERNEL + np.diag(1 / posterior.curvature)
+    np.testing.assert_allclose(posterior.L @ posterior.L.T, noisy, atol=1e-8)
+    assert not np.triu(posterior.L, 1).any()
+    # With Gaussian noise the pseudo targets have the same posterior mean.
+    mean = KERNEL @ np.linalg.solve(noisy, posterior.pseudo_targets)
+    np.testing.assert_allclose(mean, posterior.log_odds, atol=1e-6)
+    assert 2 < posterior.n_iter < 10
+
+
+def test_log_marginal_likelihood():
+    posterior = fit_laplace(KERNEL, TARGET, WEIGHT)
+    f, win = posterior.log_odds, expit(posterior.log_odds)
+    likelihood = WEIGHT @ (TARGET * np.log(win) + (1 - TARGET) * np.log(1 - win))
+    determinant = np.linalg.slogdet(np.eye(N) + KERNEL * (WEIGHT * win * (1 - win)))[1]
+    expected = likelihood - f @ np.linalg.solve(KERNEL, f) / 2 - determinant / 2
+    assert posterior.log_marginal_likelihood == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize("target", [1.0, 0.5, 0.2])
+def test_log_marginal_likelihood_of_one_pair_is_near_the_integral(target):
+    def integrand(f):
+        return np.exp(target * f - np.logaddexp(0, f)) * norm.pdf(f)
+
+    exact = np.log(quad(integrand, -12, 12)[0])
+    found = fit_laplace(np.eye(1), np.array([target]), np.ones(1)).log_marginal_likelihood
+    assert found == pytest.approx(exact, abs=0.02)
+
+
+def test_weights_are_repetitions():
+    twice = np.repeat(np.arange(N), np.tile([1, 2, 3], N // 3))
+    one = fit_laplace(KERNEL, TARGET, np.tile([1.0, 2.0, 3.0], N // 3))
+    two = fit_laplace(KERNEL[np.ix_(twice, twice)], TARGET[twice], np.ones(len(twice)))
+    np.testing.assert_allclose(one.log_odds[twice], two.log_odds, atol=1e-6)
+    assert one.log_marginal_likelihood == pytest.approx(two.log_marginal_likelihood, abs=1e-5)
+
+
+def test_what_does_not_converge_warns():
+    with pytest.warns(ConvergenceWarning, match="not converged in 2 steps.*smaller prior_variance"):
+        posterior = fit_laplace(KERNEL, TARGET, WEIGHT, max_iter=2)
+    assert posterior.n_iter == 2
+    needed = fit_laplace(KERNEL, TARGET, WEIGHT).n_iter
+    assert fit_laplace(KERNEL, TARGET, WEIGHT, max_iter=needed).n_iter == needed
+    assert fit_laplace(KERNEL, TARGET, WEIGHT, tol=0.1).n_iter < needed
+
+
+def test_without_evidence_there_is_nothing_to_find():
+    posterior = fit_laplace(KERNEL, np.full(N, 0.5), WEIGHT)
+    assert posterior.n_iter == 1 and not posterior.dual_coef.any()
+
+
+def test_extreme_log_odds_do_not_underflow_but_warn():
+    """Beyond log-odds of 14 the curvature has its least value, and steps are short."""
+    with pytest.warns(ConvergenceWarning, match="in 50 steps"):
+        posterior = fit_laplace(1e4 * np.ones((1, 1)), np.ones(1), np.full(1, 1e6))
+    assert posterior.n_iter == 50
+    assert 14 < posterior.log_odds[0] < 25 and np.isfinite(posterior.L).all()
+
+
+def test_conditioning_is_a_schur_complement():
+    posterior = fit_laplace(KERNEL, TARGET, WEIGHT)
+    rewards = slice(N, N + 7)
+    _, variance = condition(posterior.L, JOINT[rewards, :N], np.diag(JOINT)[rewards])
+    noisy = KERNEL + np.diag(1 / posterior.curvature)
+    schur = JOINT[rewards, rewards] - JOINT[rewards, :N] @ np.linalg.solve(
+        noisy, JOINT[:N, rewards]
+    )
+    np.testing.assert_allclose(variance, np.diag(schur), atol=1e-9)
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_groups_left_out_are_predicted_by_the_others_alone(size):
+    """Against conditioning anew on the pairs of all other groups, for some groups of all."""
+    posterior = fit_laplace(KERNEL, TARGET, WEIGHT)
+    group = np.arange(N) // size
+    index = np.random.default_rng(1).permutation(np.flatnonzero(np.isin(group, [0, 2, 5])))
+    members = N + np.stack([2 * index, 2 * index + 1], axis=1).ravel()
+    found = posterior.leave_groups_out(
+        index, group[index], JOINT[members, :N], np.diag(JOINT)[members]
+    )
+    noisy = KERNEL + np.diag(1 / posterior.curvature)
+    for k, i in enumerate(index):
+        others = group != group[i]
+        inverse = np.linalg.inv(noisy[np.ix_(others, others)])
+        log_odds = KERNEL[i, others] @ inverse @ posterior.pseudo_targets[others]
+        assert found.log_odds[k] == pytest.approx(log_odds, abs=1e-5)
+        rows = [N + 2 * i, N + 2 * i + 1]
+        known = JOINT[rows][:, :N][:, others]
+        std = np.sqrt(np.diag(JOINT[np.ix_(rows, rows)] - known @ inverse @ known.T))
+        assert found.std_difference[k] == pytest.approx(std[0] - std[1], abs=1e-6)

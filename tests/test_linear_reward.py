@@ -1,0 +1,420 @@
+"""The linear reward: its objective written out, and a penalty chosen without leaks."""
+
+import warnings
+
+import numpy as np
+import pytest
+import sklearn
+from numpy.testing import assert_allclose
+from scipy.optimize import minimize
+from scipy.special import expit
+from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+
+from lens_sklearn import AugmentedPairs, RepeatAugmenter, _linear_reward
+from lens_sklearn._linear_reward import LinearRewardRegressor
+from lens_sklearn.datasets import make_preference_pairs
+
+GRID = np.logspace(-4, 0, 5)
+# Coefficients and losses agree as far as the solver's tolerances go.
+CLOSE, CLOSE_LOSSES = {"rtol": 2e-3, "atol": 2e-5}, {"rtol": 1e-4}
+
+
+def make_pairs(n, d, seed=0):
+    """Pairs (n, 2, d) of features of unequal scale; a linear reward and noise order them."""
+    rng = np.random.default_rng(seed)
+    pairs = rng.normal(size=(n, 2, d)) * rng.uniform(0.5, 3, size=d) + rng.normal(size=d)
+    margin = (pairs[:, 0] - pairs[:, 1]) @ (rng.normal(size=d) / d**0.5)
+    lost = margin + rng.logistic(size=n) < 0
+    pairs[lost] = pairs[lost, ::-1]
+    return pairs.astype(np.float32)
+
+
+def minimum(rows, target, weight, C):
+    """Minimise the objective of the docstring over w (k,), by its formula."""
+
+    def objective(w):
+        margin = rows @ w
+        loss = np.log1p(np.exp(margin)) - target * margin
+        gradient = w + C * rows.T @ (weight * (expit(margin) - target))
+        return w @ w / 2 + C * weight @ loss, gradient
+
+    return minimize(objective, np.zeros(rows.shape[1]), jac=True, tol=1e-12).x
+
+
+def deviations(pairs, weight):
+    """Deviation of each feature over both columns, weighted by pairs."""
+    members = pairs.astype(float).reshape(-1, pairs.shape[-1])
+    weight = np.repeat(weight, 2)
+    mean = np.average(members, axis=0, weights=weight)
+    return np.sqrt(np.average((members - mean) ** 2, axis=0, weights=weight))
+
+
+def left_out_losses(rows, target, weight, fold, judges, Cs):
+    """Mean log loss of the judging pairs, each fold by the minimum of all the others."""
+    loss = np.empty((len(Cs), len(rows)))
+    for number in np.unique(fold):
+        known, test = fold != number, fold == number
+        for i, C in enumerate(Cs):
+            win = expit(rows[test] @ minimum(rows[known], target[known], weight[known], C))
+            loss[i, test] = -target[test] * np.log(win) - (1 - target[test]) * np.log(1 - win)
+    return np.average(loss[:, judges], axis=1, weights=weight[judges])
+
+
+# ------------------------------------------------------------------------- objective
+@pytest.mark.parametrize("C", [1e-4, 0.03, 1.0])
+@pytest.mark.parametrize("shape", [(60, 8), (20, 30)], ids=["n > d", "n < d"])
+@pytest.mark.parametrize("standardize", [True, False])
+def test_minimises_the_objective(shape, C, standardize):
+    rng = np.random.default_rng(1)
+    pairs, target, weight = make_pairs(*shape), rng.random(shape[0]), rng.uniform(0, 3, shape[0])
+    target[:5] = [0, 0, 1, 1, 0.5]
+    scale = deviations(pairs, weight) if standardize else np.ones(shape[1])
+    rows = (pairs[:, 0].astype(float) - pairs[:, 1]) / scale
+    reward = LinearRewardRegressor(Cs=[C], standardize=standardize)
+    reward.fit(pairs, target, sample_weight=weight)
+    assert_allclose(reward.coef_, minimum(rows, target, weight, C) / scale, **CLOSE)
+    assert reward.C_ == C
+    assert np.isnan(reward.log_losses_).tolist() == [True]  # there was no search
+
+
+def test_losses_are_those_of_left_out_groups():
+    rng = np.random.default_rng(0)
+    pairs, target, weight = make_pairs(48, 6), rng.random(48), rng.uniform(0.5, 2, 48)
+    groups = np.repeat(np.arange(12), 4)
+    weight = np.repeat(weight[:12], 4)
+    reward = LinearRewardRegressor(GRID, cv=3).fit(
+        pairs, target, sample_weight=weight, groups=groups
+    )
+    # Groups are dealt to three folds by their weight, the heaviest first.
+    fold = np.empty(12, dtype=int)
+    fold[np.argsort(-weight[::4])] = np.tile([0, 1, 2], 4)
+    rows = (pairs[:, 0].astype(float) - pairs[:, 1]) / deviations(pairs, weight)
+    everyone = np.ones(48, dtype=bool)
+    expected = left_out_losses(rows, target, weight, fold[groups], everyone, GRID)
+    assert_allclose(reward.log_losses_, expected, **CLOSE_LOSSES)
+    best = GRID[expected.argmin()]
+    assert reward.C_ == best
+    coef = minimum(rows, target, weight, best) / deviations(pairs, weight)
+    assert_allclose(reward.coef_, coef, **CLOSE)
+
+
+def test_the_default_is_the_grid_and_folds_of_the_benchmark():
+    pairs, groups = make_pairs(60, 4), np.arange(60)
+    reward = LinearRewardRegressor().fit(pairs, groups=groups)
+    assert_allclose(reward.Cs_, 10.0 ** np.arange(-6, 0.25, 0.5))
+    rows = (pairs[:, 0].astype(float) - pairs[:, 1]) / deviations(pairs, np.ones(60))
+    ones, everyone = np.ones(60), np.ones(60, dtype=bool)
+    expected = left_out_losses(rows, ones, ones, groups % 5, everyone, reward.Cs_)
+    assert_allclose(reward.log_losses_, expected, **CLOSE_LOSSES)
+    assert LinearRewardRegressor().max_iter == 200
+    assert LinearRewardRegressor().standardize is True
+
+
+@pytest.mark.parametrize("standardize", [True, False])
+def test_more_features_than_pairs_are_no_other_problem(standardize):
+    # Constant features change nothing, nor do pairs of equal columns that are as likely as not.
+    pairs = make_pairs(30, 6)
+    wide = np.concatenate([pairs, np.full((30, 2, 40), 0.1, dtype=np.float32)], axis=-1)
+    reward = LinearRewardRegressor(GRID, standardize=standardize).fit(pairs, groups=np.arange(30))
+    same = LinearRewardRegressor(GRID, standardize=standardize).fit(wide, groups=np.arange(30))
+    assert_allclose(same.log_losses_, reward.log_losses_, **CLOSE_LOSSES)
+    assert same.C_ == reward.C_
+    assert_allclose(same.coef_[:6], reward.coef_, **CLOSE)
+    assert not same.coef_[6:].any()
+
+
+def test_pairs_that_say_nothing_make_no_difference_to_the_span():
+    few = make_pairs(12, 20)
+    zeros = np.zeros((30, 2, 20), dtype=np.float32)
+    reward = LinearRewardRegressor([0.1], standardize=False)
+    expected = reward.fit(few).coef_
+    assert_allclose(reward.fit(np.concatenate([few, zeros])).coef_, expected, **CLOSE)
+
+
+# ------------------------------------------------------------------------ invariances
+def test_scale_and_shift_of_features_make_no_difference():
+    pairs, groups = make_pairs(60, 5), np.arange(60) // 2
+    reward = LinearRewardRegressor(GRID).fit(pairs, groups=groups)
+    factor = np.array([1e-3, 1, 7, 1e3, 1e5])
+    scaled = (pairs * factor + 3 * factor).astype(np.float32)
+    same = LinearRewardRegressor(GRID).fit(scaled, groups=groups)
+    assert same.C_ == reward.C_
+    assert_allclose(same.log_losses_, reward.log_losses_, **CLOSE_LOSSES)
+    assert_allclose(same.coef_ * factor, reward.coef_, **CLOSE)
+    raw = LinearRewardRegressor([0.1], standardize=False)
+    before, after = raw.fit(pairs).coef_[0], raw.fit(pairs * [0.01, 1, 1, 1, 1]).coef_[0]
+    assert abs(after * 0.01) < 0.01 * abs(before)  # a feature of small scale is penalised away
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_order_of_rows_makes_no_difference(grouped):
+    pairs, order = make_pairs(60, 5), np.random.default_rng(2).permutation(60)
+    groups = np.arange(60) // 3 if grouped else None
+    target = np.linspace(0.2, 1, 60)
+    reward = LinearRewardRegressor(GRID).fit(pairs, target, groups=groups)
+    same = LinearRewardRegressor(GRID).fit(
+        pairs[order], target[order], groups=None if groups is None else groups[order]
+    )
+    assert_allclose(same.log_losses_, reward.log_losses_, **CLOSE_LOSSES)
+    assert_allclose(same.coef_, reward.coef_, **CLOSE)
+
+
+def test_weights_are_repetitions():
+    pairs, groups = make_pairs(40, 5), np.arange(40) // 2
+    target = np.random.default_rng(0).random(40)
+    times = np.random.default_rng(1).integers(0, 4, size=40)
+    reward = LinearRewardRegressor(GRID).fit(pairs, target, sample_weight=times, groups=groups)
+    repeated = np.repeat(np.arange(40), times)
+    same = LinearRewardRegressor(GRID).fit(
+        pairs[repeated], target[repeated], groups=groups[repeated]
+    )
+    assert_allclose(same.log_losses_, reward.log_losses_, **CLOSE_LOSSES)
+    assert_allclose(same.coef_, reward.coef_, **CLOSE)
+    twice = LinearRewardRegressor([1e-3]).fit(pairs, target, sample_weight=np.full(40, 2))
+    once = LinearRewardRegressor([2e-3]).fit(pairs, target)
+    assert_allclose(twice.coef_, once.coef_, **CLOSE)
+
+
+def test_a_target_of_0_is_the_other_column():
+    pairs, groups = make_pairs(40, 5), np.arange(40)
+    lost = np.arange(40) % 3 == 0
+    swapped = np.where(lost[:, None, None], pairs[:, ::-1], pairs)
+    reward = LinearRewardRegressor(GRID).fit(pairs, groups=groups)
+    same = LinearRewardRegressor(GRID).fit(swapped, 1.0 - lost, groups=groups)
+    assert_allclose(same.coef_, reward.coef_, **CLOSE)
+    assert_allclose(same.log_losses_, reward.log_losses_, **CLOSE_LOSSES)
+    against = LinearRewardRegressor(GRID).fit(pairs, np.zeros(40), groups=groups)
+    assert_allclose(against.coef_, -reward.coef_, **CLOSE)
+
+
+def test_pairs_that_are_as_likely_as_not_give_no_reward():
+    reward = LinearRewardRegressor(GRID).fit(make_pairs(30, 4), np.full(30, 0.5))
+    assert_allclose(reward.coef_, 0, atol=1e-6)
+    constant = LinearRewardRegressor(GRID).fit(np.ones((10, 2, 3)))
+    assert not constant.coef_.any()
+    assert_allclose(constant.log_losses_, np.log(2))
+    assert constant.C_ == GRID[0]  # of equals the strongest penalty
+
+
+# ---------------------------------------------------------------------------- no leaks
+def test_groups_are_kept_whole():
+    # Every pair stands five times and its label is noise: who knows its copies foretells it.
+    rng = np.random.default_rng(0)
+    alone = rng.normal(size=(40, 2, 20)).astype(np.float32)
+    pairs = np.tile(alone, (5, 1, 1)) + 1e-3 * rng.normal(size=(200, 2, 20)).astype(np.float32)
+    groups = np.tile(np.arange(40), 5)
+    kept, leaked = LinearRewardRegressor(GRID), LinearRewardRegressor(GRID)
+    kept.fit(pairs, groups=groups)
+    leaked.fit(pairs)
+    assert kept.C_ == GRID[0] and leaked.C_ > 100 * kept.C_
+    assert kept.log_losses_.min() > 0.65 > 0.3 > leaked.log_losses_.min()
+    names = np.array([f"prompt {g:02}" for g in groups])  # whatever tells groups apart
+    same = LinearRewardRegressor(GRID).fit(pairs, groups=names)
+    np.testing.assert_array_equal(same.log_losses_, kept.log_losses_)
+
+
+def test_synthetic_pairs_stay_with_their_parents():
+    # Copies are of one parent, so they are weights, and never judge.
+    pairs = make_pairs(40, 5)
+    copies = RepeatAugmenter(factor=3).fit_transform(pairs)
+    reward = LinearRewardRegressor(GRID).fit(copies)
+    weighted = LinearRewardRegressor(GRID).fit(pairs, sample_weight=np.full(40, 3))
+    assert_allclose(reward.log_losses_, weighted.log_losses_, **CLOSE_LOSSES)
+    assert_allclose(reward.coef_, weighted.coef_, **CLOSE)
+
+
+def augmented(n=30, d=4, seed=0):
+    """Pairs with two synthetic ones a parent, of another scale, their targets and weights."""
+    rng = np.random.default_rng(seed)
+    pairs, pool = make_pairs(n, d), 5 * rng.normal(size=(4 * n, d)).astype(np.float32)
+    members = np.concatenate([np.arange(2 * n), np.arange(2 * n, 6 * n)]).reshape(-1, 2)
+    parent = np.concatenate([np.arange(n), np.repeat(np.arange(n), 2)])
+    target, weight = rng.random(3 * n), rng.uniform(0.5, 2, 3 * n)
+    return AugmentedPairs(pairs, pool, members, parent, target=target, weight=weight)
+
+
+def test_originals_alone_judge_and_set_the_scale():
+    pairs = augmented()
+    groups = np.arange(30) // 2
+    reward = LinearRewardRegressor(GRID).fit(pairs, groups=groups)
+    original = np.arange(90) < 30
+    weight, target = pairs.weight.astype(float), pairs.target.astype(float)
+    scale = deviations(pairs.originals, weight[:30])
+    everything = np.asarray(pairs).astype(float)
+    rows = (everything[:, 0] - everything[:, 1]) / scale
+    total = weight[:30].reshape(15, 2).sum(axis=1)
+    fold = np.empty(15, dtype=int)
+    fold[np.argsort(-total)] = np.arange(15) % 5
+    fold = fold[groups[pairs.parent]]
+    expected = left_out_losses(rows, target, weight, fold, original, GRID)
+    assert_allclose(reward.log_losses_, expected, **CLOSE_LOSSES)
+    coef = minimum(rows, target, weight, GRID[expected.argmin()]) / scale
+    assert_allclose(reward.coef_, coef, **CLOSE)
+
+
+def test_weights_of_originals_are_handed_down():
+    pairs = augmented()
+    weight = np.random.default_rng(3).integers(0, 3, size=30)
+    reward = LinearRewardRegressor(GRID).fit(pairs, sample_weight=weight)
+    kept = pairs[np.flatnonzero(weight[pairs.parent])]
+    same = LinearRewardRegressor(GRID).fit(kept, sample_weight=weight[kept.parent])
+    assert_allclose(same.coef_, reward.coef_, **CLOSE)
+    assert_allclose(same.log_losses_, reward.log_losses_, **CLOSE_LOSSES)
+
+
+@pytest.mark.parametrize("case", ["one group", "one pair", "no original"])
+def test_without_two_groups_the_middle_of_the_grid_is_taken(case):
+    pairs, groups = augmented(), None
+    if case == "one group":
+        pairs, groups = make_pairs(20, 4), np.zeros(20)
+    elif case == "one pair":
+        pairs = make_pairs(1, 4)
+    else:
+        pairs = pairs[30:]
+    with pytest.warns(UserWarning, match="no two groups.*takes C=0.01") as caught:
+        reward = LinearRewardRegressor(GRID).fit(pairs, groups=groups)
+    assert caught[0].filename == __file__
+    assert reward.C_ == GRID[2]
+    assert reward.coef_.any() and np.isnan(reward.log_losses_).all()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # nothing was to be chosen
+        LinearRewardRegressor([0.1]).fit(pairs, groups=groups)
+    with pytest.warns(UserWarning, match="takes C=0.001"):  # of an even number the smaller
+        LinearRewardRegressor(GRID[:4]).fit(pairs, groups=groups)
+
+
+def test_fewer_groups_than_folds_are_left_out_one_by_one():
+    pairs, groups = make_pairs(30, 4), np.arange(30) % 3
+    reward = LinearRewardRegressor(GRID, cv=10).fit(pairs, groups=groups)
+    same = LinearRewardRegressor(GRID, cv=3).fit(pairs, groups=groups)
+    np.testing.assert_array_equal(reward.log_losses_, same.log_losses_)
+    rows = (pairs[:, 0].astype(float) - pairs[:, 1]) / deviations(pairs, np.ones(30))
+    ones, everyone = np.ones(30), np.ones(30, dtype=bool)
+    expected = left_out_losses(rows, ones, ones, groups, everyone, GRID)
+    assert_allclose(reward.log_losses_, expected, **CLOSE_LOSSES)
+
+
+# ----------------------------------------------------------------------------- reward
+def test_finds_a_linear_reward():
+    toy = make_preference_pairs(n_pairs=500, n_features=8, n_latent=8, random_state=0)
+    reward = LinearRewardRegressor().fit(toy.pairs)
+    w1 = toy.reward.w1
+    assert reward.coef_ @ w1 / np.linalg.norm(w1) / np.linalg.norm(reward.coef_) > 0.97
+    picked, best = reward.score(toy.candidates, toy.gold), toy.gold.max(axis=1).mean()
+    assert picked - toy.gold.mean() > 0.95 * (best - toy.gold.mean())
+
+
+def test_rewards_are_linear_in_embeddings(monkeypatch):
+    pairs = make_pairs(30, 4)
+    reward = LinearRewardRegressor(GRID).fit(pairs)
+    X = np.random.default_rng(0).normal(size=(5, 7, 4)).astype(np.float32)
+    X[2, 3] = np.nan
+    rewards = reward.predict(X)
+    assert_allclose(rewards, (X.astype(float) * reward.coef_).sum(axis=-1))
+    assert np.isnan(rewards[2, 3])
+    monkeypatch.setattr(_linear_reward, "CHUNK", 3)
+    np.testing.assert_array_equal(reward.predict(X), rewards)
+    by_pieces = LinearRewardRegressor(GRID).fit(pairs)
+    assert_allclose(by_pieces.coef_, reward.coef_, **CLOSE)
+    assert_allclose(reward.decision_function(pairs), reward.predict(pairs) @ [1, -1])
+
+
+def test_rewards_are_as_steep_as_the_lipschitz_constant():
+    reward = LinearRewardRegressor(GRID).fit(make_pairs(30, 4))
+    step = reward.coef_ / np.linalg.norm(reward.coef_)  # of length 1, straight up
+    assert reward.lipschitz == pytest.approx(np.diff(reward.predict([0 * step, step]))[0], rel=1e-5)
+
+
+def test_constants_that_float32_cannot_hold_weigh_nothing():
+    rng = np.random.default_rng(0)
+    pairs = make_pairs(200, 8)
+    constants = rng.uniform(-100, 100, size=8).astype(np.float32)
+    constants[:2] = 0.1, 1e6
+    wide = np.concatenate([pairs, np.broadcast_to(constants, pairs.shape)], axis=-1)
+    reward = LinearRewardRegressor(GRID).fit(wide)
+    assert reward.coef_[:8].all() and not reward.coef_[8:].any()
+    # Nor do they where synthetic pairs differ in them.
+    moved = np.concatenate([wide.reshape(-1, 16) + rng.normal(size=(400, 16))]).astype(np.float32)
+    members = np.arange(800).reshape(-1, 2)
+    pairs = AugmentedPairs(wide, moved, members, np.tile(np.arange(200), 2))
+    assert not LinearRewardRegressor(GRID).fit(pairs).coef_[8:].any()
+
+
+def test_a_large_mean_costs_no_precision():
+    pairs = np.round(make_pairs(60, 3) * 8) / 8  # float32 holds these, moved by 4096 as well
+    reward, moved = LinearRewardRegressor([0.1]), LinearRewardRegressor([0.1])
+    assert_allclose(moved.fit(pairs + 4096).coef_, reward.fit(pairs).coef_, rtol=1e-6)
+
+
+def test_ratings_are_paired():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(81, 3)).astype(np.float32)
+    ratings, weight = X @ [1.0, -2.0, 0.5], rng.integers(1, 3, size=81)
+    reward = LinearRewardRegressor(GRID).fit(X, ratings, sample_weight=weight)
+    order = np.argsort(-ratings)
+    pairs = np.stack([X[order[:40]], X[order[41:]]], axis=1)
+    product = weight[order[:40]] * weight[order[41:]]
+    same = LinearRewardRegressor(GRID).fit(pairs, sample_weight=product)
+    assert_allclose(same.coef_, reward.coef_, **CLOSE)
+    assert reward.score(X, ratings) > 0.95
+
+
+# ------------------------------------------------------------------------- parameters
+def test_a_grid_is_a_number_or_values():
+    pairs = make_pairs(30, 4)
+    assert_allclose(LinearRewardRegressor(3).fit(pairs).Cs_, [1e-6, 1e-3, 1])
+    shuffled = LinearRewardRegressor((0.1, 1e-3, 0.1, 10)).fit(pairs)
+    assert_allclose(shuffled.Cs_, [1e-3, 0.1, 10])
+    ordered = LinearRewardRegressor([1e-3, 0.1, 10]).fit(pairs)
+    np.testing.assert_array_equal(shuffled.log_losses_, ordered.log_losses_)
+
+
+@pytest.mark.parametrize("Cs", [[0.0, 1.0], [-1.0], [np.nan], [1.0, np.inf], []])
+def test_bad_values_are_named(Cs):
+    with pytest.raises(ValueError, match=r"Cs=.*positive and finite"):
+        LinearRewardRegressor(Cs).fit(make_pairs(10, 3))
+
+
+@pytest.mark.parametrize(
+    "setting", [{"Cs": 1}, {"Cs": "auto"}, {"cv": 1}, {"standardize": 2}, {"max_iter": 0}]
+)
+def test_bad_settings_are_named(setting):
+    (name,) = setting
+    with pytest.raises(ValueError, match=f"'{name}' parameter"):
+        LinearRewardRegressor(**setting).fit(make_pairs(10, 3))
+
+
+def test_groups_and_weights_must_fit_the_pairs():
+    pairs = make_pairs(10, 3)
+    with pytest.raises(ValueError, match=r"inconsistent numbers of samples: \[10, 9\]"):
+        LinearRewardRegressor().fit(pairs, groups=np.arange(9))
+    with pytest.raises(ValueError, match="zero"):
+        LinearRewardRegressor().fit(pairs, sample_weight=np.zeros(10))
+
+
+def test_only_a_chosen_fit_that_does_not_converge_warns():
+    pairs = make_pairs(60, 20)
+    with pytest.warns(ConvergenceWarning):
+        reward = LinearRewardRegressor([1.0], max_iter=2).fit(pairs)
+    assert reward.n_iter_ == 2
+    # The weakest penalty of this grid does not converge, and is not chosen.
+    data = pairs[:, 0] - pairs[:, 1], np.arange(60) % 2
+    with pytest.warns(ConvergenceWarning):
+        LogisticRegression(C=1e8, fit_intercept=False, max_iter=12, tol=1e-5).fit(*data)
+    reward = LinearRewardRegressor([1e-5, 1e8], max_iter=12).fit(pairs)
+    assert reward.C_ == 1e-5
+
+
+def test_is_a_good_scikit_learn_citizen():
+    reward = LinearRewardRegressor(tuple(GRID), cv=3, standardize=False, max_iter=50)
+    assert clone(reward).get_params() == reward.get_params()
+    assert list(LinearRewardRegressor().get_params()) == ["Cs", "cv", "max_iter", "standardize"]
+    pairs = make_pairs(30, 4)
+    first = reward.fit(pairs).coef_
+    np.testing.assert_array_equal(reward.fit(pairs).coef_, first)
+    for name in LinearRewardRegressor.fitted_state_names:
+        assert hasattr(reward, name)
+    with sklearn.config_context(enable_metadata_routing=True):
+        assert reward.get_metadata_routing().fit.requests["groups"] is True

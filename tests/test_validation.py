@@ -1,0 +1,138 @@
+"""Pairs, weights and groups in whatever form they come, and what is refused by name."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.base import BaseEstimator
+
+from lens_sklearn import RepeatAugmenter
+from lens_sklearn._validation import (
+    check_embeddings,
+    check_pairs,
+    check_training_pairs,
+    encode_groups,
+)
+
+ONE_PROMPT = "ignore:the .* rated embeddings come without groups:UserWarning"
+
+
+class Anything(BaseEstimator):
+    """Holds n_features_in_."""
+
+
+# ------------------------------------------------------------------------------ ratings
+@pytest.mark.filterwarnings(ONE_PROMPT)
+@given(st.lists(st.integers(-5, 5), min_size=2, max_size=30))
+def test_rated_embeddings_are_paired_by_their_order(ratings):
+    X = np.array(ratings, dtype=np.float32)[:, None]
+    pairs = check_pairs(Anything(), X, ratings, reset=True)
+    assert len(pairs) == len(ratings) // 2
+    better, worse = pairs.originals[..., 0].T
+    assert (better >= worse).all()
+    assert ((pairs.target == 0.5) == (better == worse)).all()
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(-3, 3)), min_size=2, max_size=40))
+def test_ratings_are_paired_within_prompts(rows):
+    groups, ratings = np.array(rows).T
+    X = np.stack([groups, ratings], axis=1).astype(np.float32)
+    sizes = np.unique(groups, return_counts=True)[1]
+    if (sizes < 2).all():
+        with pytest.raises(ValueError, match="no prompt in groups has two"):
+            check_training_pairs(Anything(), X, ratings, groups=groups)
+        return
+    pairs, group = check_training_pairs(Anything(), X, ratings, groups=groups)
+    assert len(pairs) == len(group) == (sizes // 2).sum()
+    assert (pairs.originals[:, 0, 0] == pairs.originals[:, 1, 0]).all(), "of the same prompt"
+    assert (pairs.originals[:, 0, 1] >= pairs.originals[:, 1, 1]).all(), "the better one first"
+    names = np.unique(groups)
+    np.testing.assert_array_equal(group, encode_groups(pairs.originals[:, 0, 0]))
+    used = pairs.originals.reshape(-1, 2)
+    for name in names:  # the upper half against the lower half; an odd one out is in the middle
+        mine = np.sort(ratings[groups == name])
+        half = len(mine) // 2
+        expected = np.r_[mine[:half], mine[len(mine) - half :]]
+        np.testing.assert_array_equal(np.sort(used[used[:, 0] == name, 1]), expected)
+
+
+def test_ratings_without_prompts_are_said_to_be_of_one(pairs):
+    with pytest.warns(UserWarning, match="60 rated embeddings .* one prompt; give groups="):
+        check_pairs(Anything(), pairs[:, 0], np.arange(60), reset=True)
+
+
+def test_a_pair_of_rated_embeddings_weighs_the_product():
+    X, ratings = np.eye(4, dtype=np.float32), [3, 1, 2, 0]
+    groups, weight = ["a", "b", "a", "b"], [2.0, 3.0, 5.0, 7.0]
+    pairs, group = check_training_pairs(Anything(), X, ratings, weight, groups)
+    assert pairs.weight.tolist() == [10, 21] and group.tolist() == [0, 1]
+
+
+# ------------------------------------------------------------------------------ weights
+def test_weights_multiply_those_that_pairs_have(pairs):
+    weight = np.random.default_rng(0).random(60).astype(np.float32)
+    augmented = RepeatAugmenter(factor=3).fit_transform(pairs)
+    for given_weight in (weight, np.tile(weight, 3)):
+        once, _ = check_training_pairs(Anything(), augmented, sample_weight=given_weight)
+        np.testing.assert_allclose(once.weight, np.tile(weight, 3))
+        twice, _ = check_training_pairs(Anything(), once, sample_weight=given_weight)
+        np.testing.assert_allclose(twice.weight, np.tile(weight, 3) ** 2, rtol=1e-6)
+    assert (augmented.weight == 1).all(), "what was given is not changed"
+
+
+def test_pairs_without_weight_are_left_out_and_groups_stay_those_of_the_originals(pairs):
+    weight, groups = np.r_[np.zeros(20), np.ones(40)], np.arange(60) // 2
+    kept, group = check_training_pairs(Anything(), pairs, None, weight, groups)
+    assert kept.parent.tolist() == list(range(20, 60))
+    np.testing.assert_array_equal(group[kept.parent], groups[20:])
+    with pytest.raises(ValueError, match="zero"):
+        check_training_pairs(Anything(), kept, sample_weight=np.zeros(40))
+
+
+# ------------------------------------------------------------------------------- groups
+def test_groups_are_numbered_whatever_they_are_called():
+    assert encode_groups(["b", "a", "b"]).tolist() == [1, 0, 1]
+    assert encode_groups(np.array([7, 7, 3])).tolist() == [1, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("groups", "message"),
+    [
+        ([0, 1, np.nan], r"groups\[2\] is nan"),
+        (np.array(["a", None, "b"], dtype=object), r"groups\[1\] is None"),
+        (np.zeros((3, 1)), r"shape \(n,\)"),
+    ],
+)
+def test_missing_groups_are_named(groups, message):
+    with pytest.raises(ValueError, match=message):
+        encode_groups(groups)
+
+
+def test_by_default_each_original_has_a_group_of_its_own(pairs):
+    augmented = RepeatAugmenter(factor=2).fit_transform(pairs)
+    _, groups = check_training_pairs(Anything(), augmented)
+    assert groups.tolist() == list(range(60))
+    with pytest.raises(ValueError, match="groups has 120 prompts for 60 original pairs"):
+        check_training_pairs(Anything(), augmented, groups=np.arange(120))
+
+
+# --------------------------------------------------------------------------- embeddings
+def test_rows_that_are_all_nan_are_no_padding():
+    X = np.zeros((3, 4), dtype=np.float32)
+    X[1] = np.nan
+    with pytest.raises(ValueError, match="NaN in row 1"):
+        check_embeddings(Anything(), X, reset=True, allow_padding=True)
+
+
+@pytest.mark.parametrize(
+    ("y", "message"),
+    [
+        ([1.0] * 59, r"shape \(60,\), a probability a pair; got \(59,\)"),
+        ([1.0] * 59 + [1.5], r"y\[59\] is 1.5"),
+        ([1.0] * 58 + [np.nan, 1.0], r"y\[58\] is nan"),
+        ([-0.1] + [1.0] * 59, r"y\[0\] is -0.1"),
+    ],
+)
+def test_bad_targets_are_named(pairs, y, message):
+    with pytest.raises(ValueError, match=message):
+        check_pairs(Anything(), pairs, y, reset=True)
