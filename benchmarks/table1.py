@@ -22,8 +22,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from sklearn.linear_model import LogisticRegressionCV
-from sklearn.model_selection import GroupKFold
 from sklearn.pipeline import Pipeline
 
 from lens_sklearn import (
@@ -32,6 +30,7 @@ from lens_sklearn import (
     EmbeddingScaler,
     GaussianAugmenter,
     LatentPairAugmenter,
+    LinearRewardRegressor,
     LLMEmbedder,
     RepeatAugmenter,
     best_of_n_score,
@@ -234,18 +233,10 @@ def fitted(setting, system, factor, rows, seed):
 
 
 def tuned_linear(setting):
-    """Return the mean gold of a cross-validated logistic regression on e⁺ − e⁻."""
-    embed = Pipeline(reward_model(setting, "mlp", 0).steps[:2])
-    pairs = embed.fit_transform(setting.pairs)
-    signs = np.where(np.arange(len(pairs)) % 2, -1.0, 1.0)  # both classes, the same problem
-    difference = (pairs[:, 0] - pairs[:, 1]) * signs[:, None]
-    folds = GroupKFold(5).split(difference, groups=prompt_groups(setting.pairs))
-    model = LogisticRegressionCV(
-        Cs=np.logspace(-6, 0, 13), cv=list(folds), scoring="neg_log_loss",
-        fit_intercept=False, l1_ratios=(0,), use_legacy_attributes=False,
-    ).fit(difference, signs > 0)  # fmt: skip
-    rewards = embed.transform(setting.candidates) @ model.coef_[0]
-    return best_of_n_score(rewards, setting.gold_rewards)
+    """Return the mean gold of a linear reward whose penalty is chosen by prompts."""
+    steps = [*reward_model(setting, "mlp", 0).steps[:2], ("reward", LinearRewardRegressor())]
+    linear = Pipeline(steps).fit(setting.pairs, reward__groups=prompt_groups(setting.pairs))
+    return linear.score(setting.candidates, setting.gold_rewards)
 
 
 # ------------------------------------------------------------------------------- the table

@@ -6,7 +6,7 @@ the same augmented pairs.
 
 from functools import partial
 
-from lens_sklearn import BTRewardRegressor, LatentPairAugmenter
+from lens_sklearn import BTRewardRegressor, DistillationAugmenter
 
 from . import _ensemble
 from ._method import Method
@@ -15,7 +15,7 @@ from .gaussian_process import settings_of
 
 def make_augmenter(seed):
     """Return the augmenter that the library recommends, not fitted."""
-    return LatentPairAugmenter.recommended(random_state=seed)
+    return DistillationAugmenter(random_state=seed)
 
 
 def augmented(split, seed, unlabeled=False):
@@ -28,7 +28,7 @@ def augmented(split, seed, unlabeled=False):
         )
         details = {"factor": augmenter.factor_}
         if augmenter.factor_ > 1:
-            details |= settings_of(augmenter.reward_)
+            details |= settings_of(augmenter.teacher_)
         return details, pairs
 
     details, pairs = split.once(("distillation", seed, unlabeled), compute)

@@ -18,8 +18,8 @@ def settings_of(reward):
     """Return what a fitted Gaussian process chose by cross-validation."""
     return {
         "uncertainty_penalty": reward.uncertainty_penalty_,
-        "covariance_exponent": reward.metric_.covariance_exponent,
-        "norm_exponent": reward.metric_.norm_exponent_,
+        "covariance_exponent": reward.whitening_.covariance_exponent,
+        "norm_exponent": reward.whitening_.norm_exponent,
     }
 
 

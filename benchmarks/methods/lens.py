@@ -48,6 +48,9 @@ class OncePerSplit:
     def __init__(self, split):
         self.split = split
 
+    def __sklearn_clone__(self):
+        return self  # an augmenter that is cloned shares it
+
     def cache(self, function):
         def cached(vae, originals):
             return self.split.once((repr(vae), len(originals)), lambda: function(vae, originals))
