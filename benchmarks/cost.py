@@ -4,13 +4,7 @@ from math import log
 
 import numpy as np
 
-#: Methods whose search another one has done already: a split pays for it once.
-SHARED = {
-    "ensemble": "tuned MLP",
-    "ensemble, zero output": "tuned MLP, zero output",
-    "ours, five": "ours",
-    "ours, unlabelled, five": "ours, unlabelled",
-}
+from .methods import METHODS
 
 
 def median_seconds(records):
@@ -62,7 +56,8 @@ def core_hours(cells, records):
     for cell in cells:
         for method in cell.methods:
             own = cost(cell.dataset, cell.n_pairs, method)
-            if SHARED.get(method) in cell.methods:
-                own -= min(own, cost(cell.dataset, cell.n_pairs, SHARED[method]))
+            shared = METHODS[method].shares if method in METHODS else None
+            if shared in cell.methods:  # a split pays for it once
+                own -= min(own, cost(cell.dataset, cell.n_pairs, shared))
             seconds += cell.n_splits * own
     return seconds / 3600

@@ -185,10 +185,8 @@ class Multiplier(NamedTuple):
     upper_above: bool
 
 
-def multiplier(
-    sizes, values, method, size, baselines, *, n_bootstrap=2000, confidence=0.95, seed=0
-):
-    """Read the data multiplier of a method off the learning curve of the best baseline.
+def multipliers(sizes, values, methods, baselines, *, n_bootstrap=2000, confidence=0.95, seed=0):
+    """Read the data multipliers of methods off the learning curve of the best baseline.
 
     At each size the best baseline by mean counts. N' is the smallest size, interpolated
     linearly in log N, where that curve reaches the method's mean at N.
@@ -199,14 +197,12 @@ def multiplier(
         N in ascending order.
     values : dict of str to ndarray, shape (n_sizes, n_seeds)
         From `values_of`; larger is better.
-    method : str
-        Whose multiplier.
-    size : int
-        Index of its N.
+    methods : list of str
+        Whose multipliers.
     baselines : list of str
         The un-augmented models.
     n_bootstrap : int, default=2000
-        Resamples of the splits, of which method and baselines see the same.
+        Resamples of the splits, of which methods and baselines see the same.
     confidence : float, default=0.95
         Of the percentile interval.
     seed : int, default=0
@@ -214,48 +210,77 @@ def multiplier(
 
     Returns
     -------
-    Multiplier
-        The value, its interval, and whether they are bounds.
+    dict of (str, int) to Multiplier
+        By method and index of the size, where the method has results: values, their intervals, and
+        whether they are bounds.
     """
-    n_seeds = values[method].shape[1]
+    n_seeds = next(iter(values.values())).shape[1]
     rng = np.random.default_rng(seed)
     drawn = rng.multinomial(n_seeds, np.full(n_seeds, 1 / n_seeds), size=n_bootstrap)
     weights = np.concatenate([np.ones((1, n_seeds)), drawn])
-    target = chained_means(values[method], weights)[:, size]
     base = [chained_means(values[m], weights) for m in baselines if m in values]
     curve = np.fmax.reduce(base)  # (1 + n_bootstrap, n_sizes)
     there = ~np.isnan(curve[0])
-    log_n = np.log(sizes[there])
-    reached = np.array(
-        [_reaches(log_n, row, v) for row, v in zip(curve[:, there], target, strict=True)]
-    )
-    reached = reached[~np.isnan(reached[:, 0])]
-    ratio = np.exp(reached[:, 0]) / sizes[size]
     tails = [(1 - confidence) / 2, (1 + confidence) / 2]
+    found = {}
+    for method in methods:
+        targets = chained_means(values[method], weights)
+        for i, n in enumerate(sizes):
+            if not np.isnan(values[method][i]).all():
+                reached = _reach(np.log(sizes[there]), curve[:, there], targets[:, i])
+                found[method, i] = _multiplier(*reached, n, sizes[there], tails)
+    return found
+
+
+def _multiplier(reached, side, n_pairs, sizes, tails):
+    """Summarise where the curve, and each resample of it, reaches a method's result at N."""
+    known = ~np.isnan(reached)
+    reached, side = reached[known], side[known]
+    ratio = np.exp(reached) / n_pairs
     lower, upper = np.quantile(ratio[1:], tails) if len(ratio) > 1 else (np.nan, np.nan)
-    smallest, largest = sizes[there][[0, -1]] / sizes[size]
+    smallest, largest = sizes[[0, -1]] / n_pairs
     return Multiplier(
         float(ratio[0]),
         float(lower),
         float(upper),
-        below=bool(reached[0, 1] < 0),
-        above=bool(reached[0, 1] > 0),
-        lower_below=bool(np.isclose(lower, smallest) and (reached[1:, 1] < 0).any()),
-        upper_above=bool(np.isclose(upper, largest) and (reached[1:, 1] > 0).any()),
+        below=bool(side[0] < 0),
+        above=bool(side[0] > 0),
+        lower_below=bool(np.isclose(lower, smallest) and (side[1:] < 0).any()),
+        upper_above=bool(np.isclose(upper, largest) and (side[1:] > 0).any()),
     )
 
 
-def _reaches(log_n, curve, value):
-    """Return log N' and -1, 0 or 1: whether it lies below, within or above the sizes."""
-    if np.isnan(value) or np.isnan(curve).any():
-        return np.nan, 0
-    best = np.maximum.accumulate(curve)  # a dip of the curve needs no more pairs than before
-    if value < best[0]:
-        return log_n[0], -1
-    if value > best[-1]:
-        return log_n[-1], 1
-    i = int(np.searchsorted(best, value))  # the first size that reaches it
-    if best[i] == value or i == 0:
-        return log_n[i], 0
-    share = (value - best[i - 1]) / (best[i] - best[i - 1])
-    return log_n[i - 1] + share * (log_n[i] - log_n[i - 1]), 0
+def _reach(log_n, curves, values):
+    """Return where each curve reaches its value, and whether that is below or above the sizes.
+
+    Parameters
+    ----------
+    log_n : ndarray, shape (n_sizes,)
+        Sizes.
+    curves : ndarray, shape (b, n_sizes)
+        A row a resample.
+    values : ndarray, shape (b,)
+        What is to be reached.
+
+    Returns
+    -------
+    reached : ndarray, shape (b,)
+        log N', an end of the sizes where it lies beyond, NaN where the curve or the value is not
+        known.
+    side : ndarray, shape (b,)
+        -1 below the sizes, 1 above them, else 0.
+    """
+    best = np.maximum.accumulate(curves, axis=1)  # a dip needs no more pairs than before
+    first = (best < values[:, None]).sum(axis=1)  # the first size that reaches it
+    side = (first == len(log_n)).astype(int) - (values < best[:, 0])
+    at, rows = np.clip(first, 1, max(1, len(log_n) - 1)), np.arange(len(best))
+    reached = np.empty(len(best))
+    if len(log_n) > 1:
+        low, high = best[rows, at - 1], best[rows, at]
+        with np.errstate(invalid="ignore", divide="ignore"):  # of flat curves, replaced below
+            share = (values - low) / (high - low)
+        reached = log_n[at - 1] + share * (log_n[at] - log_n[at - 1])
+    reached = np.where(first == 0, log_n[0], reached)
+    reached = np.where(side > 0, log_n[-1], reached)
+    unknown = np.isnan(values) | np.isnan(curves).any(axis=1)
+    return np.where(unknown, np.nan, reached), side

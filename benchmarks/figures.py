@@ -1,31 +1,14 @@
 """Figures of the report, one function a suite; each returns the files that it wrote."""
 
-import re
-
 import numpy as np
 
 from .curves import best_baseline, interval, values_of
-from .methods import BASELINES, ORIGINAL
+from .methods import BASELINES, METHODS, ORIGINAL
 from .objective import METRICS
 
 LABELS = {"accuracy": "pair accuracy", "gold": "gold reward of the pick"}
-# Okabe and Ito's colours, which colour-blind readers can tell apart; controls are thin.
-STYLES = {
-    ORIGINAL: dict(color="#999999", linestyle=":"),
-    "tuned linear": dict(color="#000000", linestyle="--"),
-    "tuned MLP": dict(color="#000000", linestyle="-."),
-    "ensemble": dict(color="#000000", linestyle="-", linewidth=2),
-    "original, zero output": dict(color="#999999", linewidth=2),
-    "ensemble, zero output": dict(color="#999999", linestyle="--", linewidth=2),
-    "repeat 4x, zero output, five": dict(color="#000000", linestyle=":", linewidth=2.5),
-    "Gaussian 4x": dict(color="#56B4E9"),
-    "LENS 4x": dict(color="#E69F00"),
-    "LENS 8x": dict(color="#D55E00"),
-    "ours": dict(color="#009E73", linewidth=2.5),
-    "ours, unlabelled": dict(color="#0072B2"),
-    "Gaussian process": dict(color="#CC79A7", linestyle="--"),
-    "Gaussian process, cautious": dict(color="#CC79A7"),
-}
+#: The paper's settings: symbol, and the suite whose figure is over it.
+SETTINGS = {"γ": "figure2", "σ²": "figure2", "β": "figure4"}
 
 
 def learning_curves(records, folder):
@@ -64,24 +47,30 @@ def learning_curves(records, folder):
 
 
 def _curves(axis, sizes, values):
-    for method, style in STYLES.items():
-        if method in values:
+    for method in values:
+        style = _style(method)
+        if style:
             means = np.array([interval(row).mean for row in values[method]])
             there = ~np.isnan(means)
             axis.plot(sizes[there], means[there], marker="o", markersize=3, label=method, **style)
     _log_sizes(axis, sizes)
 
 
+def _style(method):
+    """Return how a method declares that its curve is drawn; None leaves it out."""
+    return METHODS[method].style if method in METHODS else None
+
+
 def _curve_differences(axis, sizes, values):
     best = [best_baseline(values, BASELINES, i) for i in range(len(sizes))]
     axis.axhline(0, color="black", linewidth=1)
-    shown = [m for m in STYLES if m in values and m not in BASELINES]
+    shown = [m for m in values if _style(m) and m not in BASELINES]
     for j, method in enumerate(shown):
         found = [
             interval(values[method][i] - values[b][i]) if b else interval(np.array([]))
             for i, b in enumerate(best)
         ]
-        style = {"color": STYLES[method]["color"], "linestyle": STYLES[method].get("linestyle")}
+        style = {key: _style(method).get(key) for key in ("color", "linestyle")}
         axis.errorbar(
             sizes * 1.03 ** (j - len(shown) / 2),  # side by side
             [d.mean for d in found],
@@ -109,10 +98,11 @@ def settings(records, folder):
     list of Path
         One file.
     """
-    symbols = [s for s in "γσβ" if any(f", {s}" in r["method"] for r in records)]
-    name = "figure4" if "β" in symbols else "figure2"
+    varied = [r for r in records if len(_settings(r["method"])) == 1]
+    symbols = [s for s in SETTINGS if any(s in _settings(r["method"]) for r in varied)]
+    name = SETTINGS[symbols[0]]
     symbols += ["N"] if name == "figure2" else []
-    panels = sorted({(r["dataset"], r["n_pairs"]) for r in records if _symbol(r) in symbols})
+    panels = sorted({(r["dataset"], r["n_pairs"]) for r in varied})
     metrics = [m for m in METRICS if any(m in r for r in records)]
     figure, axes = _subplots(
         len(metrics), len(symbols), figsize=(4.5 * len(symbols), 3.2 * len(metrics)), sharex="col"
@@ -128,24 +118,18 @@ def settings(records, folder):
             axis.axhline(0, color="black", linewidth=1)
             axis.set_ylabel(f"{LABELS[metric]},\nagainst original")
     for axis, symbol in zip(axes[-1], symbols, strict=True):
-        axis.set_xlabel({"γ": "γ", "σ": "noise variance σ²", "β": "β", "N": "pairs N"}[symbol])
+        axis.set_xlabel({"σ²": "noise variance σ²", "N": "pairs N"}.get(symbol, symbol))
     handles = axes[0, 0].get_legend_handles_labels()
     figure.legend(*handles, loc="outside lower center", ncols=len(symbols), fontsize=8)
     return [_save(figure, folder / f"{name}.png")]
 
 
-def _symbol(record):
-    found = re.search(r", ([γσβ])²?=", record["method"])
-    return found.group(1) if found else None
+def _settings(method):
+    return METHODS[method].setting if method in METHODS else {}
 
 
 def _setting(axis, values, symbol, label, j):
-    default = {"γ": 0.1, "σ": 0.01, "β": 1.0}[symbol]
-    points = {default: "LENS 4x"}
-    for method in values:
-        found = re.search(rf", {symbol}²?=(.*)", method)
-        if found:
-            points[float(found.group(1))] = method
+    points = {_settings(m)[symbol]: m for m in values if symbol in _settings(m)}
     at = sorted(points)
     found = [interval(values[points[x]][0] - values[ORIGINAL][0]) for x in at]
     place = np.arange(len(at)) + 0.08 * (j - 1.5)

@@ -7,12 +7,11 @@ On candidates with gold rewards: ``gold``, the mean gold reward of the Best-of-N
 
 import numpy as np
 
-from lens_sklearn._demo import MIN_MARGIN as MIN_GAP
-from lens_sklearn._demo import measure
-
-__all__ = ["METRICS", "MIN_GAP", "evaluate"]
+from lens_sklearn import best_of_n_score, pair_accuracy_score
 
 METRICS = ("accuracy", "gold")
+#: Of gold, between two responses that make a pair, to train on or to be ordered.
+MIN_GAP = 0.1
 
 
 def evaluate(score, split):
@@ -37,10 +36,10 @@ def evaluate(score, split):
             f"a score maps {split.test.shape} to {split.test.shape[:-1]}; got {rewards.shape}."
         )
     if split.gold is None:  # column 0 is the chosen one
-        gold = np.broadcast_to([1.0, 0.0], rewards.shape)
-        return {"accuracy": measure(rewards, gold)["accuracy"]}
+        return {"accuracy": pair_accuracy_score(rewards)}
     return {
-        **measure(rewards, split.gold),
+        "gold": best_of_n_score(rewards, split.gold),
+        "accuracy": pair_accuracy_score(rewards, split.gold, min_gap=MIN_GAP),
         "random": float(np.nanmean(split.gold, axis=1).mean()),
         "oracle": float(np.nanmax(split.gold, axis=1).mean()),
     }

@@ -1,4 +1,4 @@
-"""Write the tables of the page "Does it help?", and of what it costs, from the results.
+"""Write the tables of the research record, and of "Does it help?", from the results.
 
 ::
 
@@ -7,57 +7,42 @@
 A table stands between ``<!-- table: NAME -->`` and ``<!-- end -->``; all else is written by hand.
 """
 
+import argparse
 import re
 from pathlib import Path
 
 import numpy as np
 
-from lens_sklearn._demo import markdown_table
-
 from .cost import core_hours, median_seconds
-from .curves import best_baseline, interval, multiplier, values_of
-from .methods import BASELINES, TUNED, leads
-from .report import difference_cell, multiplier_cell
-from .run import RESULTS, read_records
-from .suites import CURVE_METHODS, SUITES
+from .curves import best_baseline, interval, multipliers, values_of
+from .methods import BASELINES, TUNED, title_of
+from .records import RESULTS, read_records
+from .report import difference_cell, in_order, markdown_table, multiplier_cell
+from .suites import SUITES
 
+DOCS = Path(__file__).parents[1] / "docs"
 PAGES = (
-    Path(__file__).parents[1] / "docs" / "user_guide" / "does_it_help.md",
-    RESULTS / "README.md",
+    DOCS / "user_guide" / "does_it_help.md",
+    DOCS / "research" / "results.md",
+    DOCS / "research" / "cost.md",
 )
 COSTS = (("alpaca_384", 200), ("alpaca_384", 2000), ("alpaca_3840", 200), ("alpaca_3840", 2000))
 MARKED = re.compile(r"(<!-- table: (.+?) -->).*?(<!-- end -->)", re.DOTALL)
+#: Of the short page: methods, and data sets by what it calls them, each with an N.
+SUMMARY = (
+    *("repeat 4x, zero output", "LENS 4x, zero output"),
+    *("GP", "distillation", "GP, unlabelled", "distillation, unlabelled"),
+)
+SUMMARY_SETTINGS = (
+    ("alpaca_384", "MiniLM, d = 384", 100),
+    ("alpaca_384", "MiniLM, d = 384", 1000),
+    ("alpaca_3840", "MiniLM, d = 3840", 100),
+    ("alpaca_mpnet", "mpnet, d = 768", 100),
+    ("hh_3840", "human labels, d = 3840", 100),
+)
 DECIMALS = {"accuracy": 3, "gold": 2}
 TITLES = {"accuracy": "pair accuracy", "gold": "gold of the pick"}
 
-#: Methods of the curves by what the page calls them.
-PLAIN = {
-    "original": "original (paper's steps)",
-    "repeat 4x": "repeat 4×",
-    "LENS 4x": "LENS 4×",
-    "original, zero output": "original, zero output",
-    "repeat 4x, zero output": "repeat 4×, zero output",
-    "LENS 4x, zero output": "LENS 4×, zero output",
-    "tuned linear": "tuned linear",
-    "tuned MLP": "tuned MLP",
-    "ensemble": "ensemble of tuned MLPs",
-    "tuned MLP, zero output": "tuned MLP, zero output",
-    "ensemble, zero output": "ensemble, zero output",
-    "repeat 4x, zero output, five": "repeat 4×, zero output, mean of five",
-}
-#: Those that stand with their difference to the best un-augmented model, and their multiplier.
-COMPARED = {
-    "ours": "**recommended**",
-    "ours, five": "**recommended**, mean of five",
-    "ours, unlabelled": "**recommended, with unlabelled**",
-    "ours, unlabelled, five": "**recommended, with unlabelled**, mean of five",
-    "Gaussian process, cautious": "`GPRewardRegressor` alone",
-    "Gaussian process, cautious, unlabelled": "`GPRewardRegressor` alone, with unlabelled",
-    "Gaussian process": "`GPRewardRegressor(uncertainty_penalty=0)`",
-    "Gaussian process, unlabelled": "`GPRewardRegressor(uncertainty_penalty=0)`, with unlabelled",
-    "repeat 4x, zero output, filtered": "repeat 4×, zero output, in its metric with unlabelled",
-    "repeat 4x, zero output, filtered, five": "the same, mean of five",
-}
 CONTROL = "repeat 4x, zero output"
 BEST_OF_EACH = "best of each embedding"
 PROBES = {
@@ -95,11 +80,11 @@ def curve_table(records, metric):
         mean = f"{np.nanmean(values[method][i]):.{digits}f}"
         if method == best[i]:
             return f"*{mean}*"
-        if method in PLAIN:
+        if method in BASELINES or best[i] is None:
             return mean
         return f"{mean} ({_signed(values[method][i] - values[best[i]][i], digits)})"
 
-    return _table(TITLES[metric], sizes, PLAIN | COMPARED, values, cell)
+    return _table(TITLES[metric], sizes, in_order(values), cell)
 
 
 def multiplier_table(records, metric, baselines=BASELINES):
@@ -121,12 +106,13 @@ def multiplier_table(records, metric, baselines=BASELINES):
     """
     sizes, values = values_of(records, metric)
 
-    def cell(method, i):
-        if _lacks(values, method, i):
-            return ""
-        return multiplier_cell(multiplier(sizes, values, method, i, baselines), 1)
+    compared = [m for m in in_order(values) if m not in BASELINES]
+    found = multipliers(sizes, values, compared, baselines)
 
-    return _table(f"multiplier by {metric}", sizes, COMPARED, values, cell)
+    def cell(method, i):
+        return multiplier_cell(found[method, i], 1) if (method, i) in found else ""
+
+    return _table(f"multiplier by {metric}", sizes, compared, cell)
 
 
 def repairs_table(records, metric):
@@ -144,8 +130,7 @@ def repairs_table(records, metric):
     str
         Markdown.
     """
-    there = {r["method"] for r in records}
-    methods = [m for m in ("repeat 4x, zero output, five", *leads.METHODS) if m in there]
+    methods = [m for m in in_order(r["method"] for r in records) if m != CONTROL]
     header, columns = [], []
     for dataset, n in _settings(records):
         chosen = [r for r in records if (r["dataset"], r["n_pairs"]) == (dataset, n)]
@@ -155,7 +140,7 @@ def repairs_table(records, metric):
         header.append(f"{dataset}, N = {n}")
         differences = [values[m][0] - values[CONTROL][0] if m in values else None for m in methods]
         columns.append(["" if d is None else _signed(d, DECIMALS[metric]) for d in differences])
-    rows = zip((m.replace("4x", "4×") for m in methods), *columns, strict=True)
+    rows = zip(map(title_of, methods), *columns, strict=True)
     return markdown_table([TITLES[metric], *header], [list(row) for row in rows])
 
 
@@ -175,7 +160,7 @@ def probe_table(records):
     rows = []
     probed = [r for r in records if "head" in r.get("details", {})]
     for dataset, n in _settings(probed):
-        for method in leads.METHODS:
+        for method in in_order(r["method"] for r in probed):
             found = [
                 r["details"]
                 for r in probed
@@ -183,7 +168,7 @@ def probe_table(records):
             ]
             if found:
                 means = (f"{np.mean([f[name] for f in found]):.2f}" for name in PROBES)
-                title = f"{dataset}, N = {n}: {method.replace('4x', '4×')}"
+                title = f"{dataset}, N = {n}: {title_of(method)}"
                 rows.append([title, *(_minus(mean) for mean in means)])
     return markdown_table(["", *PROBES.values()], rows)
 
@@ -216,22 +201,21 @@ def blocks_table(records, metric):
     rows, shown = [], _compared(records)
     for (source, n), embeddings in values.items():
         there = set.intersection(*(set(found) for found in embeddings.values()))
-        for rival in (r for r in (BEST_OF_EACH, *PLAIN) if r in there):
+        for rival in (r for r in (BEST_OF_EACH, *BASELINES) if r in there):
             cells = [
                 _over_embeddings(embeddings, method, rival, DECIMALS[metric])
                 if method in there
                 else ""
                 for method in shown
             ]
-            rows.append([f"{source}, N = {n}: {PLAIN.get(rival, rival)}", *cells])
-    header = [f"{TITLES[metric]}, against", *shown.values()]
+            rows.append([f"{source}, N = {n}: {title_of(rival)}", *cells])
+    header = [f"{TITLES[metric]}, against", *map(title_of, shown)]
     return markdown_table(header, rows)
 
 
 def _compared(records):
-    """Return those of ``COMPARED`` that were run, each with what the page calls it."""
-    there = {r["method"] for r in records}
-    return {method: label for method, label in COMPARED.items() if method in there}
+    """Return the methods that were run and are no baseline."""
+    return [m for m in in_order(r["method"] for r in records) if m not in BASELINES]
 
 
 def _over_embeddings(embeddings, method, rival, digits):
@@ -267,9 +251,35 @@ def settings_table(records, metric):
         best = best_baseline(found, BASELINES, 0)
         cells = [_signed(found[m][0] - found[best][0], digits) if m in found else "" for m in shown]
         mean = _minus(f"{np.nanmean(found[best][0]):.{digits}f}")
-        rows.append([f"{dataset}, N = {n}", f"{mean} ({PLAIN[best]})", *cells])
-    header = [TITLES[metric], "best un-augmented", *shown.values()]
+        rows.append([f"{dataset}, N = {n}", f"{mean} ({title_of(best)})", *cells])
+    header = [TITLES[metric], "best un-augmented", *map(title_of, shown)]
     return markdown_table(header, rows)
+
+
+def summary_table(records):
+    """Write what a few methods gain in accuracy over the best un-augmented model.
+
+    Parameters
+    ----------
+    records : list of dict
+        Results of the suites "curves" and "mpnet".
+
+    Returns
+    -------
+    str
+        Markdown: a row a method of `SUMMARY`, a column a data set and N.
+    """
+    rows = {method: [title_of(method)] for method in SUMMARY}
+    header = ["pair accuracy", *(f"{title}, N = {n}" for _, title, n in SUMMARY_SETTINGS)]
+    first = ["best un-augmented model"]
+    for dataset, _, n in SUMMARY_SETTINGS:
+        chosen = [r for r in records if (r["dataset"], r["n_pairs"]) == (dataset, n)]
+        _, found = values_of(chosen, "accuracy")
+        best = found[best_baseline(found, BASELINES, 0)][0]
+        first.append(f"{np.nanmean(best):.3f}")
+        for method, row in rows.items():
+            row.append(_signed(found[method][0] - best, 3) if method in found else "")
+    return markdown_table(header, [first, *rows.values()])
 
 
 def seconds_table(records):
@@ -291,7 +301,8 @@ def seconds_table(records):
         seconds = known.get((dataset, n_pairs, method))
         return "" if seconds is None else f"{seconds:.1f}" if seconds < 10 else f"{seconds:.0f}"
 
-    rows = [[m, *(cell(m, *setting) for setting in COSTS)] for m in CURVE_METHODS]
+    methods = in_order(r["method"] for r in records)
+    rows = [[title_of(m), *(cell(m, *setting) for setting in COSTS)] for m in methods]
     return markdown_table(["seconds", *(f"{d}, N = {n}" for d, n in COSTS)], rows)
 
 
@@ -333,12 +344,8 @@ def _minus(text):
     return text.replace("-", "−")
 
 
-def _table(title, sizes, methods, values, cell):
-    rows = [
-        [label, *(_minus(cell(method, i)) for i in range(len(sizes)))]
-        for method, label in methods.items()
-        if method in values
-    ]
+def _table(title, sizes, methods, cell):
+    rows = [[title_of(m), *(_minus(cell(m, i)) for i in range(len(sizes)))] for m in methods]
     return markdown_table([title, *(f"N = {n}" for n in sizes)], rows)
 
 
@@ -350,7 +357,7 @@ def table(name, results):
     name : str
         "DATASET, METRIC", "DATASET, multiplier by METRIC", the same with "tuned multiplier",
         "why, METRIC", "why, probes", "blocks, METRIC", "lsa, METRIC", "text, METRIC",
-        "cost, seconds" or "cost, hours".
+        "cost, seconds", "cost, hours" or "summary, accuracy".
     results : dict of str to list of dict
         Results of the suites "curves", "why", "blocks", "lsa", "text" and "mpnet".
 
@@ -359,7 +366,9 @@ def table(name, results):
     str
         Markdown.
     """
-    subject, what = name.split(", ")
+    subject, what = name.split(", ", 1)
+    if subject == "summary":
+        return summary_table(results["curves"] + results["mpnet"])
     if subject == "why":
         why = results["why"]
         return probe_table(why) if what == "probes" else repairs_table(why, what)
@@ -398,8 +407,16 @@ def rendered(text, folder=RESULTS):
     return MARKED.sub(lambda m: f"{m[1]}\n\n{table(m[2], results)}\n\n{m[3]}", text)
 
 
-def main():
+def parser():
+    """Return the parser of the command line."""
+    return argparse.ArgumentParser(
+        prog="python -m benchmarks.page", description=__doc__.splitlines()[0]
+    )
+
+
+def main(argv=None):
     """Write the pages."""
+    parser().parse_args(argv)
     for path in PAGES:
         path.write_text(rendered(path.read_text(encoding="utf-8")), encoding="utf-8")
 

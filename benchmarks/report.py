@@ -2,12 +2,12 @@
 
 ::
 
-    python -m benchmarks.report                      # every suite that has results
-    python -m benchmarks.report --suite curves -o FOLDER
+    python -m benchmarks.report --suite curves             # tables alone
+    python -m benchmarks.report --suite curves -o FOLDER   # figures too
 
 Differences are paired by split, with 95 % Student intervals over splits. A star marks those
 that hold at the 5 % level after Holm's correction for all methods and sizes of a dataset.
-"ours" is ``LatentPairAugmenter.recommended()``; what a method does stands in ``methods/``.
+What a method does stands in ``benchmarks/methods``.
 """
 
 import argparse
@@ -18,13 +18,11 @@ from pathlib import Path
 
 import numpy as np
 
-from lens_sklearn._demo import markdown_table
-
-from .curves import best_baseline, holm, interval, multiplier, values_of
+from .curves import best_baseline, holm, interval, multipliers, values_of
 from .figures import FIGURES, learning_curves
 from .methods import BASELINES, METHODS, ORIGINAL
 from .objective import METRICS
-from .run import RESULTS, read_records
+from .records import RESULTS, RUN, read_records
 from .suites import SUITES
 
 BEST = "best tuned"
@@ -34,7 +32,7 @@ INTRODUCTION = __doc__[__doc__.index("Differences") :].strip()
 FINDINGS = Path(__file__).parent / "findings.toml"
 
 
-def report(name, records, folder):
+def report(name, records, folder=None):
     """Write the tables of a suite and draw its figures.
 
     Parameters
@@ -43,8 +41,8 @@ def report(name, records, folder):
         The suite.
     records : list of dict
         Its results.
-    folder : Path
-        Where figures go.
+    folder : Path, default=None
+        Where figures go; None draws none.
 
     Returns
     -------
@@ -61,7 +59,7 @@ def report(name, records, folder):
             parts.append(size_table(chosen, dataset, n_pairs, found))
     if any("details" in r for r in records):
         parts.append(details_table(records))
-    for title, draw in FIGURES.get(name, {}).items():
+    for title, draw in FIGURES.get(name, {}).items() if folder else ():
         for path in draw(records, folder):
             parts.append(f"![{title}]({path.name})")
     return "\n\n".join([part for part in parts if part] + [provenance_line(records)])
@@ -131,7 +129,7 @@ def size_table(records, dataset, n_pairs, compared):
         Means, and differences to what they were compared with where that was run.
     """
     chosen = [r for r in records if r["n_pairs"] == n_pairs]
-    methods = sorted({r["method"] for r in chosen}, key=list(METHODS).index)
+    methods = in_order(r["method"] for r in chosen)
     columns, header, notes = [methods], ["method"], []
     for metric in METRICS:
         if not any(metric in r for r in chosen):
@@ -153,6 +151,37 @@ def size_table(records, dataset, n_pairs, compared):
     title = f"### {dataset}, N = {n_pairs}, {len({r['seed'] for r in chosen})} splits"
     table = markdown_table([*header, "seconds"], [list(row) for row in zip(*columns, strict=True)])
     return "\n\n".join([title, table, *(["; ".join(notes) + "."] if notes else [])])
+
+
+def in_order(methods):
+    """Sort methods as they are declared; those whose file is gone come last."""
+    there = set(methods)
+    return [m for m in METHODS if m in there] + sorted(there - set(METHODS))
+
+
+def markdown_table(header, rows):
+    """Write a table that reads well as text and as Markdown.
+
+    Parameters
+    ----------
+    header : list of str
+        Names of the columns.
+    rows : list of list of str
+        Cells; all columns but the first are aligned to the right.
+
+    Returns
+    -------
+    str
+        The table.
+    """
+    cells = [header, *rows]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
+    lines = []
+    for first, *others in cells:
+        aligned = [cell.rjust(w) for cell, w in zip(others, widths[1:], strict=True)]
+        lines.append(f"| {' | '.join([first.ljust(widths[0]), *aligned])} |")
+    dashes = ["-" * (widths[0] + 2), *("-" * (w + 1) + ":" for w in widths[1:])]
+    return "\n".join([lines[0], f"|{'|'.join(dashes)}|", *lines[1:]])
 
 
 def difference_cell(difference, digits=3):
@@ -199,15 +228,16 @@ def multiplier_tables(records, dataset):
         base = [m for m in BASELINES if m in values]
         if not base or len(sizes) < 2:
             continue
+        found = multipliers(sizes, values, values, base)
         rows = [
-            [method]
-            + [
-                ""
-                if np.isnan(values[method][i]).all()
-                else multiplier_cell(multiplier(sizes, values, method, i, base))
-                for i in range(len(sizes))
+            [
+                m,
+                *(
+                    multiplier_cell(found[m, i]) if (m, i) in found else ""
+                    for i in range(len(sizes))
+                ),
             ]
-            for method in values
+            for m in in_order(values)
         ]
         title = f"### {dataset}: data multiplier by {metric}"
         tables += [title, markdown_table(["method", *(f"N = {n}" for n in sizes)], rows)]
@@ -220,7 +250,7 @@ def multiplier_cell(found, digits=2):
     Parameters
     ----------
     found : Multiplier
-        From `curves.multiplier`.
+        Of `curves.multipliers`.
     digits : int, default=2
         Decimals.
 
@@ -282,8 +312,11 @@ def provenance_line(records):
     str
         Versions, commits, machines and time.
     """
-    keys = ("lens_sklearn", "commit", "python", "numpy", "scikit-learn", "torch", "machine")
-    parts = [f"{k} {' / '.join(sorted({r[k] for r in records if k in r}))}" for k in keys]
+    parts = [
+        f"{key} {' / '.join(sorted({r[key] for r in records if key in r}))}"
+        for key in RUN
+        if any(key in r for r in records)
+    ]
     hours = sum(r["seconds"] for r in records) / 3600
     return (
         f"{len(records)} results, {hours:.2f} core hours; splits are seeds 0 to "
@@ -300,26 +333,37 @@ def _findings(name):
 _TITLES = {"paper": "The paper", "seen": "Here", "sentence": "In a sentence"}
 
 
-def main(argv=None):
-    """Read the command line, write ``report.md`` and print it."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--suite", nargs="+", choices=[*SUITES, "quick"], default=None)
+def parser():
+    """Return the parser of the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.report", description=__doc__.splitlines()[0]
+    )
+    parser.add_argument(
+        "--suite", nargs="+", choices=list(SUITES), help="default: all with results"
+    )
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder with *.jsonl")
-    parser.add_argument("-o", "--output", type=Path, default=None, help="default: --results")
-    args = parser.parse_args(argv)
-    folder = args.output or args.results
-    folder.mkdir(parents=True, exist_ok=True)
+    parser.add_argument("-o", "--output", type=Path, help="folder for report.md and its figures")
+    return parser
+
+
+def main(argv=None):
+    """Read the command line and print the report; write it with its figures where asked to."""
+    command = parser()
+    args = command.parse_args(argv)
     wanted = args.suite or [s for s in SUITES if (args.results / f"{s}.jsonl").exists()]
     if not wanted:
-        parser.error(f"{args.results} has no results; run benchmarks.run first")
+        command.error(f"{args.results} has no results; run benchmarks.run first")
+    if args.output:
+        args.output.mkdir(parents=True, exist_ok=True)
     texts = []
     for name in wanted:
         records = read_records(args.results / f"{name}.jsonl")
         if not records:
-            parser.error(f"{args.results} has no results of {name}; run benchmarks.run first")
-        texts.append(report(name, records, folder))
+            command.error(f"{args.results} has no results of {name}; run benchmarks.run first")
+        texts.append(report(name, records, args.output))
     text = "\n\n".join(["# Results of the benchmark", INTRODUCTION, *texts]) + "\n"
-    (folder / "report.md").write_text(text, encoding="utf-8")
+    if args.output:
+        (args.output / "report.md").write_text(text, encoding="utf-8")
     sys.stdout.write(text)
 
 

@@ -7,18 +7,14 @@
     python -m benchmarks.run --quick --data FOLDER --n-jobs 2
 
 FOLDER holds the .npz and .jsonl.gz files; ``LENS_SKLEARN_DATA`` names it as well, and the
-dataset ``toy`` needs none. Each result is a line of ``results/SUITE.jsonl`` with its seed, the
-versions, the commit and the machine, written as soon as its method is done: a run that was
-killed goes on where it stopped. ``python -m benchmarks.report`` makes the tables and figures.
+data set ``toy`` needs none. Results go to ``results/SUITE.jsonl`` (:mod:`.records`), each as soon
+as its method is done: a run that was killed goes on where it stopped.
+``python -m benchmarks.report`` makes the tables and figures.
 """
 
 import argparse
-import importlib.util
-import json
+import importlib
 import os
-import platform
-import shutil
-import subprocess
 import sys
 import time
 from functools import lru_cache
@@ -26,42 +22,19 @@ from itertools import groupby
 from pathlib import Path
 
 import numpy as np
-import sklearn
 import torch
 from joblib import Parallel, delayed
 from threadpoolctl import threadpool_limits
 
-from lens_sklearn import BTRewardRegressor, __version__
+from lens_sklearn import BTRewardRegressor
 
 from .datasets import DATASETS
 from .methods import METHODS
 from .objective import evaluate
-from .suites import SUITES, quick
+from .records import RESULTS, add_record, begin_run, provenance, read_records
+from .suites import SUITES
 
-RESULTS = Path(__file__).parent / "results"
 STORE = RESULTS / ".store"
-
-
-def read_records(path):
-    """Read results; a last line that a killed run has cut off is dropped from the file.
-
-    Parameters
-    ----------
-    path : Path
-        A .jsonl file, which need not be there.
-
-    Returns
-    -------
-    list of dict
-        The records.
-    """
-    if not path.exists():
-        return []
-    text = path.read_text(encoding="utf-8")
-    whole = text[: text.rfind("\n") + 1]
-    if whole != text:
-        path.write_text(whole, encoding="utf-8")
-    return [json.loads(line) for line in whole.splitlines()]
 
 
 def missing(cells, records):
@@ -104,10 +77,10 @@ def load(dataset, data):
     """Load a dataset once a process; `data` is the folder or None."""
     # Imports and first calls take seconds that are no method's.
     BTRewardRegressor(max_epochs=1).fit(np.zeros((4, 2, 3), dtype=np.float32))
-    return DATASETS[dataset](data, STORE)
+    return DATASETS[dataset].load(data, STORE)
 
 
-def run_split(dataset, data, n_pairs, seed, methods, path, provenance):
+def run_split(dataset, data, n_pairs, seed, methods, path, run):
     """Run methods on one split and append a line for each as it is done.
 
     Parameters
@@ -122,8 +95,8 @@ def run_split(dataset, data, n_pairs, seed, methods, path, provenance):
         Keys of ``METHODS``.
     path : Path
         The results' file.
-    provenance : dict
-        What every record carries.
+    run : str
+        From `begin_run`.
     """
     torch.set_num_threads(1)
     with threadpool_limits(1):
@@ -131,12 +104,11 @@ def run_split(dataset, data, n_pairs, seed, methods, path, provenance):
         for method in methods:
             record = {"dataset": dataset, "n_pairs": n_pairs, "seed": seed, "method": method}
             try:
-                record |= run_method(METHODS[method], split, seed)
+                record |= run_method(METHODS[method].fit, split, seed)
             except Exception as error:
                 error.add_note(f"in {method!r} on split {seed} of {dataset} at N = {n_pairs}")
                 raise
-            with path.open("a", encoding="utf-8") as file:  # one write a line: jobs share it
-                file.write(json.dumps(record | provenance, ensure_ascii=False) + "\n")
+            add_record(path, record, run)
 
 
 def run_method(fit, split, seed):
@@ -165,44 +137,6 @@ def run_method(fit, split, seed):
     return record | ({"details": split.details} if split.details else {})
 
 
-def provenance():
-    """Return versions, commit and machine.
-
-    Returns
-    -------
-    dict of str to str
-        For every record.
-    """
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"  # by "auto"
-    return {
-        "commit": _commit(),
-        "lens_sklearn": __version__,
-        "scikit-learn": sklearn.__version__,
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "python": platform.python_version(),
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, "
-        f"one thread a job, {device}",
-    }
-
-
-def _commit():
-    if shutil.which("git") is None:
-        return "unknown"
-
-    def git(*arguments):
-        done = subprocess.run(
-            ["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True
-        )
-        return done.stdout.strip() if done.returncode == 0 else None
-
-    sha = git("rev-parse", "--short=12", "HEAD")
-    if sha is None:
-        return "unknown"
-    changed = git("status", "--porcelain", "--untracked-files=no", "--", "*.py", "../lens_sklearn")
-    return sha + ("+changes" if changed else "")
-
-
 def run_suite(name, cells, data, n_jobs, folder=RESULTS):
     """Run what a suite lacks.
 
@@ -225,12 +159,11 @@ def run_suite(name, cells, data, n_jobs, folder=RESULTS):
         All records of the file.
     """
     path = folder / f"{name}.jsonl"
-    folder.mkdir(parents=True, exist_ok=True)
     todo = missing(cells, read_records(path))
     print(f"{name}: {len(todo)} splits to run, results in {path}", file=sys.stderr, flush=True)
-    common = provenance()
+    run = begin_run(path, provenance()) if todo else None
     jobs = (
-        delayed(run_split)(dataset, data, n_pairs, seed, methods, path, common)
+        delayed(run_split)(dataset, data, n_pairs, seed, methods, path, run)
         for dataset, n_pairs, seed, methods in todo
     )
     start = time.perf_counter()
@@ -249,7 +182,8 @@ def restricted(cells, dataset=None, n_pairs=None, splits=None, methods=None):
     cells : list of Cell
         The suite.
     dataset, n_pairs, methods : list, default=None
-        Keep these; None keeps all. Datasets that the suite lacks are run in its first place.
+        Keep these; None keeps all. Data sets that the suite lacks are run in the place of its
+        first one, methods that it lacks on all of its data sets.
     splits : int, default=None
         At most so many.
 
@@ -266,7 +200,7 @@ def restricted(cells, dataset=None, n_pairs=None, splits=None, methods=None):
     if n_pairs:
         cells = [cell for cell in cells if cell.n_pairs in n_pairs]
     if methods:
-        cells = [c._replace(methods=tuple(m for m in c.methods if m in methods)) for c in cells]
+        cells = [c._replace(methods=tuple(methods)) for c in cells]
     if splits:
         cells = [c._replace(n_splits=min(splits, c.n_splits)) for c in cells]
     return cells
@@ -280,13 +214,15 @@ def _alone(names):
     return f"these alone: {'; '.join(names)}"
 
 
-def main(argv=None):
-    """Read the command line and run."""
+def parser():
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.run", description=__doc__.splitlines()[0]
     )
     parser.add_argument("--suite", **_some(SUITES), default=["curves"], help=", ".join(SUITES))
-    parser.add_argument("--quick", action="store_true", help="five minutes on two cores")
+    parser.add_argument(
+        "--quick", dest="suite", action="store_const", const=["quick"], help="--suite quick"
+    )
     parser.add_argument("--data", default=os.environ.get("LENS_SKLEARN_DATA"), type=Path)
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the results")
     parser.add_argument("--n-jobs", type=int, default=1, help="splits at once")
@@ -298,23 +234,29 @@ def main(argv=None):
         "--size",
         choices=("tiny", "paper"),
         help="with --suite table1: every row of the table, those of text space too, on models of "
-        "this size; takes the other options of benchmarks/table1.py",
+        "this size; takes the other options of benchmarks.table1",
     )
-    args, others = parser.parse_known_args(argv)
+    return parser
+
+
+def main(argv=None):
+    """Read the command line and run."""
+    command = parser()
+    args, others = command.parse_known_args(argv)
     if args.size is not None:
         if args.suite != ["table1"]:
-            parser.error("--size goes with --suite table1 alone")
+            command.error("--size goes with --suite table1 alone")
         return importlib.import_module("benchmarks.table1").main(["--size", args.size, *others])
     if others:
-        parser.error(f"unrecognized arguments: {' '.join(others)}")
-    needs_files = args.dataset is None or any(
-        d != "toy" and not d.startswith("hub_") for d in args.dataset
-    )
+        command.error(f"unrecognized arguments: {' '.join(others)}")
+    suites = {
+        name: restricted(SUITES[name](), args.dataset, args.n_pairs, args.splits, args.methods)
+        for name in args.suite
+    }
+    needs_files = any(DATASETS[c.dataset].needs_files for cells in suites.values() for c in cells)
     if needs_files and (args.data is None or not args.data.is_dir()):
-        parser.error(f"--data: {args.data} is no folder; give the one with the .npz files")
-    suites = {"quick": quick} if args.quick else {name: SUITES[name] for name in args.suite}
+        command.error(f"--data: {args.data} is no folder; give the one with the .npz files")
     for name, cells in suites.items():
-        cells = restricted(cells(), args.dataset, args.n_pairs, args.splits, args.methods)
         run_suite(name, cells, args.data, args.n_jobs, args.results)
 
 

@@ -1,12 +1,14 @@
 """Rejection-sampling fine-tuning (Table 3): train on Best-of-N picks, judge two models.
 
-    python benchmarks/sft.py train picks.jsonl --model MODEL -o textual
-    python benchmarks/sft.py judge prompts.jsonl --first textual --second latent --judge MODEL
+::
+
+    python -m benchmarks.sft train picks.jsonl --model MODEL -o textual
+    python -m benchmarks.sft judge prompts.jsonl --first textual --second latent --judge MODEL
 
 ``picks.jsonl`` has the rows of ``lens_sklearn.textual.RejectionSampler``. On several GPUs
-(needs deepspeed) the first one becomes
+(needs deepspeed) the first one becomes ::
 
-    accelerate launch --num_processes 8 benchmarks/sft.py train picks.jsonl --model MODEL \
+    accelerate launch --num_processes 8 -m benchmarks.sft train picks.jsonl --model MODEL \
         -o textual --deepspeed benchmarks/zero2.json
 
 The recipe is the paper's: full fine-tuning, 1 epoch, learning rate 1e-5, batch 32 over all
@@ -82,9 +84,11 @@ def judge(rows, first, second, judge_model, *, seed=0, **generator):
     return labeller.score(list(prompts), list(responses))[:, 0]
 
 
-def main(argv=None):
-    """Run one of the two commands."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def parser():
+    """Return the parser of the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.sft", description=__doc__.splitlines()[0]
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     training = commands.add_parser("train", help="fine-tune on picks")
     training.add_argument("rows")
@@ -97,7 +101,12 @@ def main(argv=None):
     for name in ("--first", "--second", "--judge"):
         judging.add_argument(name, required=True)
     judging.add_argument("--max-new-tokens", type=int, default=256)
-    args = parser.parse_args(argv)
+    return parser
+
+
+def main(argv=None):
+    """Run one of the two commands."""
+    args = parser().parse_args(argv)
     rows = read_rows(args.rows)
     if args.command == "train":
         loss = train(

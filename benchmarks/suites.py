@@ -1,39 +1,14 @@
 """What is run on what: the learning curves and the paper's tables and figures.
 
-Number of splits and settings are chosen by the methods' measured cost (``results/README.md``):
-the curves of one dataset take two to thirteen hours on two cores.
+A suite asks methods and data sets which of them belong to it, so that a new one enters by its own
+file. Numbers of splits and settings are chosen by the methods' measured cost
+(``docs/research/cost.md``): the curves of one data set take two to thirteen hours on two cores.
 """
 
 from typing import NamedTuple
 
-from .datasets.blocks import BLOCKS
-from .datasets.lsa import TERMS
-from .methods import BASELINES, METHODS, ORIGINAL, leads, ours
-from .methods.ablations import BETAS, GAMMAS, NOISE_VARIANCES
-
-SIZES = (50, 100, 200, 300, 500, 1000, 2000, 5000)
-HH_SIZES = (50, 100, 200, 300, 500, 850)  # 856 training pairs are there
-CURVE_METHODS = (
-    ORIGINAL,
-    "steps 4x",
-    "repeat 4x",
-    *BASELINES,
-    "direct noise 4x",
-    "Gaussian 4x",
-    "LENS 2x",
-    "LENS 4x",
-    "LENS 8x",
-    "LENS 4x, zero output",
-    "repeat 4x, zero output, filtered",
-    "repeat 4x, zero output, filtered, five",
-    *ours.METHODS,
-)
-PROCESSES = ("Gaussian process", "Gaussian process, cautious")
-PROCESSES_UNLABELLED = tuple(f"{process}, unlabelled" for process in PROCESSES)
-#: The preset and its process, with unlabelled responses and without.
-OURS = ("ours", "ours, unlabelled", PROCESSES[1], PROCESSES_UNLABELLED[1])
-#: Un-augmented models that take seconds.
-QUICK_CONTROLS = ("tuned linear", "original, zero output", "repeat 4x, zero output, five")
+from .datasets import DATASETS
+from .methods import METHODS
 
 
 class Cell(NamedTuple):
@@ -50,140 +25,139 @@ def n_splits(n_pairs):
     return 20 if n_pairs <= 500 else 8
 
 
+def methods_of(suite, wanted=lambda method: True):
+    """Return the names of a suite's methods, of those that are wanted."""
+    return tuple(name for name, m in METHODS.items() if suite in m.suites and wanted(m))
+
+
+def settings_of(suite):
+    """Yield each data set of a suite with each of its N."""
+    for dataset in DATASETS.values():
+        if suite in dataset.suites:
+            for n_pairs in dataset.sizes:
+                yield dataset, n_pairs
+
+
 def curves():
-    """Every method at every size on all three embedding sets.
+    """Every method at every size, but for variants that are too dear there."""
 
-    But for the dearest variants: of LENS beyond 1,000 pairs only 4x, and of the preset five
-    networks where the target is, at d = 384 up to N = 300.
-    """
-    sizes = {"alpaca_384": SIZES, "alpaca_3840": SIZES, "hh_3840": HH_SIZES}
-    five = {("alpaca_384", n) for n in (50, 100, 200, 300)}
-
-    def wanted(name, n):
-        left_out = () if n <= 1000 else ("LENS 2x", "LENS 8x")
-        if (name, n) not in five:
-            left_out += ("ours, five", "ours, unlabelled, five")
-        return tuple(m for m in CURVE_METHODS if m not in left_out)
+    def affordable(dataset, n_pairs):
+        return lambda m: (
+            (m.max_pairs is None or n_pairs <= m.max_pairs)
+            and (m.max_features is None or dataset.n_features <= m.max_features)
+        )
 
     return [
-        Cell(name, n, n_splits(n), wanted(name, n)) for name, all_n in sizes.items() for n in all_n
+        Cell(data.name, n, n_splits(n), methods_of("curves", affordable(data, n)))
+        for data, n in settings_of("curves")
     ]
 
 
 def headline():
     """What the targets are read off, on all three sets: within three hours on two cores."""
-    pairs_alone = (ORIGINAL, *BASELINES, "LENS 4x", "ours", *PROCESSES)
-    unlabelled = ("ours, unlabelled", *PROCESSES_UNLABELLED)
+    everything = methods_of("headline")
+    quick = methods_of("headline", lambda m: not m.slow)
+    pairs_alone = methods_of("headline", lambda m: not m.unlabeled)
+    baselines = methods_of("headline", lambda m: m.baseline)
     return [
-        *(
-            Cell("alpaca_384", n, n_splits(n), (*pairs_alone, *unlabelled))
-            for n in SIZES
-            if n <= 1000
-        ),
-        *(
-            Cell("alpaca_3840", n, n_splits(n), (*pairs_alone, *PROCESSES_UNLABELLED))
-            for n in (100, 200, 300)
-        ),
-        Cell("alpaca_3840", 500, n_splits(500), BASELINES),  # what N = 100 to 300 may be worth
+        *(Cell("alpaca_384", n, n_splits(n), everything) for n in (50, 100, 200, 300, 500, 1000)),
+        *(Cell("alpaca_3840", n, n_splits(n), quick) for n in (100, 200, 300)),
+        Cell("alpaca_3840", 500, n_splits(500), baselines),  # what N = 100 to 300 may be worth
         *(Cell("hh_3840", n, n_splits(n), pairs_alone) for n in (100, 300)),
     ]
 
 
 def why():
     """Why LENS falls short of repeated pairs, and repairs of it."""
-    controls = ("original, zero output", "repeat 4x, zero output")
-    most = (*controls, "repeat 4x, zero output, five", *leads.METHODS)
-    probed = ("LENS 4x, probed", "LENS 4x, autoencoder at 1e-3")
+    repairs, probed = methods_of("why"), methods_of("probe")
     return [
-        Cell("alpaca_384", 100, 20, most),
-        Cell("alpaca_384", 200, 20, most),
-        Cell("alpaca_3840", 200, 10, most),
-        Cell("hh_3840", 200, 10, most),
-        Cell("alpaca_384", 1000, 8, (*controls, *probed)),
-        Cell("alpaca_3840", 1000, 8, (*controls, *probed)),
+        Cell("alpaca_384", 100, 20, repairs),
+        Cell("alpaca_384", 200, 20, repairs),
+        Cell("alpaca_3840", 200, 10, repairs),
+        Cell("hh_3840", 200, 10, repairs),
+        Cell("alpaca_384", 1000, 8, probed),
+        Cell("alpaca_3840", 1000, 8, probed),
+    ]
+
+
+def keep():
+    """Leave out synthetic pairs whose order is wrong or not certain."""
+    return [
+        Cell(dataset, n, 5, methods_of("keep"))
+        for dataset, sizes in (
+            ("alpaca_384", (200, 1000)),
+            ("alpaca_3840", (200, 1000)),
+            ("hh_3840", (200, 800)),
+        )
+        for n in sizes
     ]
 
 
 def blocks():
-    """Embeddings that no setting was chosen on: each layer and pooling alone, but the last mean.
-
-    That one is ``alpaca_384``, and ``hh_layer6`` is its like.
-    """
-    process = (*PROCESSES, *PROCESSES_UNLABELLED)
-    others = [block for block in BLOCKS if block != "layer6"]
+    """Embeddings that no setting was chosen on: each layer and pooling alone, but the last mean."""
     return [
-        *(
-            Cell(f"alpaca_{block}", n, 8, (*QUICK_CONTROLS, *process, "ours", "ours, unlabelled"))
-            for n in (100, 300)
-            for block in others
-        ),
-        *(Cell(f"hh_{block}", 300, 8, (*QUICK_CONTROLS, *process, "ours")) for block in others),
+        Cell(data.name, n, 8, methods_of("blocks", lambda m, data=data: data.gold or not m.slow))
+        for data, n in settings_of("blocks")
     ]
 
 
 def lsa():
     """Embeddings of another kind, which no language model made."""
-    methods = (*BASELINES, *PROCESSES, "ours")
-    unlabelled = (*PROCESSES_UNLABELLED, "ours, unlabelled")
     return [
-        *(Cell(f"alpaca_{t}", n, 8, (*methods, *unlabelled)) for n in (100, 300) for t in TERMS),
-        *(Cell(f"hh_{terms}", 300, 8, methods) for terms in TERMS),
+        Cell(data.name, n, 8, methods_of("lsa", lambda m, data=data: data.gold or not m.unlabeled))
+        for data, n in settings_of("lsa")
     ]
 
 
 def text():
     """From texts to picks, through ``LLMEmbedder``: the mean of each layer of MiniLM, d = 2688."""
-    return [Cell("alpaca_text", n, 8, (*QUICK_CONTROLS, *OURS)) for n in (100, 300)]
+    return [Cell(data.name, n, 8, methods_of("text")) for data, n in settings_of("text")]
 
 
 def mpnet():
-    """Learning curves on embeddings of another language model, on which no setting was found."""
+    """Learning curves on embeddings of another language model, on which no setting was found.
+
+    From 500 pairs on there is the yardstick alone.
+    """
     return [
-        *(Cell("alpaca_mpnet", n, n_splits(n), (*BASELINES, *OURS)) for n in (100, 200, 300)),
-        *(Cell("alpaca_mpnet", n, n_splits(n), BASELINES) for n in (500, 1000)),  # the yardstick
+        Cell(data.name, n, n_splits(n), methods_of("mpnet", lambda m, n=n: m.baseline or n < 500))
+        for data, n in settings_of("mpnet")
     ]
 
 
 def quick():
-    """Every method at one or two sizes, in less than five minutes on two cores.
+    """The methods of the curves at one or two sizes, in less than five minutes on two cores.
 
-    But for what takes longest at d = 3840: unlabelled responses, and the mean of five networks
-    where it is no baseline.
+    But for what takes longest at d = 3840: unlabelled responses, and means of five fits that are no
+    baseline.
     """
-    long = {m for m in CURVE_METHODS if m.endswith((", five", "unlabelled")) and m not in BASELINES}
+    short = methods_of("curves", lambda m: m.baseline or not (m.unlabeled or m.slow))
     return [
-        Cell("alpaca_384", 100, 2, CURVE_METHODS),
-        Cell("alpaca_384", 200, 2, CURVE_METHODS),
-        Cell("alpaca_3840", 100, 2, tuple(m for m in CURVE_METHODS if m not in long)),
+        Cell("alpaca_384", 100, 2, methods_of("curves")),
+        Cell("alpaca_384", 200, 2, methods_of("curves")),
+        Cell("alpaca_3840", 100, 2, short),
     ]
 
 
 def table1():
     """The latent half of Table 1: every augmentation at 2x, 4x and 8x."""
-    kinds = ("repeat", "direct noise", "Gaussian", "LENS")
-    methods = (ORIGINAL, *(f"{kind} {k}x" for kind in kinds for k in (2, 4, 8)))
-    return _paper(methods)
+    return _paper("table1")
 
 
 def table2():
     """Time and parameters at 8x."""
-    return [Cell("alpaca_3840", 1000, 3, (ORIGINAL, "LENS 8x, timed"))]
+    return [Cell("alpaca_3840", 1000, 3, methods_of("table2"))]
 
 
 def table5():
     """What chosen and rejected share."""
-    shared = ("LENS 4x", "LENS 4x, sharing=none", "LENS 4x, sharing=all")
-    return _paper((ORIGINAL, *shared))
+    return _paper("table5")
 
 
 def figure2():
     """The divergence's weight, the noise and the number of pairs."""
-    one_changed = [f"LENS 4x, γ={g:g}" for g in GAMMAS]
-    one_changed += [f"LENS 4x, σ²={v:g}" for v in NOISE_VARIANCES]
-    methods = (ORIGINAL, "LENS 4x", *(m for m in one_changed if m in METHODS))
-    few = (ORIGINAL, "steps 4x", "LENS 4x")
-    return _paper(methods) + [
-        Cell(name, n, splits, few)
+    return _paper("figure2") + [
+        Cell(name, n, splits, methods_of("figure2, pairs"))
         for name, n, splits in (
             ("alpaca_384", 100, 10),
             ("alpaca_384", 500, 5),
@@ -197,16 +171,16 @@ def figure2():
 
 def figure3():
     """Maps of the latents."""
-    return [Cell("alpaca_3840", 1000, 1, tuple(f"LENS latents, γ={g:g}" for g in GAMMAS))]
+    return [Cell("alpaca_3840", 1000, 1, methods_of("figure3"))]
 
 
 def figure4():
     """The KL term's weight; original pairs, synthetic pairs or both."""
-    betas = tuple(f"LENS 4x, β={b:g}" for b in BETAS if b != 1)
-    return _paper((ORIGINAL, "steps 4x", "LENS 4x", "LENS 4x, synthetic only", *betas))
+    return _paper("figure4")
 
 
-def _paper(methods):
+def _paper(suite):
+    methods = methods_of(suite)
     return [
         Cell("alpaca_384", 200, 10, methods),
         Cell("alpaca_3840", 200, 5, methods),
@@ -215,17 +189,9 @@ def _paper(methods):
 
 
 SUITES = {
-    "curves": curves,
-    "headline": headline,
-    "why": why,
-    "blocks": blocks,
-    "lsa": lsa,
-    "text": text,
-    "mpnet": mpnet,
-    "table1": table1,
-    "table2": table2,
-    "table5": table5,
-    "figure2": figure2,
-    "figure3": figure3,
-    "figure4": figure4,
-}
+    suite.__name__: suite
+    for suite in (
+        curves, headline, why, keep, blocks, lsa, text, mpnet,
+        table1, table2, table5, figure2, figure3, figure4, quick,
+    )
+}  # fmt: skip

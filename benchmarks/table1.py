@@ -1,8 +1,10 @@
 """Every row of the paper's Table 1 in one command.
 
-    python benchmarks/table1.py --size tiny
-    python benchmarks/table1.py --size paper --pairs pairs.jsonl --prompts test.jsonl --seeds 3
-    python benchmarks/table1.py --size paper --estimate
+::
+
+    python -m benchmarks.table1 --size tiny
+    python -m benchmarks.table1 --size paper --pairs pairs.jsonl --prompts test.jsonl --seeds 3
+    python -m benchmarks.table1 --size paper --estimate
 
 "tiny" builds random language models of 0.1 M parameters in a temporary folder and needs no
 network: it shows that every system runs from rows to a score. **Its numbers mean nothing**,
@@ -20,8 +22,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from sklearn.linear_model import LogisticRegressionCV
-from sklearn.model_selection import GroupKFold
 from sklearn.pipeline import Pipeline
 
 from lens_sklearn import (
@@ -30,6 +30,7 @@ from lens_sklearn import (
     EmbeddingScaler,
     GaussianAugmenter,
     LatentPairAugmenter,
+    LinearRewardRegressor,
     LLMEmbedder,
     RepeatAugmenter,
     best_of_n_score,
@@ -232,18 +233,10 @@ def fitted(setting, system, factor, rows, seed):
 
 
 def tuned_linear(setting):
-    """Return the mean gold of a cross-validated logistic regression on e⁺ − e⁻."""
-    embed = Pipeline(reward_model(setting, "mlp", 0).steps[:2])
-    pairs = embed.fit_transform(setting.pairs)
-    signs = np.where(np.arange(len(pairs)) % 2, -1.0, 1.0)  # both classes, the same problem
-    difference = (pairs[:, 0] - pairs[:, 1]) * signs[:, None]
-    folds = GroupKFold(5).split(difference, groups=prompt_groups(setting.pairs))
-    model = LogisticRegressionCV(
-        Cs=np.logspace(-6, 0, 13), cv=list(folds), scoring="neg_log_loss",
-        fit_intercept=False, l1_ratios=(0,), use_legacy_attributes=False,
-    ).fit(difference, signs > 0)  # fmt: skip
-    rewards = embed.transform(setting.candidates) @ model.coef_[0]
-    return best_of_n_score(rewards, setting.gold_rewards)
+    """Return the mean gold of a linear reward whose penalty is chosen by prompts."""
+    steps = [*reward_model(setting, "mlp", 0).steps[:2], ("reward", LinearRewardRegressor())]
+    linear = Pipeline(steps).fit(setting.pairs, reward__groups=prompt_groups(setting.pairs))
+    return linear.score(setting.candidates, setting.gold_rewards)
 
 
 # ------------------------------------------------------------------------------- the table
@@ -367,10 +360,12 @@ def paper_estimate(n_pairs=1000, n_prompts=1000, tokens=400, flops=1.5e14, token
     }  # fmt: skip
 
 
-def main(argv=None):
-    """Run what is missing and print the table."""
+def parser():
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m benchmarks.table1",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--size", choices=["tiny", "paper"], default="tiny")
     parser.add_argument("--factors", type=int, nargs="+")
@@ -382,7 +377,12 @@ def main(argv=None):
     parser.add_argument("--base", default="meta-llama/Llama-3.1-8B")
     parser.add_argument("--gold", default="Skywork/Skywork-Reward-V2-Llama-3.1-8B")
     parser.add_argument("--estimate", action="store_true", help="what --size paper should cost")
-    args = parser.parse_args(argv)
+    return parser
+
+
+def main(argv=None):
+    """Run what is missing and print the table."""
+    args = parser().parse_args(argv)
     if args.estimate:
         hours = paper_estimate(args.n_pairs)
         for part, value in hours.items():

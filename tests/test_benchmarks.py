@@ -4,9 +4,13 @@ import gzip
 import importlib
 import json
 import os
+import re
+import shlex
+import shutil
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib
@@ -15,9 +19,10 @@ import pytest
 import tiny_models
 import torch
 
-from benchmarks import page, report, run
+from benchmarks import page, records, report, run, theory
+from benchmarks._discovery import discover
 from benchmarks.cost import core_hours, median_seconds
-from benchmarks.curves import chained_means, holm, interval, multiplier, values_of
+from benchmarks.curves import chained_means, holm, interval, multipliers, values_of
 from benchmarks.datasets import (
     DATASETS,
     CandidateData,
@@ -29,12 +34,13 @@ from benchmarks.datasets import (
 )
 from benchmarks.datasets.blocks import BLOCKS
 from benchmarks.datasets.lsa import TERMS
-from benchmarks.methods import BASELINES, METHODS, leads, tuned_mlp
+from benchmarks.methods import BASELINES, METHODS, Method, distillation, lens_repairs, tuned_mlp
 from benchmarks.objective import MIN_GAP, evaluate
-from benchmarks.suites import CURVE_METHODS, SUITES, Cell, quick
-from lens_sklearn import BTRewardRegressor, LLMEmbedder, RepeatAugmenter, best_of_n_score
+from benchmarks.suites import SUITES, Cell, methods_of
+from lens_sklearn import LLMEmbedder, best_of_n_score
 
 matplotlib.use("Agg")
+ROOT = Path(run.__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +58,10 @@ def human():
 def short_search(monkeypatch):
     monkeypatch.setattr(tuned_mlp, "MAX_STEPS", 12)
     monkeypatch.setattr(tuned_mlp, "WEIGHT_DECAYS", (0.0, 150.0))
+    # The factor that is chosen on few pairs trains on some 12,800, which takes most of a minute.
+    few = {"factor": 3}
+    make = distillation.make_augmenter
+    monkeypatch.setattr(distillation, "make_augmenter", lambda seed: make(seed).set_params(**few))
 
 
 # ------------------------------------------------------------------------------ splits
@@ -164,14 +174,14 @@ def test_blocks_are_the_features_of_the_whole(tmp_path):
     embeddings = rng.normal(size=(8, 3, 3840)).astype(np.float16)
     np.savez(tmp_path / "alpaca_eval_dev_minilm3840.npz", embeddings=embeddings, gold=gold)
     np.savez(tmp_path / "hh_harmless_dev_minilm3840.npz", embeddings=embeddings[:, :2])
-    whole = DATASETS["alpaca_3840"](tmp_path, None)
+    whole = DATASETS["alpaca_3840"].load(tmp_path, None)
     for i, block in enumerate(BLOCKS):
-        part = DATASETS[f"alpaca_{block}"](tmp_path, None)
+        part = DATASETS[f"alpaca_{block}"].load(tmp_path, None)
         assert part.candidates.shape == (8, 3, 384) and part.candidates.base is None
         np.testing.assert_array_equal(
             part.candidates, whole.candidates[..., 384 * i : 384 * (i + 1)]
         )
-    pairs = DATASETS["hh_deviation"](tmp_path, None).pairs
+    pairs = DATASETS["hh_deviation"].load(tmp_path, None).pairs
     np.testing.assert_array_equal(pairs, embeddings[:, :2, -384:])
 
 
@@ -187,12 +197,12 @@ def test_latent_semantic_analysis_embeds_each_response(tmp_path, monkeypatch):
         with gzip.open(tmp_path / f"{name}.jsonl.gz", "wt", encoding="utf-8") as file:
             file.writelines(json.dumps(text) + "\n" for text in texts)
     for terms in TERMS:
-        data = DATASETS[f"alpaca_{terms}"](tmp_path, None)
+        data = DATASETS[f"alpaca_{terms}"].load(tmp_path, None)
         assert data.candidates.shape == (6, 4, 4) and data.gold.shape == (6, 4)
         np.testing.assert_allclose(data.candidates[0, 1:], data.candidates[1, :3], atol=1e-5)
         lengths = np.linalg.norm(data.candidates[0], axis=1)
         assert (lengths.std() > 0.1) == (terms == "counts"), "a norm for all but the counts"
-        pairs = DATASETS[f"hh_{terms}"](tmp_path, None).pairs
+        pairs = DATASETS[f"hh_{terms}"].load(tmp_path, None).pairs
         np.testing.assert_allclose(pairs[:, 1], 0, atol=1e-6)
         assert pairs[:, 0].any(axis=1).all()
 
@@ -204,38 +214,70 @@ def test_a_score_of_the_wrong_shape_is_refused(world):
 
 # ----------------------------------------------------------------------------- methods
 def test_all_that_a_suite_names_is_there():
-    cells = [cell for suite in [*SUITES.values(), quick] for cell in suite()]
+    cells = [cell for suite in SUITES.values() for cell in suite()]
     assert {cell.dataset for cell in cells} < set(DATASETS)
-    assert {m for cell in cells for m in cell.methods} <= set(METHODS)
+    assert all(cell.methods and set(cell.methods) <= set(METHODS) for cell in cells)
     for cell in SUITES["curves"]():
         assert cell.n_splits >= (20 if cell.n_pairs <= 500 else 8)
-    for cell in cells:
-        assert len(set(cell.methods)) == len(cell.methods)
+    named = {*SUITES, "probe", "figure2, pairs"}
+    for entry in (*METHODS.values(), *DATASETS.values()):
+        assert set(entry.suites) <= named, f"{entry.name} names a suite that is not there"
+    for method in METHODS.values():
+        assert not method.shares or method.shares in METHODS
+        assert method.baseline or not method.tuned
 
 
-@pytest.mark.parametrize("method", [*CURVE_METHODS, *leads.METHODS])
+def test_dear_variants_are_run_where_they_can_be_afforded():
+    curves = {(cell.dataset, cell.n_pairs): set(cell.methods) for cell in SUITES["curves"]()}
+    assert "LENS 8x" in curves["alpaca_3840", 1000]
+    assert "LENS 8x" not in curves["alpaca_3840", 2000]
+    with_five = {key for key, methods in curves.items() if "distillation, five" in methods}
+    assert with_five == {("alpaca_384", n) for n in (50, 100, 200, 300)}
+    by_suite = {name: {c.dataset: set(c.methods) for c in SUITES[name]()} for name in SUITES}
+    assert "distillation, unlabelled" not in by_suite["blocks"]["hh_layer0"]
+    assert "GP, unlabelled" in by_suite["blocks"]["hh_layer0"]
+    assert "GP, unlabelled" not in by_suite["lsa"]["hh_words"]
+
+
+@pytest.mark.parametrize("method", dict.fromkeys(methods_of("curves") + methods_of("keep")))
 def test_methods_return_a_score_that_their_seed_repeats(method, world):
     split = world.split(40, 0).scaled()
-    first = METHODS[method](split, 1)(split.test)
+    first = METHODS[method].fit(split, 1)(split.test)
     assert first.shape == split.gold.shape and np.isfinite(first).all()
-    again = METHODS[method](world.split(40, 0).scaled(), 1)(split.test)
+    again = METHODS[method].fit(world.split(40, 0).scaled(), 1)(split.test)
     np.testing.assert_array_equal(first, again)
+
+
+@pytest.mark.parametrize("method", sorted(set(methods_of("why")) - set(methods_of("curves"))))
+def test_repairs_return_a_score(method, world):
+    split = world.split(40, 0).scaled()
+    assert np.isfinite(METHODS[method].fit(split, 1)(split.test)).all()
+
+
+def test_filters_keep_what_they_say_and_as_many_are_drawn_at_random(world):
+    kept = {}
+    for name in ("order-checked", "as many at random", "residual, certified"):
+        split = world.split(40, 0).scaled()
+        METHODS[f"LENS 4x, {name}"].fit(split, 0)
+        kept[name] = split.details["kept"]
+    assert 0 < kept["order-checked"] == kept["as many at random"] < 1
+    assert 0 <= kept["residual, certified"] <= 1
 
 
 def test_what_ablations_keep_beside_their_results(world):
     split = world.split(40, 0).scaled()
-    METHODS["LENS latents, γ=10"](split, 0)
+    METHODS["LENS latents, γ=10"].fit(split, 0)
     assert np.shape(split.details["map"]) == (80, 2)
     assert 0 <= split.details["head"] <= 1
-    METHODS["LENS 8x, timed"](split, 0)
+    METHODS["LENS 8x, timed"].fit(split, 0)
     assert split.details["n_pairs"] == 320 and split.details["seconds_reward"] >= 0
-    assert np.isfinite(METHODS["LENS 4x, synthetic only"](split, 0)(split.test)).all()
+    assert np.isfinite(METHODS["LENS 4x, synthetic only"].fit(split, 0)(split.test)).all()
 
 
 def test_the_probe_tells_a_trained_autoencoder_from_an_untrained_one(world):
     def kept(**vae):
         split = world.split(60, 0).scaled()
-        leads.Probed(vae=vae, factor=4)(split, 0)
+        lens_repairs.Probed(vae=vae, factor=4)(split, 0)
         return split.details
 
     untrained, trained = kept(max_epochs=1), kept(learning_rate=1e-2, max_epochs=200)
@@ -246,65 +288,13 @@ def test_the_probe_tells_a_trained_autoencoder_from_an_untrained_one(world):
     assert kept(sharing="all")["head"] == 0.5
 
 
-def test_an_autoencoder_with_unlabelled_responses_sees_them(world, monkeypatch):
-    seen = []
-    fit = leads.ContrastiveVAE.fit
-    monkeypatch.setattr(leads.ContrastiveVAE, "fit", lambda vae, X: seen.append(X) or fit(vae, X))
-    split = world.split(30, 0).scaled()
-    METHODS["LENS 4x, one head"](split, 0)
-    METHODS["LENS 4x, autoencoder with unlabelled"](split, 0)
-    assert [len(X) for X in seen] == [30, 30 + split.unlabeled[:, :, 0].size // 2]
-
-
-def test_fresh_pairs_are_others_in_every_epoch(world):
-    split = world.split(40, 0).scaled()
-    drawn, trained = [], []
-
-    def draw():
-        noisy = split.pairs + np.float32(0.1 * len(drawn))
-        drawn.append(RepeatAugmenter(factor=2).fit_transform(noisy))
-        return drawn[-1]
-
-    class Watch(leads.FreshPairs):
-        def on_epoch_begin(self, net, dataset_train=None, **kwargs):
-            super().on_epoch_begin(net, dataset_train=dataset_train, **kwargs)
-            trained.append(dataset_train.pairs.rows(np.arange(40)).cpu())
-
-    reward = BTRewardRegressor(early_stopping=False, max_epochs=3, callbacks=[Watch(draw)])
-    reward.fit(draw())
-    assert len(drawn) == 4 and len(trained) == 3
-    for pairs, epoch in zip(drawn[1:], trained, strict=True):
-        np.testing.assert_array_equal(pairs.rows(np.arange(40)), epoch)
-
-
-def test_a_linear_skip_begins_at_zero_and_is_trained(world):
-    split = world.split(40, 0).scaled()
-    module = leads.SkipMLP(8, 4)
-    assert not module(torch.ones(3, 8)).any()
-    reward = leads.SkipReward(max_epochs=2, random_state=0).fit(split.pairs)
-    assert reward.net_.module_.skip.weight.abs().min() > 0
-
-
-def test_noise_of_differences_stays_in_their_span():
-    pairs = np.random.default_rng(0).normal(size=(5, 2, 40)).astype(np.float32)
-    augmenter = leads.DifferenceNoise(factor=4, noise_variance=1.0, random_state=0)
-    noise = augmenter.fit(pairs)._synthesise(pairs, 50, np.random.RandomState(0))
-    noise = noise.reshape(5, 50, 2, 40) - pairs[:, None]
-    differences = pairs[:, 0] - pairs[:, 1]
-    flat = noise.reshape(-1, 40)
-    outside = flat - flat @ np.linalg.pinv(differences) @ differences
-    assert abs(outside).max() < 1e-4
-    ratio = np.square(flat).sum(axis=1).mean() / np.square(differences).sum(axis=1).mean()
-    assert ratio == pytest.approx(1.0, rel=0.15)
-
-
 def test_methods_do_not_read_the_test_set(world):
     split = world.split(40, 0).scaled()
     blind = world.split(40, 0).scaled()
     blind.test, blind.gold = None, None
-    for method in ("tuned MLP", "tuned linear", "LENS 4x", "ours"):
-        score = METHODS[method](blind, 0)
-        np.testing.assert_array_equal(score(split.test), METHODS[method](split, 0)(split.test))
+    for method in ("tuned MLP", "tuned linear", "LENS 4x", "distillation"):
+        score = METHODS[method].fit(blind, 0)
+        np.testing.assert_array_equal(score(split.test), METHODS[method].fit(split, 0)(split.test))
 
 
 def test_shared_work_is_charged_to_each(world):
@@ -336,7 +326,8 @@ CELLS = [Cell("toy", n, 2, ("original", "tuned linear")) for n in (20, 30)]
 
 @pytest.fixture
 def results(tmp_path, monkeypatch, world):
-    monkeypatch.setitem(run.DATASETS, "toy", lambda data, store: world)
+    toy_world = replace(DATASETS["toy"], load=lambda data, store: world)
+    monkeypatch.setitem(run.DATASETS, "toy", toy_world)
     run.load.cache_clear()
     yield tmp_path
     run.load.cache_clear()
@@ -344,7 +335,7 @@ def results(tmp_path, monkeypatch, world):
 
 def test_a_killed_run_goes_on_and_repeats_nothing(results, monkeypatch):
     ran = []
-    fit = METHODS["tuned linear"]
+    fit = METHODS["tuned linear"].fit
 
     def counted(split, seed):
         ran.append(seed)
@@ -352,21 +343,40 @@ def test_a_killed_run_goes_on_and_repeats_nothing(results, monkeypatch):
             raise KeyboardInterrupt
         return fit(split, seed)
 
-    monkeypatch.setitem(run.METHODS, "tuned linear", counted)
+    monkeypatch.setitem(run.METHODS, "tuned linear", Method("tuned linear", counted))
     with pytest.raises(KeyboardInterrupt):
         run.run_suite("suite", CELLS, None, 1, results)
     path = results / "suite.jsonl"
-    assert len(path.read_text().splitlines()) == 5
+    assert len(path.read_text().splitlines()) == 1 + 5  # the run, then a line a result
     with path.open("a") as file:
         file.write('{"dataset": "toy", "n_pa')  # cut off in the middle of a line
-    before = run.read_records(path)
-    records = run.run_suite("suite", CELLS, None, 1, results)
-    assert records[:5] == before and len(records) == 8
-    keys = Counter((r["n_pairs"], r["seed"], r["method"]) for r in records)
+    before = records.read_records(path)
+    found = run.run_suite("suite", CELLS, None, 1, results)
+    assert found[:5] == before and len(found) == 8
+    keys = Counter((r["n_pairs"], r["seed"], r["method"]) for r in found)
     assert set(keys.values()) == {1} and len(keys) == 8
     assert len(ran) == 5
     text = path.read_text()
     run.run_suite("suite", CELLS, None, 1, results)
+    assert path.read_text() == text
+
+
+def test_compact_results_are_the_same_results(results, monkeypatch):
+    for commit in ("first", "second", "first"):  # a second run of a commit adds no line on it
+        monkeypatch.setattr(run, "provenance", lambda commit=commit: {"commit": commit})
+        cells = [c._replace(n_splits=1 if commit == "first" else 2) for c in CELLS]
+        appended = run.run_suite("suite", cells, None, 1, results)
+    path = results / "suite.jsonl"
+    assert len(path.read_text().splitlines()) == 2 + len(appended) == 10
+    assert {(r["seed"], r["commit"]) for r in appended} == {(0, "first"), (1, "second")}
+    mixed = appended + [appended[0] | {"commit": "third", "details": {"C": 0.1}}]
+    path.write_text(records.compact(mixed))
+    assert len(path.read_text().splitlines()) == 3 + len(CELLS) * 2  # a line a run, and a split
+    by_key = [json.dumps(r, sort_keys=True) for r in mixed]
+    again = [json.dumps(r, sort_keys=True) for r in records.read_records(path)]
+    assert sorted(again) == sorted(by_key)
+    text = path.read_text()
+    records.main([str(path)])
     assert path.read_text() == text
 
 
@@ -380,13 +390,13 @@ def test_records_carry_their_provenance(results):
 def test_a_record_names_what_it_was_computed_on(monkeypatch, name):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: name is not None)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: name)
-    assert run.provenance()["machine"].endswith(f", {name or 'CPU'}")
+    assert records.provenance()["machine"].endswith(f", {name or 'CPU'}")
 
 
 def test_jobs_do_not_change_results(results):
-    def numbers(records):
+    def numbers(found):
         return sorted(
-            (r["n_pairs"], r["seed"], r["method"], r["accuracy"], r["gold"]) for r in records
+            (r["n_pairs"], r["seed"], r["method"], r["accuracy"], r["gold"]) for r in found
         )
 
     one = numbers(run.run_suite("one", CELLS, None, 1, results))
@@ -404,20 +414,74 @@ def run_threads():
     return parallel_config(backend="threading")
 
 
-def test_the_command_runs_in_processes_and_without_data(tmp_path):
-    options = "--dataset toy --n-pairs 50 --splits 2 --n-jobs 2 --methods original"
-    command = [sys.executable, "-m", "benchmarks.run", *options.split(), "--results", tmp_path]
-    root = Path(run.__file__).parents[1]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True)
+NEW_METHOD = '''
+"""A method that a newcomer drops in: the mean difference of the pairs."""
+
+from ._method import Method
+
+
+def fit(split, seed):
+    weight = (split.pairs[:, 0] - split.pairs[:, 1]).mean(axis=0)
+    return lambda X: X @ weight
+
+
+METHODS = [
+    Method(
+        "mean difference", fit, suites=("curves",), label="centroids", style={"color": "red"}
+    )
+]
+'''
+SHOW = """
+import runpy
+import sys
+from pathlib import Path
+
+sys.argv[1:] = (
+    "--dataset toy --n-pairs 50 100 --splits 2 --n-jobs 2 --results new --methods".split()
+    + ["mean difference", "tuned linear"]
+)
+runpy.run_module("benchmarks.run", run_name="__main__", alter_sys=True)  # as -m does
+
+from benchmarks import page, report, suites
+from benchmarks.figures import learning_curves
+from benchmarks.records import read_records
+
+assert "mean difference" in suites.methods_of("curves")
+records = read_records(Path("new/curves.jsonl"))
+assert "| centroids " in page.curve_table(records, "accuracy")
+assert learning_curves(records, Path("new"))
+report.main(["--suite", "curves", "--results", "new"])
+"""
+
+
+def test_a_new_method_is_one_new_file(tmp_path):
+    left_out = shutil.ignore_patterns("results", "__pycache__")
+    shutil.copytree(ROOT / "benchmarks", tmp_path / "benchmarks", ignore=left_out)
+    (tmp_path / "benchmarks" / "methods" / "centroids.py").write_text(NEW_METHOD)
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])  # for the library
+    environment = os.environ | {"PYTHONPATH": path, "MPLBACKEND": "Agg"}
+    command = [sys.executable, "-c", SHOW]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
-    assert "2/2 splits" in done.stderr
-    records = run.read_records(tmp_path / "curves.jsonl")
-    assert sorted((r["n_pairs"], r["seed"]) for r in records) == [(50, 0), (50, 1)]
+    assert "4/4 splits" in done.stderr  # in processes of their own
+    found = records.read_records(tmp_path / "new" / "curves.jsonl")
+    assert Counter(r["method"] for r in found) == {"mean difference": 4, "tuned linear": 4}
+    assert min(r["accuracy"] for r in found) > 0.5
+    assert re.search(r"^\| mean difference +\| +0\.\d+ ", done.stdout, re.MULTILINE)
+
+
+def test_two_methods_of_one_name_are_refused(monkeypatch):
+    from benchmarks import methods
+    from benchmarks.methods import original, repeat
+
+    monkeypatch.setattr(repeat, "METHODS", original.METHODS)
+    with pytest.raises(ValueError, match="repeat: 'original' is declared elsewhere too"):
+        discover(methods, "METHODS")
 
 
 def test_missing_groups_methods_by_split():
-    records = [{"dataset": "toy", "n_pairs": 20, "seed": 1, "method": "original"}]
-    assert run.missing(CELLS[:1], records) == [
+    known = [{"dataset": "toy", "n_pairs": 20, "seed": 1, "method": "original"}]
+    assert run.missing(CELLS[:1], known) == [
         ("toy", 20, 0, ["original", "tuned linear"]),
         ("toy", 20, 1, ["tuned linear"]),
     ]
@@ -427,15 +491,17 @@ def test_a_failure_says_where(results, monkeypatch):
     def broken(split, seed):
         raise ValueError("no")
 
-    monkeypatch.setitem(run.METHODS, "original", broken)
+    monkeypatch.setitem(run.METHODS, "original", Method("original", broken))
     with pytest.raises(ValueError, match="no") as caught:
         run.run_suite("suite", CELLS, None, 1, results)
     assert caught.value.__notes__ == ["in 'original' on split 0 of toy at N = 20"]
 
 
 def test_restricting_a_suite():
-    cells = run.restricted(SUITES["curves"](), ["toy"], [50, 100], 3, ["original", "ours"])
-    assert cells == [Cell("toy", n, 3, ("original", "ours")) for n in (50, 100)]
+    cells = run.restricted(
+        SUITES["curves"](), ["toy"], [50, 100], 3, ["original", "LENS 8x, timed"]
+    )
+    assert cells == [Cell("toy", n, 3, ("original", "LENS 8x, timed")) for n in (50, 100)]
 
 
 def test_without_data_the_error_says_what_to_give(capsys, monkeypatch):
@@ -445,7 +511,69 @@ def test_without_data_the_error_says_what_to_give(capsys, monkeypatch):
     assert "--data" in capsys.readouterr().err
 
 
+# -------------------------------------------------------------------- documented commands
+def documented_commands():
+    """Return the command lines of the documentation, each with the file that has it."""
+    files = [ROOT / "README.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("benchmarks/**/*.md")]
+    files += ROOT.glob("benchmarks/**/*.py")
+    found = {}
+    for file in files:
+        text = file.read_text(encoding="utf-8").replace("\\\n", " ")
+        in_line = re.findall(r"`(python3? [^`]*benchmarks[^`]*)`", text)
+        own_line = re.findall(r"^ *((?:python3?|accelerate launch) .*benchmarks.*)$", text, re.M)
+        for command in in_line + own_line:
+            words = shlex.split(command, comments=True)
+            found[" ".join(words)] = str(file.relative_to(ROOT))
+    return found
+
+
+def test_documented_commands_are_understood():
+    commands = documented_commands()
+    modules = {re.search(r"-m (benchmarks[\w.]*)", c)[1] for c in commands if " -m " in c}
+    assert modules >= {f"benchmarks.{name}" for name in ("run", "report", "page", "table1", "sft")}
+    for command, file in commands.items():
+        found = re.search(r"(?:^python3?|\d) -m (benchmarks[\w.]*)(.*)$", command)
+        assert found, f"{file}: {command}: a script by its path finds benchmarks/datasets first"
+        module = importlib.import_module(found[1])
+        words = found[2].split()
+        if "--" not in found[2]:  # a command's name in running text
+            continue
+        if module is run and "--size" in words:
+            module, words = importlib.import_module("benchmarks.table1"), words[2:]
+        module.parser().parse_args(words)  # exits, and so fails, on what it does not know
+
+
+def test_documented_modules_run_as_a_shell_runs_them():
+    modules = {re.search(r"-m (benchmarks[\w.]*)", c)[1] for c in documented_commands()}
+    script = (
+        "import runpy, sys\nsys.argv[1:] = ['--help']\nfor name in {}:\n    try:\n"
+        "        runpy.run_module(name, run_name='__main__', alter_sys=True)\n"
+        "    except SystemExit as end:\n        assert not end.code\n"
+    )
+    words = [sys.executable, "-c", script.format(sorted(modules))]  # "-c" looks here, as "-m" does
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("usage: python -m benchmarks.") == len(modules)
+
+
+def test_the_theorems_are_measured_on_the_toy_world(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(theory, "N_PAIRS", {"toy_32": 60})
+    monkeypatch.setattr(theory, "VARIANCES", (0.01,))
+    words = ["--world", "toy_32", "--what", "certificates", "--results", str(tmp_path)]
+    theory.main([*words, "--learning-rate", "1e-3"])
+    found = records.read_records(tmp_path / "theory.jsonl")
+    assert [r["decode"] for r in found] == list(theory.DECODE)
+    assert found[0]["n_pairs"] == 60 and found[0]["vae_learning_rate"] == 1e-3
+    assert found[1]["kept"] > found[0]["kept"]
+    assert "residual" in capsys.readouterr().out
+    known = records.read_records(records.RESULTS / "theory.jsonl")
+    assert set(found[0]) - {"dataset"} <= {key for r in known for key in r}
+
+
 # -------------------------------------------------------------------------- statistics
+NAMES = {"good": "distillation", "bad": "original"}
+
+
 def synthetic_records(n_seeds=20, noise=0.0):
     """Accuracy grows by 0.02 with every doubling; method "good" is worth 3 times the pairs."""
     rng = np.random.default_rng(0)
@@ -461,20 +589,23 @@ def synthetic_records(n_seeds=20, noise=0.0):
 
 def test_multiplier_of_a_known_curve():
     sizes, values = values_of(synthetic_records(noise=0.05), "accuracy")
+    found = multipliers(sizes, values, ["good", "bad", "tuned linear"], BASELINES)
     for size in (0, 1):
-        found = multiplier(sizes, values, "good", size, BASELINES)
-        assert found[:3] == pytest.approx((3, 3, 3))
-        assert not (found.below or found.above or found.lower_below or found.upper_above)
+        good = found["good", size]
+        assert good[:3] == pytest.approx((3, 3, 3))
+        assert not (good.below or good.above or good.lower_below or good.upper_above)
     for size in (1, 2, 3, 4):
-        assert multiplier(sizes, values, "bad", size, BASELINES).value == pytest.approx(0.5)
-        assert multiplier(sizes, values, "tuned linear", size, BASELINES).value == pytest.approx(1)
+        assert found["bad", size].value == pytest.approx(0.5)
+        assert found["tuned linear", size].value == pytest.approx(1)
+    values["good"][2] = np.nan
+    assert ("good", 2) not in multipliers(sizes, values, ["good"], BASELINES)
 
 
 def test_multiplier_beyond_the_sizes_is_a_bound():
     sizes, values = values_of(synthetic_records(), "accuracy")
-    found = multiplier(sizes, values, "good", 4, BASELINES)
+    found = multipliers(sizes, values, ["good"], BASELINES)["good", 4]
     assert found.above and found.upper_above and found.value == pytest.approx(1)
-    found = multiplier(sizes, values, "bad", 0, BASELINES)
+    found = multipliers(sizes, values, ["bad"], BASELINES)["bad", 0]
     assert found.below and found.lower_below and found.value == pytest.approx(1)
 
 
@@ -484,7 +615,7 @@ def test_multiplier_interval_covers_noise():
     for record in records:
         record["accuracy"] += rng.normal(scale=0.01)
     sizes, values = values_of(records, "accuracy")
-    found = multiplier(sizes, values, "good", 1, BASELINES)
+    found = multipliers(sizes, values, ["good"], BASELINES)["good", 1]
     assert found.lower < 3 < found.upper < 6
 
 
@@ -511,15 +642,17 @@ def test_the_report_has_tables_and_figures(tmp_path, capsys):
     for row in rows:
         row |= {"dataset": "toy", "seconds": 1.0, "gold": row["accuracy"] * 2, "random": 0.0}
         row |= {"oracle": 2.0, "commit": "abc"}
-        row["method"] = {"good": "ours", "bad": "original"}.get(row["method"], row["method"])
-    text = "".join(json.dumps(row) + "\n" for row in rows)
-    (tmp_path / "curves.jsonl").write_text(text)
-    report.main(["--results", str(tmp_path)])
+        row["method"] = NAMES.get(row["method"], row["method"])
+    (tmp_path / "curves.jsonl").write_text(records.compact(rows))
+    report.main(["--results", str(tmp_path), "-o", str(tmp_path / "made")])
     out = capsys.readouterr().out
     assert "3.00 [3.00, 3.00]" in out and "≥ 1.00" in out and "commit abc" in out
     assert "best tuned by accuracy: tuned linear" in out
-    assert (tmp_path / "curves_toy.png").stat().st_size > 10_000
-    assert (tmp_path / "report.md").read_text() == out
+    assert (tmp_path / "made" / "curves_toy.png").stat().st_size > 10_000
+    assert (tmp_path / "made" / "report.md").read_text() == out
+    report.main(["--results", str(tmp_path)])
+    assert capsys.readouterr().out == out.replace("![Learning curves](curves_toy.png)\n\n", "")
+    assert {path.name for path in tmp_path.iterdir()} == {"curves.jsonl", "made"}
 
 
 def test_the_report_compares_with_the_methods_that_a_suite_names():
@@ -535,11 +668,24 @@ def test_the_report_compares_with_the_methods_that_a_suite_names():
     assert set(report.RIVALS) <= set(SUITES)
 
 
-@pytest.mark.parametrize(("path", "n_tables"), [*zip(page.PAGES, (10, 2), strict=True)])
+@pytest.mark.parametrize(("path", "n_tables"), [*zip(page.PAGES, (1, 10, 2), strict=True)])
 def test_pages_hold_the_committed_results(path, n_tables):
     text = path.read_text(encoding="utf-8")
     assert text.count("<!-- table: ") == text.count("<!-- end -->") >= n_tables
     assert page.rendered(text) == text
+
+
+def test_committed_results_are_small_and_name_methods_that_are_there():
+    files = [path for path in records.RESULTS.iterdir() if path.is_file()]
+    assert sum(path.stat().st_size for path in files) < 2e6
+    assert {path.suffix for path in files} <= {".jsonl", ".json", ".md"}, "the rest can be made"
+    for path in files:
+        if path.suffix == ".jsonl" and path.stem not in ("theory", "why"):
+            found = records.read_records(path)
+            assert found and {r["method"] for r in found} <= set(METHODS), path.name
+            assert {r["dataset"] for r in found} <= set(DATASETS), path.name
+            assert all(r["commit"] and r["machine"] for r in found), path.name
+            assert path.read_text(encoding="utf-8") == records.compact(found), path.name
 
 
 def test_the_headline_is_a_part_of_the_curves_and_takes_three_hours_on_two_cores():
@@ -548,7 +694,7 @@ def test_the_headline_is_a_part_of_the_curves_and_takes_three_hours_on_two_cores
     for cell in cells:
         whole = curves[cell.dataset, cell.n_pairs]
         assert set(cell.methods) <= set(whole.methods) and cell.n_splits == whole.n_splits
-    assert core_hours(cells, run.read_records(run.RESULTS / "curves.jsonl")) <= 2 * 3
+    assert core_hours(cells, records.read_records(records.RESULTS / "curves.jsonl")) <= 2 * 3
 
 
 def test_shared_work_is_paid_for_once_and_other_sizes_are_guessed():
@@ -568,16 +714,15 @@ def test_shared_work_is_paid_for_once_and_other_sizes_are_guessed():
 
 def test_tables_of_the_page(tmp_path):
     rows = synthetic_records(n_seeds=4, noise=0.01)
-    names = {"good": "ours", "bad": "original"}
     for row in rows:
-        row["method"] = names.get(row["method"], row["method"])
+        row["method"] = NAMES.get(row["method"], row["method"])
     curves = [row | {"dataset": "toy"} for row in rows]
     assert "(+0." in page.table("toy, accuracy", {"curves": curves})
     assert "3.0 [3.0, 3.0]" in page.table("toy, multiplier by accuracy", {"curves": curves})
     untuned = [
         row | {"method": "repeat 4x, zero output, five"}
         for row in curves
-        if row["method"] == "ours"
+        if row["method"] == "distillation"
     ]
     against_all, against_tuned = (
         page.table(f"toy, {kind}multiplier by accuracy", {"curves": curves + untuned})
@@ -586,7 +731,10 @@ def test_tables_of_the_page(tmp_path):
     assert "1.0 [1.0, 1.0]" in against_all and "3.0 [3.0, 3.0]" in against_tuned
     halves = [
         row
-        | {"dataset": f"toy_{name}", "accuracy": row["accuracy"] + gain * (row["method"] == "ours")}
+        | {
+            "dataset": f"toy_{name}",
+            "accuracy": row["accuracy"] + gain * (row["method"] == "distillation"),
+        }
         for name, gain in (("good", 0.0), ("bad", -0.2))
         for row in rows
         if row["n_pairs"] == 100
@@ -597,8 +745,8 @@ def test_tables_of_the_page(tmp_path):
     one_by_one = page.table("lsa, accuracy", {"lsa": halves}).splitlines()
     assert "toy_good, N = 100" in one_by_one[2] and "tuned linear" in one_by_one[2]
     assert " +0." in one_by_one[2] and " −0." in one_by_one[3]
-    assert page.COMPARED["ours"] in one_by_one[0]
-    assert page.COMPARED["ours, five"] not in one_by_one[0]  # was not run
+    header = one_by_one[0].split(" | ")
+    assert "distillation" in " ".join(header) and "mean of five" not in one_by_one[0]  # was not run
     with pytest.raises(ValueError, match="no results of 'other'"):
         page.rendered("<!-- table: other, accuracy --> <!-- end -->", tmp_path)
 
@@ -679,7 +827,7 @@ def test_texts_are_embedded_once(tmp_path):
     again = alpaca_text.load(tmp_path, tmp_path / "store")
     np.testing.assert_array_equal(again.candidates, data.candidates)
     model = tiny_models.save_encoder(tmp_path / alpaca_text.MPNET)
-    other = DATASETS["alpaca_mpnet"](tmp_path, tmp_path / "store")
+    other = DATASETS["alpaca_mpnet"].load(tmp_path, tmp_path / "store")
     last = LLMEmbedder(str(model), pooling="mean", dtype="bfloat16").fit_transform(rows)
     np.testing.assert_array_equal(other.candidates, last)
 

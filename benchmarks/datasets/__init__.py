@@ -1,25 +1,16 @@
-"""Preference data for benchmarks, by name. Splits are by prompt and the same for all methods."""
+"""Preference data: a file a data set, or a family of them, found by its list ``DATASETS``.
 
-from functools import partial
+Splits are by prompt and the same for all methods. To add a data set, add a file: its
+:class:`Dataset` says which suites run on it and at which N.
+"""
 
-from . import alpaca_npz, alpaca_results, alpaca_text, blocks, hh_npz, hub, lsa, toy
-from .splits import CandidateData, PairData, Split
+import sys
 
-__all__ = ["DATASETS", "CandidateData", "PairData", "Split"]
+from .._discovery import discover
+from ._dataset import Dataset
+from ._splits import CandidateData, PairData, Split
 
-#: Name -> ``load(data, store)``: the folder with the files, and a folder for embeddings.
-DATASETS = (
-    {
-        "toy": toy.load,
-        "alpaca_384": partial(alpaca_npz.load, d=384),
-        "alpaca_3840": partial(alpaca_npz.load, d=3840),
-        "hh_3840": hh_npz.load,
-        "alpaca_text": alpaca_text.load,
-        "alpaca_mpnet": alpaca_text.load_mpnet,
-        "alpaca_results": alpaca_results.load,
-        "hub_hh": hub.load_hh,
-        "hub_tldr": hub.load_tldr,
-    }
-    | blocks.DATASETS
-    | lsa.DATASETS
-)
+__all__ = ["DATASETS", "CandidateData", "Dataset", "PairData", "Split"]
+
+#: Name -> Dataset.
+DATASETS = discover(sys.modules[__name__], "DATASETS")

@@ -11,8 +11,9 @@ from collections import defaultdict
 
 import numpy as np
 
-from .embedding import embed
-from .splits import CandidateData
+from ._dataset import Dataset
+from ._embedding import embed
+from ._splits import CandidateData
 
 ANNOTATOR = "weighted_alpaca_eval_gpt4_turbo"
 MAX_LOG_ODDS = 6.9068  # of a probability of 0.001
@@ -82,3 +83,6 @@ def _log_odds(probability):
     with np.errstate(divide="ignore"):
         log_odds = np.log(probability) - np.log1p(-probability)
     return float(np.clip(log_odds, -MAX_LOG_ODDS, MAX_LOG_ODDS))
+
+
+DATASETS = [Dataset("alpaca_results", load)]

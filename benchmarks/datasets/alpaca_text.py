@@ -2,8 +2,9 @@
 
 from lens_sklearn import load_candidates
 
-from .embedding import embed
-from .splits import CandidateData
+from ._dataset import Dataset
+from ._embedding import embed
+from ._splits import CandidateData
 
 MPNET = "all-mpnet-base-v2"
 
@@ -27,3 +28,15 @@ def load_mpnet(data, store):
 def _embedded(data, store, *model, **options):
     rows, gold = load_candidates(data / "alpaca_eval_dev.jsonl.gz")
     return CandidateData(embed(rows, store, *model, **options), gold)
+
+
+DATASETS = [
+    Dataset("alpaca_text", load, n_features=2688, suites=("text",), sizes=(100, 300)),
+    Dataset(
+        "alpaca_mpnet",
+        load_mpnet,
+        n_features=768,
+        suites=("mpnet",),
+        sizes=(100, 200, 300, 500, 1000),
+    ),
+]

@@ -5,8 +5,9 @@ The hub needs a network. ``HUB_ROWS`` rows are embedded once and kept in the sto
 
 from lens_sklearn import prompt_groups
 
-from .embedding import embed
-from .splits import PairData
+from ._dataset import Dataset
+from ._embedding import embed
+from ._splits import PairData
 
 HUB_ROWS = 6000
 TURN = "\n\nAssistant:"
@@ -63,3 +64,9 @@ def _hub_rows(name, split, n_rows, **options):
 
 def _pair_data(rows, store):
     return PairData(embed(rows, store), prompt_groups(rows))
+
+
+DATASETS = [
+    Dataset(name, load, gold=False, needs_files=False)
+    for name, load in (("hub_hh", load_hh), ("hub_tldr", load_tldr))
+]

@@ -15,7 +15,8 @@ from sklearn.pipeline import make_pipeline
 
 from lens_sklearn import load_candidates
 
-from .splits import CandidateData, PairData
+from ._dataset import Dataset
+from ._splits import CandidateData, PairData
 
 N_FEATURES, N_TERMS = 384, 20_000
 #: How terms are counted. Without a norm a long response is far out.
@@ -47,8 +48,15 @@ def _embedded(texts, terms):
     return analysis.fit_transform(texts).astype(np.float32)
 
 
-DATASETS = {
-    f"{name}_{terms}": partial(load, terms=terms)
-    for name, load in (("alpaca", _alpaca), ("hh", _hh))
+DATASETS = [
+    Dataset(
+        f"{name}_{terms}",
+        partial(load, terms=terms),
+        n_features=N_FEATURES,
+        gold=name == "alpaca",
+        suites=("lsa",),
+        sizes=sizes,
+    )
+    for name, load, sizes in (("alpaca", _alpaca, (100, 300)), ("hh", _hh, (300,)))
     for terms in TERMS
-}
+]

@@ -2,7 +2,8 @@
 
 from lens_sklearn.datasets import make_preference_pairs
 
-from .splits import CandidateData
+from ._dataset import Dataset
+from ._splits import CandidateData
 
 
 def load(data=None, store=None, *, n_prompts=505, n_features=64):
@@ -17,3 +18,6 @@ def load(data=None, store=None, *, n_prompts=505, n_features=64):
         random_state=0,
     )
     return CandidateData(world.candidates, world.gold, n_test=n_prompts // 5)
+
+
+DATASETS = [Dataset("toy", load, n_features=64, needs_files=False)]

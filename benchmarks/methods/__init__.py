@@ -1,65 +1,35 @@
-"""What is compared, by name. A method is ``fit(split, seed) -> score``, (..., d) -> (...).
+"""What is compared: a file a method, or a family of them, found by its list ``METHODS``.
 
-The split that a method gets is standardised. A method reads ``pairs``, ``groups`` and
-``unlabeled``; the test set is not its business.
+To add a method, add a file. Its :class:`Method` says in which suites it is run, what tables call
+it and how figures draw it; no other file names it.
 """
 
-from functools import partial
+import sys
 
-from . import (
-    ablations,
-    direct_noise,
-    ensemble,
-    filtered,
-    gaussian,
-    leads,
-    lens,
-    original,
-    ours,
-    repeat,
-    steps,
-    tuned_linear,
-    tuned_mlp,
-)
+from .._discovery import discover
+from ._method import Method
 
-__all__ = ["BASELINES", "METHODS", "ORIGINAL"]
+__all__ = ["BASELINES", "METHODS", "ORIGINAL", "TUNED", "Method", "title_of"]
 
 #: The paper's un-augmented model: what differences are taken to.
 ORIGINAL = "original"
 
-#: The un-augmented models whose settings are chosen by cross-validation.
-TUNED = ("tuned linear", "tuned MLP", "ensemble", "tuned MLP, zero output", "ensemble, zero output")
+
+def _order(method):
+    return method.name != ORIGINAL, not method.baseline, method.name.casefold()
+
+
+#: Name -> Method: the original first, then the un-augmented models, then the others.
+METHODS = {
+    method.name: method
+    for method in sorted(discover(sys.modules[__name__], "METHODS").values(), key=_order)
+}
 #: The un-augmented models that augmentation has to beat; the best of them is the yardstick.
-#: Repeated pairs are more steps on the same ones.
-BASELINES = (
-    *TUNED,
-    "original, zero output",
-    "repeat 4x, zero output",
-    "repeat 4x, zero output, five",
-)
+BASELINES = tuple(name for name, method in METHODS.items() if method.baseline)
+#: Those of them whose settings are chosen by cross-validation.
+TUNED = tuple(name for name, method in METHODS.items() if method.tuned)
 
-FACTORS = (2, 4, 8)
 
-METHODS = (
-    {ORIGINAL: original.fit, "steps 4x": steps.fit}
-    | {f"repeat {k}x": partial(repeat.fit, factor=k) for k in FACTORS}
-    | {"tuned linear": tuned_linear.fit, "tuned MLP": tuned_mlp.fit, "ensemble": ensemble.fit}
-    | {f"direct noise {k}x": partial(direct_noise.fit, factor=k) for k in FACTORS}
-    | {f"Gaussian {k}x": partial(gaussian.fit, factor=k) for k in FACTORS}
-    | {f"LENS {k}x": lens.Lens(factor=k) for k in FACTORS}
-    | {
-        "original, zero output": partial(original.fit, output_init="zero"),
-        "repeat 4x, zero output": partial(repeat.fit, output_init="zero"),
-        "repeat 4x, zero output, five": partial(
-            ensemble.of, method=partial(repeat.fit, output_init="zero")
-        ),
-        "tuned MLP, zero output": partial(tuned_mlp.fit, output_init="zero"),
-        "ensemble, zero output": partial(ensemble.fit, output_init="zero"),
-        "repeat 4x, zero output, filtered": filtered.fit,
-        "repeat 4x, zero output, filtered, five": partial(ensemble.of, method=filtered.fit),
-        "LENS 4x, zero output": lens.Lens(factor=4, network={"output_init": "zero"}),
-    }
-    | ours.METHODS
-    | ablations.METHODS
-    | leads.METHODS
-)
+def title_of(name):
+    """Return what tables call a method; one whose file is gone keeps its name."""
+    return METHODS[name].title if name in METHODS else Method(name, None).title

@@ -1,10 +1,9 @@
 """LENS as published; the autoencoder is fitted once a split for all factors and noises."""
 
-import numpy as np
-
 from lens_sklearn import ContrastiveVAE, LatentPairAugmenter
 
-from .published import reward
+from ._method import Method
+from ._published import reward
 
 
 class Lens:
@@ -23,21 +22,17 @@ class Lens:
         self.network = network or {}
         self.augmenter = augmenter
 
-    def augmented(self, split, seed):
-        """Fit the augmenter and return it with the augmented pairs."""
-        augmenter = LatentPairAugmenter(
+    def make_augmenter(self, split, seed, **params):
+        """Return the augmenter, not fitted; it shares the autoencoder with others of the split."""
+        return LatentPairAugmenter(
             ContrastiveVAE(**self.vae),
-            memory=self._memory(split),
+            memory=OncePerSplit(split),
             random_state=seed,
-            **self.augmenter,
+            **self.augmenter | params,
         )
-        return augmenter, augmenter.fit_transform(split.pairs)
-
-    def _memory(self, split):
-        return OncePerSplit(split)
 
     def __call__(self, split, seed):
-        _, pairs = self.augmented(split, seed)
+        pairs = self.make_augmenter(split, seed).fit_transform(split.pairs)
         return reward(random_state=seed, **self.network).fit(pairs).predict
 
 
@@ -48,19 +43,40 @@ class OncePerSplit:
     ----------
     split : Split
         The split.
-    more : ndarray, shape (m, 2, d), default=None
-        Pairs that the autoencoder is fitted on besides the originals.
     """
 
-    def __init__(self, split, more=None):
+    def __init__(self, split):
         self.split = split
-        self.more = more
+
+    def __sklearn_clone__(self):
+        return self  # an augmenter that is cloned shares it
 
     def cache(self, function):
         def cached(vae, originals):
-            if self.more is not None:
-                originals = np.concatenate([originals, self.more])
-            key = (repr(vae), len(originals))
-            return self.split.once(key, lambda: function(vae, originals))
+            return self.split.once((repr(vae), len(originals)), lambda: function(vae, originals))
 
         return cached
+
+
+METHODS = [
+    Method("LENS 2x", Lens(factor=2), suites=("curves", "table1"), max_pairs=1000),
+    Method(
+        "LENS 4x",
+        Lens(factor=4),
+        suites=("curves", "headline", "table1", "table5", "figure2", "figure2, pairs", "figure4"),
+        setting={"γ": 0.1, "σ²": 0.01, "β": 1.0},
+        style=dict(color="#E69F00"),
+    ),
+    Method(
+        "LENS 8x",
+        Lens(factor=8),
+        suites=("curves", "table1"),
+        max_pairs=1000,
+        style=dict(color="#D55E00"),
+    ),
+    Method(
+        "LENS 4x, zero output",
+        Lens(factor=4, network={"output_init": "zero"}),
+        suites=("curves", "keep"),
+    ),
+]

@@ -1,5 +1,9 @@
-"""The reward's learning rate, weight decay and steps, chosen by cross-validation by prompts."""
+"""The reward's learning rate, weight decay and steps, chosen by cross-validation by prompts.
 
+Alone, and as the mean of five with other seeds.
+"""
+
+from functools import partial
 from math import ceil
 
 import numpy as np
@@ -7,7 +11,9 @@ import torch
 from sklearn.model_selection import GroupKFold
 from skorch.callbacks import Callback
 
-from .published import reward
+from . import _ensemble
+from ._method import Method
+from ._published import reward
 
 #: By the kind of start: from zero, small steps pick well before large ones have settled.
 LEARNING_RATES = {"uniform": (3e-4, 1e-3), "zero": (1e-4, 3e-4, 1e-3)}
@@ -22,6 +28,14 @@ def fit(split, seed, output_init="uniform"):
     params, _ = search(split, seed, output_init)
     split.details |= params
     return fit_once(split.pairs, params, seed).predict
+
+
+def fit_ensemble(split, seed, output_init="uniform"):
+    """Average five with the parameters of one search."""
+    params, _ = search(split, seed, output_init)
+    split.details |= params
+    fits = [fit_once(split.pairs, params, s) for s in _ensemble.seeds(seed)]
+    return _ensemble.mean([fitted.predict for fitted in fits])
 
 
 def search(split, seed, output_init="uniform"):
@@ -103,3 +117,42 @@ def scaled_loss(margin):
     scales = torch.logspace(-2, 2, 41) / margin.abs().mean().clamp(min=1e-12)
     losses = torch.nn.functional.softplus(-scales[:, None] * margin).mean(dim=1)  # (41,)
     return float(losses.min())
+
+
+SUITES = ("curves", "headline", "lsa", "mpnet")
+METHODS = [
+    Method(
+        "tuned MLP",
+        fit,
+        suites=SUITES,
+        baseline=True,
+        tuned=True,
+        style=dict(color="#000000", linestyle="-."),
+    ),
+    Method(
+        "ensemble",
+        fit_ensemble,
+        suites=SUITES,
+        label="ensemble of tuned MLPs",
+        baseline=True,
+        tuned=True,
+        shares="tuned MLP",
+        style=dict(color="#000000", linestyle="-", linewidth=2),
+    ),
+    Method(
+        "tuned MLP, zero output",
+        partial(fit, output_init="zero"),
+        suites=SUITES,
+        baseline=True,
+        tuned=True,
+    ),
+    Method(
+        "ensemble, zero output",
+        partial(fit_ensemble, output_init="zero"),
+        suites=SUITES,
+        baseline=True,
+        tuned=True,
+        shares="tuned MLP, zero output",
+        style=dict(color="#999999", linestyle="--", linewidth=2),
+    ),
+]

@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+ROOT = Path(__file__).parents[2]
 PAIRS_ROW = (20_000, 4096, 8, 1, 1)  # pairs, features, factor, epochs
 GROWTH = [(n, 1024, 8, 4, 2) for n in (1_000, 10_000, 100_000)]
 
@@ -64,8 +65,8 @@ def fit(n, d, factor, vae_epochs, reward_epochs, scale=0):
 
 def in_a_process(*size):
     """Run `fit` in a process of its own."""
-    command = [sys.executable, __file__, *map(str, size)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    command = [sys.executable, "-m", "benchmarks.speed.memory", *map(str, size)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     return json.loads(done.stdout)
 
 

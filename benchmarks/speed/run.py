@@ -1,6 +1,9 @@
 """Speed and memory as ratios, each against a rival in the same run.
 
-    python benchmarks/speed/run.py [fit memory synthesis grid embedding many] [--data FOLDER]
+::
+
+    python -m benchmarks.speed.run --data FOLDER   # or some of the parts:
+    python -m benchmarks.speed.run fit memory synthesis grid many
 
 Prints ratio and reach beside each other and keeps the rows in ``benchmarks/results/speed.json``
 with machine, versions and commit; parts that are not run keep their rows. The embedding part
@@ -66,9 +69,11 @@ def print_table(parts):
             print(f"{what} {rival} {row['ratio']:8.4g}  {row['reach']:<8} {mark}")
 
 
-def main():
-    """Measure the parts asked for and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def parser():
+    """Return the parser of the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.speed.run", description=__doc__.splitlines()[0]
+    )
     parser.add_argument("parts", nargs="*", help=f"of {', '.join(PARTS)}; default: all")
     parser.add_argument("--n-pairs", type=int, default=1000)
     parser.add_argument("--features", type=int, default=4096)
@@ -78,13 +83,19 @@ def main():
     parser.add_argument("--texts", type=int, default=2000)
     parser.add_argument("--data", default=os.environ.get("LENS_SKLEARN_DATA"))
     parser.add_argument("--results", type=Path, default=RESULTS)
-    args = parser.parse_args()
+    return parser
+
+
+def main(argv=None):
+    """Measure the parts asked for and print the table."""
+    command = parser()
+    args = command.parse_args(argv)
     unknown = set(args.parts) - set(PARTS)
     if unknown:
-        parser.error(f"no part {', '.join(sorted(unknown))}; choose of {', '.join(PARTS)}")
+        command.error(f"no part {', '.join(sorted(unknown))}; choose of {', '.join(PARTS)}")
     kept = json.loads(args.results.read_text()) if args.results.exists() else {}
     for part in args.parts or PARTS:
-        rows = list(import_module(part).measure(args))
+        rows = list(import_module(f".{part}", __package__).measure(args))
         kept[part] = machine() | {"rows": [row | {"reached": reached(row)} for row in rows]}
         args.results.parent.mkdir(exist_ok=True)
         text = json.dumps(kept, indent=1, default=float, ensure_ascii=False)

@@ -11,8 +11,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.manifold import TSNE
 from sklearn.metrics import silhouette_score
 
+from ._method import Method
+from ._published import reward
 from .lens import Lens
-from .published import reward
 
 GAMMAS = (0.0, 0.1, 0.5, 1.0, 10.0)
 BETAS = (0.1, 0.5, 1.0, 2.0, 5.0)
@@ -26,7 +27,7 @@ class OnlySynthetic(Lens):
         super().__init__(factor=5, pairing="matched")
 
     def __call__(self, split, seed):
-        _, pairs = self.augmented(split, seed)
+        pairs = self.make_augmenter(split, seed).fit_transform(split.pairs)
         # Early stopping validates on original pairs, which this one must not see.
         alone = reward(early_stopping=False, random_state=seed)
         return alone.fit(np.asarray(pairs[pairs.is_synthetic])).predict
@@ -37,7 +38,8 @@ class Timed(Lens):
 
     def __call__(self, split, seed):
         start = time.perf_counter()
-        augmenter, pairs = self.augmented(split, seed)
+        augmenter = self.make_augmenter(split, seed)
+        pairs = augmenter.fit_transform(split.pairs)
         augmented = time.perf_counter()
         fitted = reward(random_state=seed).fit(pairs)
         trained = time.perf_counter()
@@ -65,7 +67,8 @@ class Latents(Lens):
         super().__init__(vae={"gamma": gamma}, factor=4)
 
     def __call__(self, split, seed):
-        augmenter, pairs = self.augmented(split, seed)
+        augmenter = self.make_augmenter(split, seed)
+        pairs = augmenter.fit_transform(split.pairs)
         half = len(split.pairs) // 2
         z = augmenter.vae_.transform(split.pairs)  # (n, 2, latent_dim)
         swapped = augmenter.vae_.transform(split.pairs[half:, ::-1])
@@ -78,22 +81,34 @@ class Latents(Lens):
 
         flat = z.reshape(-1, z.shape[-1])
         both = np.tile([1, 0], len(z))
-        shown = flat[:400]  # 200 pairs, in the order chosen, rejected
+        shown = TSNE(random_state=seed).fit_transform(flat[:400])  # 200 pairs: chosen, rejected
         split.details |= {
             "sides": accuracy(z[half:]),
             "head": accuracy(swapped),
             "silhouette": float(silhouette_score(flat, both)),
             "divergence": augmenter.vae_.history_[-1]["divergence"],
-            "map": TSNE(random_state=seed).fit_transform(shown).round(1).tolist(),
+            "map": shown.astype(float).round(1).tolist(),
         }
         return reward(random_state=seed).fit(pairs).predict
 
 
-METHODS = (
-    {f"LENS 4x, γ={g:g}": Lens(vae={"gamma": g}, factor=4) for g in GAMMAS if g != 0.1}
-    | {f"LENS 4x, β={b:g}": Lens(vae={"beta": b}, factor=4) for b in BETAS if b != 1}
-    | {f"LENS 4x, σ²={v:g}": Lens(factor=4, noise_variance=v) for v in NOISE_VARIANCES if v != 0.01}
-    | {f"LENS 4x, sharing={s}": Lens(vae={"sharing": s}, factor=4) for s in ("none", "all")}
-    | {"LENS 4x, synthetic only": OnlySynthetic(), "LENS 8x, timed": Timed(factor=8)}
-    | {f"LENS latents, γ={g:g}": Latents(g) for g in GAMMAS}
-)
+def _changed(symbol, value, suite, lens):
+    return Method(f"LENS 4x, {symbol}={value:g}", lens, suites=(suite,), setting={symbol: value})
+
+
+METHODS = [
+    *(_changed("γ", g, "figure2", Lens({"gamma": g}, factor=4)) for g in GAMMAS if g != 0.1),
+    *(_changed("β", b, "figure4", Lens({"beta": b}, factor=4)) for b in BETAS if b != 1),
+    *(
+        _changed("σ²", v, "figure2", Lens(factor=4, noise_variance=v))
+        for v in NOISE_VARIANCES
+        if v != 0.01
+    ),
+    *(
+        Method(f"LENS 4x, sharing={s}", Lens({"sharing": s}, factor=4), suites=("table5",))
+        for s in ("none", "all")
+    ),
+    Method("LENS 4x, synthetic only", OnlySynthetic(), suites=("figure4",)),
+    Method("LENS 8x, timed", Timed(factor=8), suites=("table2",)),
+    *(Method(f"LENS latents, γ={g:g}", Latents(g), suites=("figure3",)) for g in GAMMAS),
+]

@@ -1,17 +1,8 @@
-"""Five networks with other seeds and their mean reward: of the tuned MLP, or of any method."""
+"""Five fits with other seeds and their mean reward."""
 
 import numpy as np
 
-from . import tuned_mlp
-
 N_MEMBERS = 5
-
-
-def fit(split, seed, output_init="uniform"):
-    """Average MLPs with the tuned MLP's parameters."""
-    params, _ = tuned_mlp.search(split, seed, output_init)
-    split.details |= params
-    return mean([tuned_mlp.fit_once(split.pairs, params, s).predict for s in seeds(seed)])
 
 
 def of(split, seed, method):

@@ -1,0 +1,51 @@
+"""The Gaussian process by itself, with its penalty for uncertainty and without."""
+
+from functools import partial
+
+from lens_sklearn import GPRewardRegressor
+
+from ._method import Method
+
+
+def fit(split, seed, unlabeled=False, **params):
+    reward = GPRewardRegressor(random_state=seed, **params)
+    reward.fit(split.pairs, unlabeled=split.unlabeled if unlabeled else None, groups=split.groups)
+    split.details |= settings_of(reward)
+    return reward.predict
+
+
+def settings_of(reward):
+    """Return what a fitted Gaussian process chose by cross-validation."""
+    return {
+        "uncertainty_penalty": reward.uncertainty_penalty_,
+        "covariance_exponent": reward.whitening_.covariance_exponent,
+        "norm_exponent": reward.whitening_.norm_exponent,
+    }
+
+
+ALL = ("curves", "headline", "blocks", "lsa", "text", "mpnet")
+SOME = ("curves", "headline", "blocks", "lsa")
+METHODS = [
+    Method("GP", fit, suites=ALL, label="Gaussian process", style=dict(color="#CC79A7")),
+    Method(
+        "GP, unlabelled",
+        partial(fit, unlabeled=True),
+        suites=ALL,
+        label="Gaussian process with unlabelled",
+        unlabeled=True,
+    ),
+    Method(
+        "GP, no penalty",
+        partial(fit, uncertainty_penalty=0),
+        suites=SOME,
+        label="Gaussian process, `uncertainty_penalty=0`",
+        style=dict(color="#CC79A7", linestyle="--"),
+    ),
+    Method(
+        "GP, no penalty, unlabelled",
+        partial(fit, unlabeled=True, uncertainty_penalty=0),
+        suites=SOME,
+        label="Gaussian process with unlabelled, `uncertainty_penalty=0`",
+        unlabeled=True,
+    ),
+]

@@ -1,0 +1,1 @@
+"""Speed and memory as ratios, each against a rival in the same run."""
