@@ -14,6 +14,7 @@ from lens_sklearn import (
     BTRewardRegressor,
     ContrastiveVAE,
     DirectNoiseAugmenter,
+    DistillationAugmenter,
     LatentPairAugmenter,
     RepeatAugmenter,
 )
@@ -232,6 +233,19 @@ def test_certificate_is_of_the_pairs_that_are_trained_on(toy):
     )
 
 
+@pytest.mark.parametrize("random_state", [0, None, np.random.RandomState(1)], ids=str)
+@pytest.mark.parametrize("keep", ["all", "ordered"])
+def test_certificate_is_of_what_fit_transform_returned(toy, random_state, keep):
+    """Whatever was drawn before the synthesis, and whatever was left out after it."""
+    augmenter = make_augmenter(factor=4).set_params(random_state=random_state, keep=keep)
+    rows = np.asarray(augmenter.fit_transform(toy.pairs))[120:]
+    certificate = SynthesisCertificate.from_estimator(augmenter, toy.pairs, toy.reward)
+    gold = toy.reward(rows)
+    np.testing.assert_allclose(
+        certificate.synthetic_margin, gold[:, 0] - gold[:, 1], rtol=1e-5, atol=1e-5
+    )
+
+
 @pytest.mark.parametrize("decode", ["reconstruct", "residual"])
 def test_certificate_by_hand(toy, decode):
     """Equation 14 with each constant from its own definition; one real member pays half."""
@@ -344,9 +358,10 @@ def test_certificate_refuses_what_it_cannot_certify(toy):
 def test_certificate_shows_itself(toy):
     augmenter = make_augmenter().fit(toy.pairs)
     certificate = SynthesisCertificate.from_estimator(augmenter, toy.pairs, toy.reward)
-    frame = certificate.frame()
-    assert len(frame) == len(certificate) == 360
-    assert frame["kept"].mean() == pytest.approx(certificate.totals["kept"])
+    columns = certificate.to_dict()
+    assert {len(column) for column in columns.values()} == {len(certificate)} == {360}
+    assert columns["kept"].mean() == pytest.approx(certificate.totals["kept"])
+    np.testing.assert_array_equal(columns["displacement_rejected"], certificate.displacement[:, 1])
     assert f"{certificate.totals['kept']:.1%} keep" in repr(certificate)
     ax = certificate.plot()
     assert certificate.plot(ax) is ax
@@ -593,6 +608,16 @@ def test_estimates_refuse_bad_plans(toy):
         estimate_synthesis_bias(
             ridge_reward(),
             RepeatAugmenter(factor=1),
+            toy.pairs,
+            toy.pairs,
+            optimum=toy.reward,
+            c1=1,
+            p=0.2,
+        )
+    with pytest.raises(ValueError, match="factor='auto': .* give a number"):
+        estimate_synthesis_bias(
+            ridge_reward(),
+            DistillationAugmenter(),
             toy.pairs,
             toy.pairs,
             optimum=toy.reward,
