@@ -7,7 +7,7 @@ from ._arguments import factor, from_zero, positive
 
 METHODS = {
     "lens": "the paper's synthesis in the latent space of an autoencoder",
-    "distillation": "differences of other pairs, targets of a Gaussian process: the best so far",
+    "distillation": "differences of other pairs, with the soft targets of a Gaussian process",
     "repeat": "the pairs again, as they are: the control",
     "direct-noise": "noise on the embeddings",
     "gaussian": "draws from a Gaussian of the embeddings",
