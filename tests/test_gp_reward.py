@@ -610,6 +610,15 @@ def test_some_whole_prompts_choose_the_whitening():
     assert none.covariance_exponent == 0.125
 
 
+def test_whitenings_are_compared_with_the_prior_variance_in_use():
+    """A tiny one lets no whitening fit better than another, here."""
+    pairs = by_common_factor(np.random.default_rng(0), 100, common=True)
+    exponents = [
+        GPRewardRegressor(v).fit(pairs).whitening_.covariance_exponent for v in (0.01, 1.0)
+    ]
+    assert exponents == [0.125, 0.25]
+
+
 def test_selecting_changes_nothing(anisotropic_pairs):
     """Models that are compared are values; none is overwritten by the next."""
     data, spectra = training_pairs(anisotropic_pairs), spectra_of(anisotropic_pairs)
