@@ -2,6 +2,10 @@
 
 import os
 
+# Threads of matrix products wait for each other where processes share two cores: ten times the
+# time of one thread each. Numpy reads this when it is imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import numpy as np
 import pytest
 import torch
