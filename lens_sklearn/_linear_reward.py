@@ -80,7 +80,7 @@ class LinearRewardRegressor(RewardRegressor):
 
     Examples
     --------
-    >>> from lens_sklearn._linear_reward import LinearRewardRegressor
+    >>> from lens_sklearn import LinearRewardRegressor
     >>> from lens_sklearn.datasets import make_preference_pairs
     >>> toy = make_preference_pairs(n_pairs=200, n_features=8, random_state=0)
     >>> reward = LinearRewardRegressor().fit(toy.pairs)
@@ -139,9 +139,8 @@ class LinearRewardRegressor(RewardRegressor):
         ConvergenceWarning
             If the solver needs more than `max_iter` iterations for the chosen C.
         """
-        has_groups = groups is not None
         pairs, group = check_training_pairs(self, X, y, sample_weight, groups)
-        if not has_groups:
+        if groups is None:
             group = np.argsort(row_order(pairs.originals))  # wherever an original stands
         weight = pairs.weight.astype(np.float64)
         self.Cs_ = self._grid()

@@ -1,6 +1,7 @@
 """The linear reward: its objective written out, and a penalty chosen without leaks."""
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,8 +13,7 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
-from lens_sklearn import AugmentedPairs, RepeatAugmenter, _linear_reward
-from lens_sklearn._linear_reward import LinearRewardRegressor
+from lens_sklearn import AugmentedPairs, LinearRewardRegressor, RepeatAugmenter, _linear_reward
 from lens_sklearn.datasets import make_preference_pairs
 
 GRID = np.logspace(-4, 0, 5)
@@ -131,6 +131,27 @@ def test_pairs_that_say_nothing_make_no_difference_to_the_span():
     reward = LinearRewardRegressor([0.1], standardize=False)
     expected = reward.fit(few).coef_
     assert_allclose(reward.fit(np.concatenate([few, zeros])).coef_, expected, **CLOSE)
+
+
+def test_no_more_features_are_solved_for_than_there_are_pairs(monkeypatch):
+    shapes = set()
+
+    class Recording(LogisticRegression):
+        def fit(self, X, y, sample_weight):
+            shapes.add(X.shape)
+            return super().fit(X, y, sample_weight)
+
+    monkeypatch.setattr(_linear_reward, "LogisticRegression", Recording)
+    LinearRewardRegressor(GRID).fit(make_pairs(20, 500))
+    assert shapes == {(17, 20), (21, 20)}  # 16 and 20 pairs, the first one twice
+
+
+def test_each_value_starts_from_the_one_before():
+    pairs = make_pairs(200, 20)
+    near, far = LinearRewardRegressor([0.049, 0.05]), LinearRewardRegressor([1e-6, 0.05])
+    near.fit(pairs), far.fit(pairs)
+    assert near.C_ == far.C_ == 0.05
+    assert near.n_iter_ < 0.7 * far.n_iter_
 
 
 # ------------------------------------------------------------------------ invariances
@@ -258,8 +279,8 @@ def test_weights_of_originals_are_handed_down():
     pairs = augmented()
     weight = np.random.default_rng(3).integers(0, 3, size=30)
     reward = LinearRewardRegressor(GRID).fit(pairs, sample_weight=weight)
-    kept = pairs[np.flatnonzero(weight[pairs.parent])]
-    same = LinearRewardRegressor(GRID).fit(kept, sample_weight=weight[kept.parent])
+    product = replace(pairs, weight=(pairs.weight * weight[pairs.parent]).astype(np.float32))
+    same = LinearRewardRegressor(GRID).fit(product[np.flatnonzero(product.weight)])
     assert_allclose(same.coef_, reward.coef_, **CLOSE)
     assert_allclose(same.log_losses_, reward.log_losses_, **CLOSE_LOSSES)
 
@@ -275,14 +296,15 @@ def test_without_two_groups_the_middle_of_the_grid_is_taken(case):
         pairs = pairs[30:]
     with pytest.warns(UserWarning, match="no two groups.*takes C=0.01") as caught:
         reward = LinearRewardRegressor(GRID).fit(pairs, groups=groups)
-    assert caught[0].filename == __file__
+    assert [w.filename for w in caught if w.category is UserWarning] == [__file__]
     assert reward.C_ == GRID[2]
     assert reward.coef_.any() and np.isnan(reward.log_losses_).all()
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # nothing was to be chosen
         LinearRewardRegressor([0.1]).fit(pairs, groups=groups)
     with pytest.warns(UserWarning, match="takes C=0.001"):  # of an even number the smaller
-        LinearRewardRegressor(GRID[:4]).fit(pairs, groups=groups)
+        reward = LinearRewardRegressor(GRID[:4]).fit(pairs, groups=groups)
+    assert reward.C_ == GRID[1]
 
 
 def test_fewer_groups_than_folds_are_left_out_one_by_one():
@@ -316,9 +338,15 @@ def test_rewards_are_linear_in_embeddings(monkeypatch):
     assert np.isnan(rewards[2, 3])
     monkeypatch.setattr(_linear_reward, "CHUNK", 3)
     np.testing.assert_array_equal(reward.predict(X), rewards)
-    by_pieces = LinearRewardRegressor(GRID).fit(pairs)
-    assert_allclose(by_pieces.coef_, reward.coef_, **CLOSE)
     assert_allclose(reward.decision_function(pairs), reward.predict(pairs) @ [1, -1])
+
+
+def test_few_pairs_at_once_are_no_other_problem(monkeypatch):
+    pairs, weight = make_pairs(30, 4), np.arange(30)
+    reward = LinearRewardRegressor(GRID).fit(pairs, sample_weight=weight)
+    monkeypatch.setattr(_linear_reward, "CHUNK", 4)
+    same = LinearRewardRegressor(GRID).fit(pairs, sample_weight=weight)
+    assert_allclose(same.coef_, reward.coef_, rtol=1e-6)
 
 
 def test_rewards_are_as_steep_as_the_lipschitz_constant():
@@ -348,17 +376,20 @@ def test_a_large_mean_costs_no_precision():
     assert_allclose(moved.fit(pairs + 4096).coef_, reward.fit(pairs).coef_, rtol=1e-6)
 
 
-def test_ratings_are_paired():
+def test_ratings_are_paired_within_groups():
     rng = np.random.default_rng(0)
-    X = rng.normal(size=(81, 3)).astype(np.float32)
-    ratings, weight = X @ [1.0, -2.0, 0.5], rng.integers(1, 3, size=81)
-    reward = LinearRewardRegressor(GRID).fit(X, ratings, sample_weight=weight)
-    order = np.argsort(-ratings)
-    pairs = np.stack([X[order[:40]], X[order[41:]]], axis=1)
-    product = weight[order[:40]] * weight[order[41:]]
-    same = LinearRewardRegressor(GRID).fit(pairs, sample_weight=product)
+    X, groups = rng.normal(size=(80, 3)).astype(np.float32), np.tile(np.arange(8), 10)
+    ratings, weight = X @ [1.0, -2.0, 0.5] + 99 * groups, rng.integers(1, 3, size=80)
+    reward = LinearRewardRegressor(GRID).fit(X, ratings, sample_weight=weight, groups=groups)
+    order = np.argsort(-ratings).reshape(8, 10)  # the last prompt's first: its ratings are highest
+    upper, lower = order[:, :5].ravel(), order[:, 5:].ravel()
+    same = LinearRewardRegressor(GRID).fit(
+        np.stack([X[upper], X[lower]], axis=1),
+        sample_weight=weight[upper] * weight[lower],
+        groups=groups[upper],
+    )
     assert_allclose(same.coef_, reward.coef_, **CLOSE)
-    assert reward.score(X, ratings) > 0.95
+    assert_allclose(same.log_losses_, reward.log_losses_, **CLOSE_LOSSES)
 
 
 # ------------------------------------------------------------------------- parameters
@@ -388,7 +419,7 @@ def test_bad_settings_are_named(setting):
 
 def test_groups_and_weights_must_fit_the_pairs():
     pairs = make_pairs(10, 3)
-    with pytest.raises(ValueError, match=r"inconsistent numbers of samples: \[10, 9\]"):
+    with pytest.raises(ValueError, match="9 prompts for 10 original pairs"):
         LinearRewardRegressor().fit(pairs, groups=np.arange(9))
     with pytest.raises(ValueError, match="zero"):
         LinearRewardRegressor().fit(pairs, sample_weight=np.zeros(10))
