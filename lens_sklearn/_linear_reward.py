@@ -9,6 +9,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils import gen_batches
 from sklearn.utils._param_validation import Interval
+from threadpoolctl import threadpool_limits
 
 from ._base_reward import RewardRegressor
 from ._device import row_order
@@ -148,17 +149,24 @@ class LinearRewardRegressor(RewardRegressor):
         rows = _differences(pairs)  # (n, d)
         scale = _scale(pairs, weight) if self.standardize else np.ones(rows.shape[1])
         rows /= scale
+        target = pairs.target.astype(np.float64)
+        # Threads gain little on small products, and on a busy machine cost 20 times as much.
+        with threadpool_limits(limits=1, user_api="blas"):
+            coef = self._learn(rows, target, weight, original, group)
+        self.coef_ = coef / scale
+        return self
+
+    def _learn(self, rows, target, weight, original, group):
+        """Return the weights (d,) of rows by the best value of C; set that."""
         basis = None
         if len(rows) < rows.shape[1]:
             # A penalised solution lies in the span of the rows: n numbers a row do for d.
             basis, rows = np.linalg.qr(rows.T)  # (d, n), (n, n)
             rows = rows.T
-        target = pairs.target.astype(np.float64)
         best = self._search(rows, target, weight, original, group)
         self.C_ = float(self.Cs_[best])
         coef = self._solve(rows, target, weight, best)
-        self.coef_ = (coef if basis is None else basis @ coef) / scale
-        return self
+        return coef if basis is None else basis @ coef
 
     def _grid(self):
         """Return the values of C in ascending order."""
