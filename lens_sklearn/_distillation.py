@@ -118,6 +118,9 @@ class FactorRule:
         return bool(loss.mean() > errors * loss.std(ddof=1) / sqrt(n))
 
 
+RULE = FactorRule()
+
+
 class DistillationAugmenter(PairAugmenter):
     r"""Augment pairs, and give all of them the soft targets of a teacher.
 
@@ -404,7 +407,7 @@ class DistillationAugmenter(PairAugmenter):
             )
         return teacher
 
-    def _choose_factor(self, pairs, groups, metadata, seed, rule=FactorRule()):
+    def _choose_factor(self, pairs, groups, metadata, seed, rule=RULE):
         n, _, d = pairs.shape
         n_folds = min(rule.n_folds, len(np.unique(groups)))
         self.factor_scores_ = {}

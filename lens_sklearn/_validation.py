@@ -237,16 +237,17 @@ def _pair_rated(X, y, sample_weight, groups):
             f"the {len(X)} rated embeddings come without groups and are taken to be responses to "
             "one prompt; give groups=, the prompt of each, if they are not."
         )
-        groups = np.zeros(len(X))
-    groups = encode_groups(groups)
-    upper, lower = _pair_by_rating(y, groups)
+    group = np.zeros(len(X), dtype=int) if groups is None else encode_groups(groups)
+    upper, lower = _pair_by_rating(y, group)
     if not len(upper):
         raise ValueError("no prompt in groups has two rated embeddings, so there are no pairs.")
     if sample_weight is not None:
         weight = _check_sample_weight(sample_weight, X, ensure_non_negative=True)
         sample_weight = weight[upper] * weight[lower]
     target = np.where(y[upper] == y[lower], 0.5, 1.0)
-    return np.stack([X[upper], X[lower]], axis=1), target, sample_weight, groups[upper]
+    # Of one prompt, pairs could not be held out: each then counts as its own, as pairs do.
+    of_pairs = None if groups is None else group[upper]
+    return np.stack([X[upper], X[lower]], axis=1), target, sample_weight, of_pairs
 
 
 def _pair_by_rating(y, groups):

@@ -4,6 +4,7 @@ from dataclasses import FrozenInstanceError, replace
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -178,3 +179,87 @@ def test_a_slice_knows_what_is_synthetic_in_the_whole(pairs):
 def test_bad_fields_are_named(fields, message):
     with pytest.raises(ValueError, match=message):
         AugmentedPairs(np.zeros((2, 2, 3), np.float32), **fields)
+
+
+def test_it_has_the_attributes_of_an_array(augmented, pairs):
+    assert augmented.ndim == 3 and augmented.dtype == np.float32
+    assert len(augmented) == 180 and augmented.shape == (180, 2, 12)
+    for i in (0, 7, 75, -1):
+        np.testing.assert_allclose(augmented[i], np.asarray(augmented)[i], rtol=1e-6)
+    np.testing.assert_array_equal(augmented[3:9, 0], np.asarray(augmented)[3:9, 0])
+    np.testing.assert_array_equal(np.asarray(augmented[2:5, ...]), np.asarray(augmented)[2:5])
+    assert repr(augmented) == "AugmentedPairs(shape=(180, 2, 12), n_originals=60, n_synthetic=120)"
+
+
+def test_a_pair_is_a_tie_if_all_its_features_are_equal():
+    """The first feature alone, or some of them, make no tie."""
+    pairs = np.zeros((4, 2, 3), np.float32)
+    pairs[:, 0] = [[1, 2, 3], [1, 2, 3], [1, 2, 3], [5, 2, 3]]
+    pairs[:, 1] = [[1, 2, 3], [1, 2, 4], [1, 0, 3], [1, 2, 3]]
+    assert AugmentedPairs(pairs).target.tolist() == [0.5, 1, 1, 1]
+
+
+def test_the_first_of_several_bad_values_is_named():
+    with pytest.raises(ValueError, match=r"y\[1\] is 2.0"):
+        AugmentedPairs(np.zeros((4, 2, 1), np.float32), target=[1, 2, 0, 3])
+    with pytest.raises(ValueError, match=r"weight\[1\] is -2.0"):
+        AugmentedPairs(np.zeros((4, 2, 1), np.float32), weight=[1, -2, 0, -3])
+
+
+def test_weights_are_multiplied_and_pairs_without_any_left_out(augmented):
+    once = augmented.weigh(np.arange(60.0))
+    assert len(once) == 177 and 0 not in once.parent
+    np.testing.assert_array_equal(once.weight, np.tile(np.arange(1, 60), 3))
+    twice = once.weigh(np.full(177, 2.0))
+    np.testing.assert_array_equal(twice.weight, 2 * once.weight)
+    assert augmented.weigh() is augmented
+    for nothing in (np.zeros(60), np.zeros(180)):
+        with pytest.raises(ValueError, match="weights of all pairs are zero"):
+            augmented.weigh(nothing)
+
+
+def test_synthetic_pairs_are_added_behind_the_originals(pairs):
+    originals = AugmentedPairs(pairs, target=np.linspace(0, 1, 60), weight=np.arange(60))
+    pool = np.arange(240 * 12, dtype=np.float32).reshape(240, 12)
+    augmented = originals.add(pool, 120 + np.arange(240).reshape(120, 2))
+    np.testing.assert_array_equal(np.asarray(augmented)[60:].reshape(240, 12), pool)
+    np.testing.assert_array_equal(augmented.parent, np.tile(np.arange(60), 3))
+    np.testing.assert_array_equal(augmented.weight, np.tile(np.arange(60), 3))
+    assert augmented.is_synthetic.tolist() == [False] * 60 + [True] * 120
+
+
+@given(st.lists(st.integers(0, 11), min_size=1, max_size=20))
+def test_coded_batches_are_the_decoded_ones(index):
+    """Products with the identity are the rows themselves; each distinct member is there once."""
+    rng = np.random.default_rng(0)
+    originals = rng.normal(size=(4, 2, 5)).astype(np.float32)
+    codes = rng.normal(size=(6, 3)).astype(np.float32)
+    weight = rng.normal(size=(3, 5)).astype(np.float32)
+    members = rng.integers(0, 14, (12, 2))
+    whole = AugmentedPairs(originals, DecodedRows(codes, weight), members, np.arange(12) % 4)
+    index = np.array(index)
+    batch = whole.to("cpu").coded(index)
+    assert len(batch) == len(index)
+    products = batch.project(torch.eye(5))
+    assert len(products) == len(np.unique(members[index]))
+    np.testing.assert_allclose(products[batch.order].numpy(), whole.rows(index), atol=1e-6)
+    assert len(batch.codes) == len(np.unique(members[index][members[index] >= 8]))
+    np.testing.assert_array_equal(batch.rows[:3].numpy(), weight)
+
+
+@pytest.mark.parametrize(
+    ("n_pairs", "pays"),
+    # m synthetic members of h = 8 codes each, d = 10, width 4: rows take m · 10 · (2 · 4 + 8)
+    # products and codes 2 · 8 · (10 + m) · 4.
+    [(3, 960 > 1024), (4, 1280 > 1152), (5, 1600 > 1280)],
+)
+def test_codes_pay_where_they_take_fewer_products(n_pairs, pays):
+    pool = DecodedRows(np.ones((20, 8), np.float32), np.ones((8, 10), np.float32))
+    members = np.arange(40).reshape(20, 2)  # 10 originals, then 10 pairs of synthetic rows
+    whole = AugmentedPairs(np.ones((10, 2, 10), np.float32), pool, members, np.arange(20) % 10)
+    assert whole.codes_pay(np.arange(10, 10 + n_pairs), 4) == pays
+    assert whole.codes_pay(np.arange(20)[5 : 10 + n_pairs], 4) == pays, "originals do not count"
+    assert not whole.codes_pay(np.arange(10), 4)
+    pool = DecodedRows(pool.codes, pool.weight, np.zeros((1, 10)), np.zeros(20, int))
+    based = replace(whole, pool=pool)
+    assert not based.codes_pay(np.arange(20), 4), "every member has a base row of its own"

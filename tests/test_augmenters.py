@@ -9,6 +9,7 @@ from sklearn.base import clone
 from lens_sklearn import (
     AugmentedPairs,
     ContrastiveVAE,
+    DifferenceAugmenter,
     DirectNoiseAugmenter,
     GaussianAugmenter,
     LatentPairAugmenter,
@@ -127,3 +128,50 @@ def test_gaussian_has_the_mean_and_covariance_of_each_column(pairs):
 def test_repeat_is_the_originals_again(pairs):
     augmented = RepeatAugmenter(factor=3).fit_transform(pairs)
     np.testing.assert_array_equal(np.asarray(augmented), np.tile(pairs, (3, 1, 1)))
+
+
+# ----------------------------------------------------------------------- differences
+def test_difference_pairs_have_no_order_of_their_own(pairs):
+    y = np.linspace(0, 1, 60)
+    augmented = DifferenceAugmenter(factor=3, random_state=0).fit_transform(pairs, y)
+    np.testing.assert_allclose(augmented.target[:60], y, rtol=1e-6)
+    assert (augmented.target[60:] == 0.5).all()
+    assert (augmented.members[60:] >= 120).all(), "both members are synthetic"
+
+
+@pytest.mark.parametrize("seed", [0, None, np.random.RandomState(3)], ids=str)
+def test_augment_repeats_what_fit_transform_returned(augmenter, pairs, seed):
+    if "random_state" in augmenter.get_params():
+        augmenter.set_params(random_state=seed)
+    augmented = augmenter.fit_transform(pairs)
+    again = augmenter.augment(pairs)
+    np.testing.assert_array_equal(np.asarray(again), np.asarray(augmented))
+    np.testing.assert_array_equal(again.target, augmented.target)
+    with pytest.raises(ValueError, match="11 features"):
+        augmenter.augment(pairs[..., :11])
+
+
+def test_a_random_state_goes_on_where_fit_transform_left_it(pairs):
+    """Two calls with one generator draw twice, as everywhere in scikit-learn."""
+    augmenter = DirectNoiseAugmenter(random_state=np.random.RandomState(0))
+    first, second = (np.asarray(augmenter.fit_transform(pairs)) for _ in range(2))
+    assert (first != second).any()
+
+
+def test_spread_is_a_factor_on_the_deviation(pairs):
+    wide = GaussianAugmenter(factor=400, spread=2.0, pairing="matched", random_state=0)
+    drawn = np.asarray(wide.fit_transform(pairs))[60:]
+    for column in range(2):
+        np.testing.assert_allclose(drawn[:, column].mean(0), pairs[:, column].mean(0), atol=0.1)
+        np.testing.assert_allclose(
+            np.cov(drawn[:, column].T), 4 * np.cov(pairs[:, column].T, bias=True), atol=0.4
+        )
+
+
+def test_defaults():
+    """Four pairs for one, and the paper's noise variance (A.1)."""
+    assert DirectNoiseAugmenter().noise_variance == 0.01
+    assert GaussianAugmenter().spread == 1.0
+    for augmenter in (DirectNoiseAugmenter(), GaussianAugmenter()):
+        assert (augmenter.factor, augmenter.pairing) == (4, "compositional")
+    assert RepeatAugmenter().factor == DifferenceAugmenter().factor == 4

@@ -506,7 +506,7 @@ def test_bad_input_is_named(pairs, candidates):
     with pytest.raises(ValueError, match="holds out 1 of 1 original pairs.*early_stopping=False"):
         BTRewardRegressor().fit(pairs[:1])
     BTRewardRegressor(early_stopping=False, max_epochs=1).fit(pairs[:1])
-    with pytest.raises(ValueError, match="at least one non-zero"):
+    with pytest.raises(ValueError, match="at least one"):
         BTRewardRegressor().fit(pairs, sample_weight=np.zeros(60))
     reward = BTRewardRegressor(**FAST, max_epochs=1).fit(pairs)
     X, gold = candidates

@@ -5,6 +5,7 @@ import importlib
 import inspect
 import pkgutil
 import re
+from fractions import Fraction
 from pathlib import Path
 
 import numpydoc.docscrape
@@ -119,7 +120,7 @@ def test_documented_parameters_are_those_of_the_signature(name):
         text = written.group(1).strip("` ")
         same = text in (repr(default), str(default), repr(default).replace("'", '"'))
         try:
-            same = same or float(text) == float(default)
+            same = same or float(Fraction(text)) == float(default)
         except (TypeError, ValueError):
             pass
         assert same, f"{name}: '{parameter} : {kind}' but the default is {default!r}"
