@@ -166,6 +166,17 @@ def test_at_raw_scale_the_rest_is_not_learnt_without_it():
     assert np.sum(with_it > without) >= 4
 
 
+def test_features_that_are_almost_standard_are_standardised_too(pairs):
+    """A mean of 0.2 or a deviation of 0.8 is not what rounding makes of 0 and 1."""
+    scaled = EmbeddingScaler().fit_transform(pairs)
+    candidates = scaled[:, 0]
+    expected = BTRewardRegressor(**FAST).fit(scaled).predict(candidates)
+    for scale, shift in ((1, 0.2), (0.8, 0)):
+        raw = (scale * scaled + shift).astype(np.float32)
+        found = BTRewardRegressor(**FAST).fit(raw).predict(raw[:, 0])
+        np.testing.assert_allclose(found - found.mean(), expected - expected.mean(), atol=2e-3)
+
+
 def test_standard_features_are_left_as_they_are(pairs):
     scaled = EmbeddingScaler().fit_transform(pairs)
     fits = [BTRewardRegressor(**FAST, standardize=s).fit(scaled) for s in (True, False)]
@@ -516,3 +527,10 @@ def test_bad_input_is_named(pairs, candidates):
         reward.decision_function(X)
     with pytest.raises(ValueError, match="7 features.*expecting 12"):
         reward.predict(X[..., :7])
+
+
+def test_tags_say_what_is_taken():
+    tags = BTRewardRegressor().__sklearn_tags__()
+    assert tags.input_tags.three_d_array and tags.input_tags.two_d_array
+    assert not tags.target_tags.required, "pairs need no target"
+    assert tags.regressor_tags.poor_score
