@@ -263,3 +263,11 @@ def test_codes_pay_where_they_take_fewer_products(n_pairs, pays):
     pool = DecodedRows(pool.codes, pool.weight, np.zeros((1, 10)), np.zeros(20, int))
     based = replace(whole, pool=pool)
     assert not based.codes_pay(np.arange(20), 4), "every member has a base row of its own"
+
+
+def test_pairs_of_the_first_pool_rows_alone_are_synthetic(pairs):
+    """Row 0 of the pool is member 2n; without an original beside it nothing else tells."""
+    alone = AugmentedPairs(pairs[:2], pairs[2], np.array([[4, 5]]), np.array([0]))
+    assert alone.is_synthetic.tolist() == [True]
+    mixed = AugmentedPairs(pairs[:2], pairs[2], np.array([[0, 5], [4, 3]]), np.array([0, 1]))
+    assert mixed.is_synthetic.tolist() == [True, True]

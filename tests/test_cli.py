@@ -337,16 +337,6 @@ def test_demo_with_a_tiny_model(data, tmp_path, capsys):
     assert saved == pytest.approx(one["LENS 4×"]["gold"])
 
 
-@pytest.mark.slow
-def test_demo_learns_something_from_real_text(tmp_path):
-    assert run("demo", "-o", tmp_path, "--splits", "1") == 0
-    content = json.loads((tmp_path / "table.json").read_text())
-    rows = {row["method"]: row for row in content["summary"]}
-    for method in ("original", "LENS 4×", "tuned linear", "Gaussian process"):
-        assert rows[method]["gold"][0] > rows["random"]["gold"][0] + 0.1
-        assert 0.6 < rows[method]["accuracy"][0] < 0.95
-
-
 # ------------------------------------------------------------------------------------ errors
 @pytest.mark.parametrize(
     ("arguments", "message"),

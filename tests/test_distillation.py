@@ -101,6 +101,17 @@ def test_any_teacher_of_the_contract_will_do(pairs, teacher, factor):
     )
 
 
+def test_a_teacher_without_a_seed_gets_one_where_there_is_one_to_draw_from(pairs):
+    network = BTRewardRegressor(max_epochs=1)
+    one, two = (distillation(teacher=network) for _ in "12")
+    np.testing.assert_array_equal(one.fit_transform(pairs).target, two.fit_transform(pairs).target)
+    assert isinstance(one.teacher_.random_state, int) and network.random_state is None
+    own = distillation(teacher=BTRewardRegressor(max_epochs=1, random_state=7)).fit(pairs)
+    assert own.teacher_.random_state == 7
+    free = distillation(teacher=network, random_state=None).fit(pairs)
+    assert free.teacher_.random_state is None
+
+
 def test_shuffled_pairs_have_the_same_children(pairs):
     order = np.random.default_rng(0).permutation(60)
     unlabeled = np.random.default_rng(5).normal(size=(40, 4, 12)).astype(np.float32)
