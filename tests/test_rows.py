@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 
 from lens_sklearn import prompt_groups
-from lens_sklearn._rows import prompt_keys, read_preferences, read_prompts, read_texts
+from lens_sklearn._rows import (
+    as_records,
+    prompt_keys,
+    read_dialogues,
+    read_preferences,
+    read_prompts,
+    read_texts,
+)
 
 ROWS = [
     {"prompt": "p0", "chosen": "good", "rejected": "bad"},
@@ -148,3 +155,39 @@ def test_pairs_and_candidates_of_a_prompt_are_known_by_the_same_key():
     strings = [{"chosen": "4", "rejected": "5"}, {"chosen": "6", "rejected": "7"}]
     assert not any(prompt_keys(strings))
     assert prompt_groups(strings).tolist() == [0, 1]
+
+
+def test_a_prompt_ends_where_conversations_part_and_not_later():
+    """They may agree again after that: what was said in between differs."""
+    shared = [{"role": "user", "content": "hello"}]
+
+    def conversation(reply, last):
+        middle = [{"role": "assistant", "content": reply}, {"role": "user", "content": "and?"}]
+        return [*shared, *middle, {"role": "assistant", "content": last}]
+
+    one = {"chosen": conversation("yes", "good"), "rejected": conversation("no", "bad")}
+    other = {"chosen": conversation("well", "fine"), "rejected": conversation("hm", "ill")}
+    assert prompt_groups([one, other]).tolist() == [0, 0], "both begin with the greeting alone"
+
+
+class ArrowLike:
+    """What is known of a `datasets.Dataset`: ``column_names`` and ``to_list``."""
+
+    column_names = ["chosen", "rejected"]
+
+    def to_list(self):
+        return [{"chosen": "a", "rejected": "b"}]
+
+
+def test_a_dataset_is_read_by_its_rows():
+    assert as_records(ArrowLike()) == [{"chosen": "a", "rejected": "b"}]
+
+
+def test_every_response_of_a_dialogue_is_read():
+    prompts, items = read_dialogues(["p", "q"], [["a", "b"], ["c"]])
+    assert items.shape == (2, 2) and items[1, 1] is None
+    assert [cell[-1] for cell in items.ravel()[:3]] == [
+        ("assistant", "a"), ("assistant", "b"), ("assistant", "c")
+    ]  # fmt: skip
+    with pytest.raises(ValueError, match=r"responses\[1\]\[0\]"):
+        read_dialogues(["p", "q"], [["a"], [3]])

@@ -11,6 +11,7 @@ from sklearn.base import clone
 from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.utils.metadata_routing import get_routing_for_object
 
 from lens_sklearn import EmbeddingScaler, _scaler
 from lens_sklearn._augmented_pairs import AugmentedPairs
@@ -262,3 +263,21 @@ def test_a_state_that_does_not_fit_is_refused(pairs):
         with pytest.raises(ValueError, match=message):
             scaler.set_fitted_state({**state, **wrong})
         assert not hasattr(scaler, "scaler_")
+
+
+@pytest.mark.parametrize("unit", [1e-3, 1.0, 1e3])
+@pytest.mark.parametrize("constant", [0.1, 1 / 3, -1234.567])
+def test_weighted_constants_stay_unscaled_whatever_the_unit_of_weights(constant, unit):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 2, 3)).astype(np.float32)
+    X[..., 1] = constant
+    scaler = EmbeddingScaler().fit(X, sample_weight=unit * (0.1 + rng.random(200)))
+    assert scaler.scaler_.scale_[1] == 1
+    np.testing.assert_allclose(scaler.transform(X)[..., 1], 0, atol=1e-6 * abs(constant))
+
+
+def test_weights_are_taken_where_they_are_asked_for_alone():
+    """In a Pipeline sample weights are the reward's, unless somebody asks for them here."""
+    requests = get_routing_for_object(EmbeddingScaler())
+    for method in ("fit", "partial_fit"):
+        assert getattr(requests, method).requests == {"sample_weight": False}

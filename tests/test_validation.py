@@ -1,6 +1,7 @@
 """Pairs, weights and groups in whatever form they come, and what is refused by name."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,6 +12,7 @@ from lens_sklearn._validation import (
     check_embeddings,
     check_pairs,
     check_training_pairs,
+    check_unlabeled,
     encode_groups,
 )
 
@@ -136,3 +138,47 @@ def test_rows_that_are_all_nan_are_no_padding():
 def test_bad_targets_are_named(pairs, y, message):
     with pytest.raises(ValueError, match=message):
         check_pairs(Anything(), pairs, y, reset=True)
+
+
+@pytest.mark.parametrize(
+    ("unlabeled", "message"),
+    [
+        (np.zeros((3, 2, 4, 12)), r"shape \(m, N, d\), .* got \(3, 2, 4, 12\)"),
+        (np.zeros((3, 4, 11)), "unlabeled: X has 11 features"),
+        (np.full((3, 1, 12), 1.0), "none of the 3 prompts of unlabeled has two"),
+        (np.where(np.arange(4)[None, :, None] < 1, np.ones((3, 4, 12)), np.nan), "none of the 3"),
+        (np.where(np.arange(12) < 5, np.ones((3, 4, 12)), np.inf), "unlabeled: .* infinity in row"),
+    ],
+)
+def test_bad_unlabelled_responses_are_named(pairs, unlabeled, message):
+    estimator = Anything()
+    check_pairs(estimator, pairs, reset=True)
+    with pytest.raises(ValueError, match=message):
+        check_unlabeled(estimator, unlabeled)
+
+
+def test_one_prompt_of_two_responses_is_enough(pairs):
+    estimator = Anything()
+    check_pairs(estimator, pairs, reset=True)
+    unlabeled = np.full((3, 4, 12), np.nan)
+    unlabeled[0, 0] = unlabeled[1, 1:3] = 1
+    checked = check_unlabeled(estimator, unlabeled)
+    np.testing.assert_array_equal(checked, unlabeled)
+    assert checked.dtype == np.float32
+
+
+def test_names_of_columns_are_those_of_fit():
+    """Of frames (n, d); arrays of more axes have none."""
+    frame = pd.DataFrame(np.eye(4), columns=list("abcd"))
+    estimator = Anything()
+    check_embeddings(estimator, frame, reset=True)
+    assert estimator.feature_names_in_.tolist() == list("abcd")
+    check_embeddings(estimator, frame, reset=False)
+    check_embeddings(estimator, np.zeros((3, 2, 4)), reset=False)
+    with pytest.raises(ValueError, match="feature names"):
+        check_embeddings(estimator, frame[list("dcba")], reset=False)
+    with pytest.warns(UserWarning, match="X does not have valid feature names"):
+        check_embeddings(estimator, np.eye(4), reset=False)
+    nameless = Anything()
+    check_embeddings(nameless, np.eye(4), reset=True)
+    check_embeddings(nameless, np.eye(4), reset=False)  # warnings are errors
