@@ -367,6 +367,15 @@ def test_certificate_shows_itself(toy):
     assert certificate.plot(ax) is ax
     kept, lost = (len(points.get_offsets()) for points in ax.collections[:2])
     assert (kept, lost) == (certificate.kept.sum(), (~certificate.kept).sum())
+    parents, theorem, level, upright = ax.get_lines()[:4]
+    ends = [certificate.margin.min(), certificate.margin.max()]
+    np.testing.assert_allclose(parents.get_data(), [ends, ends])
+    moved = certificate.decoder_lipschitz * certificate.radius + certificate.reconstruction_error
+    deduction = 2 * certificate.reward_lipschitz * moved
+    np.testing.assert_allclose(theorem.get_ydata(), np.subtract(ends, deduction))
+    assert f"margin − {deduction:.3g}" in theorem.get_label()
+    assert ("below" in theorem.get_label()) == (ends[1] - deduction < ax.get_ylim()[0])
+    assert set(level.get_ydata()) == set(upright.get_xdata()) == {0}
 
 
 RESIDUAL_MUTANTS = {
