@@ -138,6 +138,9 @@ class AugmentedPairs:
     is_synthetic : ndarray of bool, shape (n_pairs,), optional
         Whether at least one member of the pair is synthetic, or the pair is a copy: only the
         first pair of each parent is original. Default: found from the members.
+    has_targets : bool, default=False
+        Whether whoever augmented the pairs was given their targets, or made them. A Pipeline
+        gives its ``y`` to every step: these pairs have had theirs.
 
     Raises
     ------
@@ -152,6 +155,7 @@ class AugmentedPairs:
     target: np.ndarray | None = None
     weight: np.ndarray | None = None
     is_synthetic: np.ndarray | None = None
+    has_targets: bool = False
 
     def __post_init__(self):
         n = len(self.originals)
@@ -181,8 +185,8 @@ class AugmentedPairs:
         Parameters
         ----------
         y : array-like of shape (n,) or (n_pairs,), or None
-            Probability that column 0 wins, a value an original or a value a pair. None
-            returns the pairs as they are.
+            Probability that column 0 wins, a value an original or a value a pair. With None,
+            or where `has_targets`, the pairs are returned as they are.
 
         Returns
         -------
@@ -194,7 +198,7 @@ class AugmentedPairs:
         ValueError
             On another shape, or a value outside [0, 1].
         """
-        if y is None:
+        if y is None or self.has_targets:
             return self
         y, n, n_pairs = np.asarray(y), len(self.originals), len(self)
         if y.shape not in ((n,), (n_pairs,)):
@@ -285,7 +289,7 @@ class AugmentedPairs:
         return replace(self, **{name: getattr(self, name)[rows] for name in names})
 
     def with_rows(self, function):
-        """Return the same pairs of other embeddings; the pool must be an array.
+        """Return the same pairs of other embeddings; a pool that is no array is decoded.
 
         Parameters
         ----------
@@ -297,7 +301,11 @@ class AugmentedPairs:
         AugmentedPairs
             With parents, targets and weights of this one.
         """
-        return replace(self, originals=function(self.originals), pool=function(self.pool))
+        pool = self.pool
+        if pool is not None and not isinstance(pool, np.ndarray):
+            pool = pool[np.arange(len(pool))]  # (m, d)
+        pool = None if pool is None else function(pool)
+        return replace(self, originals=function(self.originals), pool=pool)
 
     def to(self, device):
         """Return the same pairs as tensors on a torch device; `rows` then gives tensors.

@@ -157,7 +157,8 @@ class PairAugmenter(
             raise ValueError(
                 "the pairs are augmented already; augment once, by the product of the factors."
             )
-        return check_pairs(self, X, y, reset=reset)
+        pairs = check_pairs(self, X, y, reset=reset)
+        return pairs if y is None else replace(pairs, has_targets=True)
 
     def _learn(self, pairs):
         """Fit, and return the random state that synthesis goes on drawing from."""
@@ -394,4 +395,5 @@ class DifferenceAugmenter(PairAugmenter):
         pool = DifferenceRows.draw(pairs.originals, self.factor - 1, generator)
         members = 2 * len(pairs) + np.arange(len(pool)).reshape(-1, 2)
         augmented = pairs.add(pool, members)
-        return replace(augmented, target=np.where(augmented.is_synthetic, 0.5, augmented.target))
+        target = np.where(augmented.is_synthetic, 0.5, augmented.target)
+        return replace(augmented, target=target, has_targets=True)

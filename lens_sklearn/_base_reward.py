@@ -130,7 +130,8 @@ def rewards_of(reward, X):
     Parameters
     ----------
     reward : estimator or callable
-        An estimator with ``predict``, a linear model with ``coef_``, or a function.
+        A reward of this package, a linear model with ``coef_``, an estimator with ``predict`` of
+        embeddings (m, d), or a function of embeddings (..., d).
     X : ndarray of shape (..., d)
         Embeddings.
 
@@ -138,11 +139,23 @@ def rewards_of(reward, X):
     -------
     ndarray of float64, shape (...)
         Rewards.
+
+    Raises
+    ------
+    TypeError
+        If it is none of these.
     """
     if isinstance(reward, RewardRegressor):
         rewards = reward.predict(X)
-    elif hasattr(reward, "coef_"):  # scikit-learn's linear models predict rows (n, d) alone
+    elif hasattr(reward, "coef_"):  # scikit-learn's classifiers predict labels
         rewards = X @ np.ravel(reward.coef_)
+    elif hasattr(reward, "predict"):
+        rewards = np.reshape(reward.predict(X.reshape(-1, X.shape[-1])), X.shape[:-1])
+    elif callable(reward):
+        rewards = reward(X)
     else:
-        rewards = reward.predict(X) if hasattr(reward, "predict") else reward(X)
+        raise TypeError(
+            f"a {type(reward).__name__} gives no rewards; it needs `predict` or `coef_`, or is a "
+            "function of embeddings."
+        )
     return np.asarray(rewards, dtype=np.float64)

@@ -10,6 +10,7 @@ from scipy.special import expit
 from sklearn import config_context
 from sklearn.base import _fit_context, clone
 from sklearn.model_selection import GroupKFold
+from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state, gen_batches
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
@@ -273,15 +274,16 @@ class DistillationAugmenter(PairAugmenter):
         Raises
         ------
         ValueError
-            If unlabelled responses have another shape or d, no prompt has two of them, or
-            nothing learns from them.
+            If unlabelled responses have another shape or d, no prompt has two of them, nothing
+            learns from them, or a teacher's first steps would not transform them.
         sklearn.exceptions.UnsetMetadataPassedError
             If a step of the teacher neither requests nor refuses what it is given.
 
         Warns
         -----
         UserWarning
-            If norms of embeddings vary so much that the teacher evens them out.
+            If norms of embeddings vary so much that the teacher evens them out; if
+            ``factor="auto"`` has too few pairs to compare anything.
         """
         return self._distill(X, y, unlabeled, groups)
 
@@ -295,15 +297,26 @@ class DistillationAugmenter(PairAugmenter):
         y : array-like of shape (n,), optional
             As in `fit_transform`.
         unlabeled : array-like of shape (m, N, d), optional
-            Responses to be paired.
+            Responses to be paired, if `fit_transform` paired such.
 
         Returns
         -------
         AugmentedPairs of shape (factor_ * n, 2, d)
             For the pairs of `fit_transform` what that returned.
+
+        Raises
+        ------
+        ValueError
+            If unlabelled responses are given and `fit_transform` paired none, or the reverse.
         """
         check_is_fitted(self)
         pairs = self._check_originals(X, y, reset=False)
+        if (unlabeled is None) != hasattr(self, "augmenter_") and self.factor_ > 1:
+            raise ValueError(
+                "fit_transform paired unlabelled responses: give unlabeled= here too."
+                if unlabeled is None
+                else "fit_transform took pairs from an augmenter: unlabeled has no effect here."
+            )
         if unlabeled is not None:
             unlabeled = check_unlabeled(self, unlabeled)
         return self._augment(pairs, deepcopy(self._random_state), unlabeled)
@@ -325,8 +338,13 @@ class DistillationAugmenter(PairAugmenter):
         """Fit all parts and return the pairs with their targets."""
         if isinstance(X, AugmentedPairs):
             self._check_originals(X, y, reset=True)
+        if isinstance(self.augmenter, DistillationAugmenter):
+            raise ValueError("augmenter is a distillation itself; give what makes its pairs.")
+        for name in {"teacher_", "augmenter_", "factor_scores_"} & set(vars(self)):
+            delattr(self, name)  # of an earlier fit
         has_groups = groups is not None
         pairs, groups = check_training_pairs(self, X, y, groups=groups)
+        pairs = replace(pairs, has_targets=y is not None)
         metadata = {"groups": groups} if has_groups else {}
         if unlabeled is not None:
             metadata["unlabeled"] = unlabeled = check_unlabeled(self, unlabeled)
@@ -368,7 +386,7 @@ class DistillationAugmenter(PairAugmenter):
         for chunk in gen_batches(len(augmented), CHUNK):
             rewards = rewards_of(self.teacher_, augmented.rows(np.arange(len(augmented))[chunk]))
             target[chunk] = expit((rewards[:, 0] - rewards[:, 1]) / self.temperature)
-        return replace(augmented, target=target)
+        return replace(augmented, target=target, has_targets=True)
 
     def _new_teacher(self):
         return GPRewardRegressor() if self.teacher is None else self.teacher
@@ -393,10 +411,16 @@ class DistillationAugmenter(PairAugmenter):
             teacher.random_state = seed
         order = row_order(pairs.originals)
         routed = self._route(metadata)
+        if "unlabeled" in routed and isinstance(teacher, Pipeline) and len(teacher) > 1:
+            if "unlabeled" not in (teacher.transform_input or ()):
+                raise ValueError(
+                    "the teacher's last step would get unlabelled responses that its other steps "
+                    'have not transformed; make it Pipeline(..., transform_input=["unlabeled"]).'
+                )
         if "groups" in routed:
             routed["groups"] = routed["groups"][order]
         with config_context(enable_metadata_routing=True):
-            teacher = teacher.fit(pairs.originals[order], pairs.target[order], **routed)
+            teacher.fit(pairs.originals[order], pairs.target[order], **routed)
         whitening = getattr(teacher, "whitening_", None)
         if getattr(whitening, "norm_exponent", 1) < LEAST_NORM_EXPONENT:
             warn(
@@ -411,21 +435,28 @@ class DistillationAugmenter(PairAugmenter):
         n, _, d = pairs.shape
         n_folds = min(rule.n_folds, len(np.unique(groups)))
         self.factor_scores_ = {}
-        if n < rule.min_originals or n_folds < 2:  # too few to tell anything apart: do no harm
+        if n < rule.min_originals or n_folds < 2:
+            warn(
+                f"{n} pairs of {len(np.unique(groups))} prompts are too few to compare a teacher "
+                f"with them ({rule.min_originals} pairs of 2 prompts are needed): they are "
+                "returned alone. Set factor to a number to distil all the same."
+            )
             return 1
         factor = rule.factor(n, d)
         agreement = np.empty((2, n))  # of a network on the originals, and of what is distilled
         for train, test in GroupKFold(n_folds).split(agreement[0], groups=groups):
-            known = AugmentedPairs(pairs.originals[train], target=pairs.target[train])
-            told = metadata | ({"groups": groups[train]} if "groups" in metadata else {})
-            alone = BTRewardRegressor(random_state=seed).fit(known, groups=groups[train])
+            fold = AugmentedPairs(pairs.originals[train], target=pairs.target[train])
+            fold_metadata = dict(metadata)
+            if "groups" in metadata:
+                fold_metadata["groups"] = groups[train]
+            baseline = BTRewardRegressor(random_state=seed).fit(fold, groups=groups[train])
             if rule.compares_students(n):
                 distilled = clone(self).set_params(factor=factor, random_state=seed)
-                student = distilled.fit_transform(known.originals, known.target, **told)
+                student = distilled.fit_transform(fold.originals, fold.target, **fold_metadata)
                 other = BTRewardRegressor(random_state=seed).fit(student, groups=groups[train])
             else:
-                other = self._fit_teacher(known, told, seed)
-            for row, reward in zip(agreement, (alone, other), strict=True):
+                other = self._fit_teacher(fold, fold_metadata, seed)
+            for row, reward in zip(agreement, (baseline, other), strict=True):
                 rewards = rewards_of(reward, pairs.originals[test])
                 row[test] = pair_agreement(rewards, pairs.target[test])
         scores = agreement.mean(axis=1).tolist()

@@ -58,10 +58,9 @@ class GPRewardRegressor(RewardRegressor):
     uncertainty_penalty : float or "auto", default="auto"
         How many posterior standard deviations are subtracted from each reward; 0 gives the most
         probable reward. Embeddings far from those of the pairs are uncertain, and more often
-        than not worse responses. "auto" is 1/2 unless leave-group-out prediction of up to 1,000
-        pairs asks for more, or for less, by more than a standard error (for less, two where
-        `fit` got no groups). It then is the nearest value within these standard errors, and at
-        least 0.
+        than not worse responses. "auto" is 1/2, moved towards the value that predicts up to 1,000
+        left-out pairs best, but only as far as that differs by more than one standard error (two
+        for a decrease where `fit` got no groups); at least 0.
     max_pairs : int, default=5000
         With more distinct pairs than this, as many are drawn at random: time grows with their
         cube and memory with their square. 5,000 take about 20 seconds of one core at d = 384,

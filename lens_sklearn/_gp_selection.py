@@ -96,8 +96,8 @@ def draw_whole_groups(order, group, max_size):
         return order
     _, first, rank = np.unique(group[order], return_index=True, return_inverse=True)
     by_group = np.argsort(first[rank], kind="stable")
-    taken, beyond = by_group[:max_size], by_group[max_size]
-    return order[taken[rank[taken] != rank[beyond]]]
+    head, next_pair = by_group[:max_size], by_group[max_size]
+    return order[head[rank[head] != rank[next_pair]]]
 
 
 def select_whitening(spectra, pairs, prior_variance, settings):

@@ -181,7 +181,10 @@ class LatentPairAugmenter(PairAugmenter):
             reward = BTRewardRegressor() if self.reward is None else clone(self.reward, safe=False)
             self._seed(reward, seed)
             order = row_order(pairs.originals)
-            self.reward_ = reward.fit(pairs.originals[order], pairs.target[order])
+            reward.fit(pairs.originals[order], pairs.target[order])
+            self.reward_ = reward
+        elif hasattr(self, "reward_"):
+            del self.reward_  # of an earlier fit
 
     def _check_parts(self):
         if self.keep == "all" and self.reward is not None:
@@ -215,9 +218,16 @@ class LatentPairAugmenter(PairAugmenter):
             "random_state": random_state,
         }
         residual = self.decode == "residual"
-        if hasattr(self.vae_, "sample_rows"):  # ours: members stay codes
+        # Ours keeps members as codes; another one, and a subclass, samples in its own way.
+        if getattr(type(self.vae_), "sample_pairs", None) is ContrastiveVAE.sample_pairs:
             return self.vae_.sample_rows(originals, n_samples, residual=residual, **how)
         rows = np.asarray(self.vae_.sample_pairs(originals, n_samples, **how), dtype=np.float32)
+        shape = (len(originals), n_samples, 2, originals.shape[-1])
+        if rows.shape != shape:
+            raise ValueError(
+                f"sample_pairs of {type(self.vae_).__name__} returned the shape {rows.shape}; "
+                f"expected (n, n_samples, 2, d) = {shape}."
+            )
         if residual:  # ê = e + g(z + η) − g(z)
             decoded = np.asarray(self.vae_.decode(self.vae_.transform(originals)))
             rows = rows + (originals - decoded).astype(np.float32)[:, None]
@@ -244,4 +254,5 @@ class LatentPairAugmenter(PairAugmenter):
 
 
 def _fit_vae(vae, originals):
-    return vae.fit(originals)
+    vae.fit(originals)
+    return vae

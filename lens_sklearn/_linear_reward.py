@@ -33,7 +33,7 @@ class LinearRewardRegressor(RewardRegressor):
     .. math:: \tfrac12 \|w\|^2 + C \sum_i s_i \, [\log(1 + e^{m_i}) - t_i m_i], \qquad
         m_i = w \cdot (z_i^+ - z_i^-)
 
-    where C is the one of a grid that foretells the pairs of left-out prompts best. It takes
+    where C is the one of a grid that predicts the pairs of left-out prompts best. It takes
     seconds and often does as well as anything else, so run it as the control of whatever costs
     more.
 
@@ -178,12 +178,12 @@ class LinearRewardRegressor(RewardRegressor):
         return values
 
     def _search(self, rows, target, weight, original, group):
-        """Return which value of C foretells left-out groups best; set `log_losses_`."""
+        """Return which value of C predicts left-out groups best; set `log_losses_`."""
         n_values = len(self.Cs_)
         self.log_losses_ = np.full(n_values, np.nan)
         fold = _folds(group, np.where(original, weight, 0), self.cv)
-        judged = np.unique(fold[original])
-        if n_values == 1 or len(judged) < 2:
+        test_folds = np.unique(fold[original])
+        if n_values == 1 or len(test_folds) < 2:
             if n_values > 1:
                 warn(
                     "no two groups have original pairs, so that none can be left out to choose "
@@ -191,7 +191,7 @@ class LinearRewardRegressor(RewardRegressor):
                 )
             return (n_values - 1) // 2
         total = np.zeros(n_values)
-        for number in judged:
+        for number in test_folds:
             left_out = fold == number
             data = _classes(rows, target, weight, np.flatnonzero(~left_out))
             coefs = self._path(self._model(), data, self.Cs_)

@@ -1,4 +1,4 @@
-"""Whether a reward orders synthetic pairs as their parents, by its word or by proof."""
+"""Which synthetic pairs keep their order: as a reward measures it, or certified."""
 
 import numpy as np
 from sklearn.linear_model._base import LinearClassifierMixin, LinearModel

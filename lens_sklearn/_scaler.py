@@ -185,7 +185,7 @@ class EmbeddingScaler(
 
     def _apply(self, X, method):
         check_is_fitted(self)
-        if isinstance(X, AugmentedPairs) and isinstance(X.pool, np.ndarray):
+        if isinstance(X, AugmentedPairs):
             # Pairs synthesised in text keep their parents.
             return X.with_rows(lambda rows: self._apply(rows, method))
         given = X

@@ -235,7 +235,8 @@ def _pair_rated(X, y, sample_weight, groups):
     if groups is None:
         warn(
             f"the {len(X)} rated embeddings come without groups and are taken to be responses to "
-            "one prompt; give groups=, the prompt of each, if they are not."
+            "one prompt. If they are not, pair them within prompts, or give groups=, the prompt of "
+            "each, to a fit that takes it."
         )
     group = np.zeros(len(X), dtype=int) if groups is None else encode_groups(groups)
     upper, lower = _pair_by_rating(y, group)

@@ -168,7 +168,7 @@ class WithinPromptWhitening(
             ones do; float32 unless `X` is float64. `AugmentedPairs` of synthesised text stay such.
         """
         check_is_fitted(self)
-        if isinstance(X, AugmentedPairs) and isinstance(X.pool, np.ndarray):
+        if isinstance(X, AugmentedPairs):
             return X.with_rows(self.transform)  # pairs synthesised in text keep their parents
         X = check_embeddings(self, X, reset=False, allow_padding=True, dtype=["float32", "float64"])
         rows = X.reshape(-1, X.shape[-1])
@@ -409,11 +409,11 @@ class WithinPromptSpectra:
         norm, exponent = _norm_exponent((members - mean) / scale, settings)
         if exponent < 1:
 
-            def temper(rows):
+            def even_norms(rows):
                 return mean + (rows - mean) * norm_factors((rows - mean) / scale, norm, exponent)
 
-            responses, members = temper(responses), temper(members)
-            unlabeled = unlabeled if unlabeled is None else temper(unlabeled)
+            responses, members = even_norms(responses), even_norms(members)
+            unlabeled = unlabeled if unlabeled is None else even_norms(unlabeled)
         differences = members[0::2] - members[1::2]  # (n, d)
         if unlabeled is None:
             spectra = _spectra_of_pairs(differences / scale)

@@ -5,15 +5,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.base import clone
+from sklearn.pipeline import make_pipeline
 
 from lens_sklearn import (
     AugmentedPairs,
+    BTRewardRegressor,
     ContrastiveVAE,
     DifferenceAugmenter,
     DirectNoiseAugmenter,
+    EmbeddingScaler,
     GaussianAugmenter,
     LatentPairAugmenter,
     RepeatAugmenter,
+    WithinPromptWhitening,
 )
 
 VAE = ContrastiveVAE(4, 8, max_epochs=2)
@@ -175,3 +179,27 @@ def test_defaults():
     for augmenter in (DirectNoiseAugmenter(), GaussianAugmenter()):
         assert (augmenter.factor, augmenter.pairing) == (4, "compositional")
     assert RepeatAugmenter().factor == DifferenceAugmenter().factor == 4
+
+
+@pytest.mark.filterwarnings("ignore:the 60 rated embeddings come without groups")
+def test_ratings_of_a_pipeline_pair_once(pairs):
+    """With two for one there are as many pairs as ratings, which are no probabilities."""
+    X, ratings = pairs[:, 0], np.linspace(0, 1, 60)
+    reward = BTRewardRegressor(max_epochs=2, random_state=0)
+    for factor in (1, 2, 4):
+        augmenter = RepeatAugmenter(factor=factor)
+        expected = clone(reward).fit(clone(augmenter).fit_transform(X, ratings)).predict(X)
+        pipe = make_pipeline(augmenter, clone(reward)).fit(X, ratings)
+        np.testing.assert_array_equal(pipe.predict(X), expected)
+
+
+@pytest.mark.parametrize("step", [EmbeddingScaler(), WithinPromptWhitening()])
+def test_a_transformer_behind_an_augmenter_keeps_parents_and_targets(augmenter, pairs, step):
+    y = np.linspace(0, 1, 60)
+    augmented = augmenter.fit_transform(5 * pairs + 3, y)
+    step = clone(step).fit(5 * pairs + 3)
+    moved = step.transform(augmented)
+    assert isinstance(moved, AugmentedPairs)
+    np.testing.assert_allclose(np.asarray(moved), step.transform(np.asarray(augmented)), atol=1e-4)
+    for name in ("parent", "target", "weight", "is_synthetic"):
+        np.testing.assert_array_equal(getattr(moved, name), getattr(augmented, name))

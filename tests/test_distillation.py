@@ -226,6 +226,32 @@ def test_metadata_that_nobody_decided_on_is_refused(pairs):
         distillation(teacher=step).fit_transform(pairs, groups=np.arange(60))
 
 
+def test_a_teacher_whose_steps_do_not_transform_unlabelled_responses_is_refused(pairs):
+    unlabeled = np.random.default_rng(5).normal(size=(40, 4, 12)).astype(np.float32)
+    teacher = make_pipeline(EmbeddingScaler(), GPRewardRegressor())
+    with pytest.raises(ValueError, match=r'transform_input=\["unlabeled"\]'):
+        distillation(teacher=teacher).fit_transform(pairs, unlabeled=unlabeled)
+    distillation(teacher=teacher).fit_transform(pairs, groups=np.arange(60))
+
+
+def test_augment_wants_what_was_paired(pairs):
+    unlabeled = np.random.default_rng(5).normal(size=(40, 4, 12)).astype(np.float32)
+    paired = distillation()
+    augmented = paired.fit_transform(pairs, unlabeled=unlabeled)
+    again = paired.augment(pairs, unlabeled=unlabeled)
+    np.testing.assert_array_equal(np.asarray(again), np.asarray(augmented))
+    np.testing.assert_array_equal(again.target, augmented.target)
+    with pytest.raises(ValueError, match="give unlabeled= here too"):
+        paired.augment(pairs)
+    with pytest.raises(ValueError, match="unlabeled has no effect here"):
+        distillation().fit(pairs).augment(pairs, unlabeled=unlabeled)
+
+
+def test_a_distillation_makes_no_pairs_for_another(pairs):
+    with pytest.raises(ValueError, match="a distillation itself"):
+        distillation(augmenter=DistillationAugmenter()).fit(pairs)
+
+
 def test_unlabelled_responses_without_effect_are_refused(pairs):
     unlabeled = np.random.default_rng(5).normal(size=(40, 4, 12)).astype(np.float32)
     augmenter = distillation(augmenter=RepeatAugmenter(), teacher=BTRewardRegressor())
@@ -250,6 +276,19 @@ def test_the_teacher_is_told_the_prompts(factor):
     assert told != pytest.approx(GPRewardRegressor().fit(repeated).uncertainty_penalty_, abs=1e-2)
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):
         augmenter.fit_transform(repeated, groups=prompts[1:])
+
+
+@pytest.mark.parametrize("augmenter", [distillation(), DifferenceAugmenter(random_state=0)])
+def test_targets_of_a_pipeline_do_not_replace_those_that_were_made(pairs, augmenter):
+    """A Pipeline gives y to the augmenter and to the reward; the latter must not undo the first."""
+    y = np.ones(60)
+    pipe = make_pipeline(augmenter, BTRewardRegressor(max_epochs=2, random_state=0))
+    expected = BTRewardRegressor(max_epochs=2, random_state=0).fit(
+        clone(augmenter).fit_transform(pairs, y)
+    )
+    np.testing.assert_array_equal(pipe.fit(pairs, y).predict(pairs), expected.predict(pairs))
+    without = clone(pipe).fit(pairs).predict(pairs)
+    np.testing.assert_array_equal(pipe.predict(pairs), without)
 
 
 def test_a_pipeline_hands_everything_on(pairs):
@@ -399,13 +438,17 @@ def test_pairs_at_random_teach_nothing_of_others():
     assert GPRewardRegressor().fit(pairs).score(pairs) > 0.7
 
 
-def test_auto_leaves_a_handful_of_pairs_alone(pairs):
-    augmenter = distillation(factor="auto")
-    assert len(augmenter.fit_transform(pairs[:10])) == 10
+def test_auto_leaves_a_handful_of_pairs_alone_and_says_so(pairs):
+    augmenter = distillation(factor="auto").fit(pairs)
+    with pytest.warns(UserWarning, match=r"10 pairs of 10 prompts are too few .* \(20 pairs"):
+        assert len(augmenter.fit_transform(pairs[:10])) == 10
     assert augmenter.factor_ == 1 and augmenter.factor_scores_ == {}
-    assert not hasattr(augmenter, "teacher_")
-    augmenter.fit(pairs, groups=np.zeros(60))
+    assert not hasattr(augmenter, "teacher_"), "nothing is left of an earlier fit"
+    assert not hasattr(augmenter, "augmenter_")
+    with pytest.warns(UserWarning, match="60 pairs of 1 prompts are too few"):
+        augmenter.fit(pairs, groups=np.zeros(60))
     assert augmenter.factor_ == 1, "one prompt leaves nothing to hold out"
+    assert len(augmenter.augment(pairs)) == 60
 
 
 def test_a_network_must_see_norms_as_the_teacher_does():

@@ -100,6 +100,24 @@ class FirstFeature(BaseEstimator):
         return X[..., 0]
 
 
+class Rows(FirstFeature):
+    """As scikit-learn's own: `predict` takes rows (m, d), and `fit` need not return itself."""
+
+    def fit(self, X, y):
+        super().fit(X)
+
+    def predict(self, X):
+        assert X.ndim == 2
+        return super().predict(X)
+
+
+class Nothing(BaseEstimator):
+    """Gives no rewards."""
+
+    def fit(self, X, y):
+        return self
+
+
 class FirstCoefficient(LogisticRegression):
     """A linear model of scikit-learn's kind, whose weights are known."""
 
@@ -192,8 +210,13 @@ def test_any_reward_of_the_contract_will_do(pairs):
     seen = augmenter.reward_.seen_
     np.testing.assert_array_equal(np.sort(seen, axis=0), np.sort(pairs, axis=0))
     assert (np.diff(np.asarray(kept)[60:, :, 0]) < 0).all()
-    augmenter.set_params(reward=FirstCoefficient())
-    np.testing.assert_array_equal(np.asarray(augmenter.fit_transform(pairs)), np.asarray(kept))
+    for reward in (FirstCoefficient(), Rows()):
+        augmenter.set_params(reward=reward)
+        np.testing.assert_array_equal(np.asarray(augmenter.fit_transform(pairs)), np.asarray(kept))
+    with pytest.raises(TypeError, match="a Nothing gives no rewards; it needs `predict`"):
+        augmenter.set_params(reward=Nothing()).fit_transform(pairs)
+    augmenter.set_params(keep="all", reward=None).fit(pairs)
+    assert not hasattr(augmenter, "reward_"), "nothing is left of an earlier fit"
 
 
 def test_certified_pairs_of_a_linear_reward_by_hand(pairs):
@@ -271,6 +294,29 @@ def test_an_autoencoder_needs_no_more_than_its_contract(pairs):
     np.testing.assert_allclose(moved, 0.1 * noise, atol=1e-5)
     with pytest.raises(ValueError, match='"residual" needs .* with transform and decode, .* Doub'):
         augmenter.set_params(decode="residual").fit(pairs)
+
+
+def test_a_subclass_samples_in_its_own_way(pairs):
+    class Still(ContrastiveVAE):
+        """Returns the pairs themselves."""
+
+        def sample_pairs(self, X, n_samples=1, **how):
+            return np.repeat(X[:, None], n_samples, axis=1)
+
+    augmenter = LatentPairAugmenter(Still(4, 8, max_epochs=1), factor=3, pairing="matched")
+    rows = np.asarray(augmenter.fit_transform(pairs))
+    np.testing.assert_array_equal(rows, np.tile(pairs, (3, 1, 1)))
+
+
+def test_samples_of_another_shape_are_named(pairs):
+    class Sideways(Doubler):
+        def sample_pairs(self, X, n_samples, **how):
+            return super().sample_pairs(X, n_samples, **how).swapaxes(0, 1)
+
+    with pytest.raises(ValueError, match=r"Sideways returned the shape \(2, 60, 2, 12\); expected"):
+        LatentPairAugmenter(Sideways(), factor=3, pairing="matched", random_state=0).fit_transform(
+            pairs
+        )
 
 
 # ------------------------------------------------------------------------- defaults

@@ -11,6 +11,7 @@ from sklearn.base import BaseEstimator
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
 from lens_sklearn import (
+    AugmentedPairs,
     BTRewardRegressor,
     ContrastiveVAE,
     DirectNoiseAugmenter,
@@ -238,8 +239,9 @@ def test_certificate_is_of_the_pairs_that_are_trained_on(toy):
 def test_certificate_is_of_what_fit_transform_returned(toy, random_state, keep):
     """Whatever was drawn before the synthesis, and whatever was left out after it."""
     augmenter = make_augmenter(factor=4).set_params(random_state=random_state, keep=keep)
-    rows = np.asarray(augmenter.fit_transform(toy.pairs))[120:]
-    certificate = SynthesisCertificate.from_estimator(augmenter, toy.pairs, toy.reward)
+    y = np.tile([1.0, 0.0, 0.5], 40)
+    rows = np.asarray(augmenter.fit_transform(toy.pairs, y))[120:]
+    certificate = SynthesisCertificate.from_estimator(augmenter, toy.pairs, toy.reward, y=y)
     gold = toy.reward(rows)
     np.testing.assert_allclose(
         certificate.synthetic_margin, gold[:, 0] - gold[:, 1], rtol=1e-5, atol=1e-5
@@ -350,6 +352,14 @@ def test_certificate_refuses_what_it_cannot_certify(toy):
     with pytest.raises(ValueError, match="factor=1"):
         augmenter = make_augmenter(factor=1).fit(toy.pairs)
         SynthesisCertificate.from_estimator(augmenter, toy.pairs, toy.reward)
+    with pytest.raises(ValueError, match="no pair is synthetic"):
+        originals = AugmentedPairs(toy.pairs)
+        how = {"noise_variance": 0.01, "residual": False}
+        SynthesisCertificate.from_augmented(
+            originals, make_augmenter().fit(toy.pairs).vae_, toy.reward, **how
+        )
+    with pytest.raises(TypeError, match="the autoencoder is a object; .* needs a ContrastiveVAE"):
+        SynthesisCertificate.from_augmented(originals, object(), toy.reward, **how)
     with pytest.raises(ValueError, match="delta must be in"):
         augmenter = make_augmenter().fit(toy.pairs)
         SynthesisCertificate.from_estimator(augmenter, toy.pairs, toy.reward, 1.5)

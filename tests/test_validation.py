@@ -59,7 +59,7 @@ def test_ratings_are_paired_within_prompts(rows):
 
 
 def test_ratings_without_prompts_are_said_to_be_of_one(pairs):
-    with pytest.warns(UserWarning, match="60 rated embeddings .* one prompt; give groups="):
+    with pytest.warns(UserWarning, match="60 rated embeddings .* one prompt. If .* give groups="):
         check_pairs(Anything(), pairs[:, 0], np.arange(60), reset=True)
 
 

@@ -144,7 +144,7 @@ def add_saved_model(parser):
     add_device(parser)
     add_store(parser)
     parser.add_argument(
-        "--model", help="where the language model lies now, a name, a folder or minilm"
+        "--model", help="where the language model is on this machine, a name, a folder or minilm"
     )
 
 

@@ -68,7 +68,7 @@ OPTIONS = (
         "variance of the noise",
         {"type": from_zero},
     ),
-    MethodOption("--vae-epochs", {"lens": 100}, "of the autoencoder", {"type": positive}),
+    MethodOption("--vae-epochs", {"lens": 100}, "epochs of the autoencoder", {"type": positive}),
     MethodOption(
         "--unlabeled",
         {"distillation": None},

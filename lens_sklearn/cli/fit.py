@@ -29,8 +29,8 @@ examples:
   lens-sklearn fit pairs.parquet -o reward --model Qwen/Qwen2.5-0.5B-Instruct --factor 8 \\
       --gamma 0.5 --noise-variance 0.1 --store embeddings
 
-Run the control beside it: as many optimiser steps, without new data. Made pairs are worth what
-they are better than it, and "lens-sklearn best-of-n" tells that of both:
+Run the control beside it: as many optimiser steps, without new data. Synthetic pairs are worth only
+what they gain over this control; "lens-sklearn best-of-n" measures both:
   lens-sklearn fit pairs.jsonl -o control --method repeat
 The control without a network is lens_sklearn.LinearRewardRegressor, in Python and in the demo.
 
@@ -67,8 +67,12 @@ def add_parser(commands):
     add_store(text)
     add_methods(parser)
     reward = parser.add_argument_group("reward")
-    reward.add_argument("--epochs", type=positive, default=20, help="the most passes")
-    reward.add_argument("--learning-rate", type=above_zero, default=1e-4, help="of the reward")
+    reward.add_argument(
+        "--epochs", type=positive, default=20, help="most epochs of the reward model"
+    )
+    reward.add_argument(
+        "--learning-rate", type=above_zero, default=1e-4, help="learning rate of the reward model"
+    )
     other = parser.add_argument_group("other")
     other.add_argument(
         "--test-fraction",
@@ -77,7 +81,7 @@ def add_parser(commands):
         help="share of the prompts kept out of training to measure pair accuracy; 0 for none",
     )
     add_device(other)
-    other.add_argument("--seed", type=seed, default=0, help="of everything drawn")
+    other.add_argument("--seed", type=seed, default=0, help="random seed")
 
 
 def run(arguments):
@@ -123,7 +127,7 @@ def run(arguments):
     lines = [[k.replace("_", " "), str(v)] for k, v in sizes.items()]
     lines += [[k.replace("_", " "), f"{v:.3f}"] for k, v in scores.items()]
     lines.append(["seconds", f"{time.perf_counter() - started:.1f}"])
-    print_table(["reward model", arguments.output], lines)
+    print_table(["saved in", arguments.output], lines)
 
 
 def make_pipeline(arguments):

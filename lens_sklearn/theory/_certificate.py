@@ -6,6 +6,7 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from .._base_reward import rewards_of
+from .._contrastive_vae import ContrastiveVAE
 from .._order_filter import lipschitz_constant, measure_pairs
 from ..displays import axes_or_new
 from ._bounds import noise_radius, theorem1_margin_bound
@@ -74,7 +75,7 @@ class SynthesisCertificate:
     residual: bool
 
     @classmethod
-    def from_estimator(cls, augmenter, pairs, reward, delta=0.05, *, lipschitz=None):
+    def from_estimator(cls, augmenter, pairs, reward, delta=0.05, *, y=None, lipschitz=None):
         """Certify what a fitted augmenter makes of pairs.
 
         Parameters
@@ -89,6 +90,8 @@ class SynthesisCertificate:
             embeddings (…, d) to rewards (…).
         delta : float, default=0.05
             Probability of failure for each pair, in (0, 1).
+        y : array-like of shape (n,), default=None
+            The targets that `fit_transform` was given; `keep` reads them.
         lipschitz : float, default=None
             Lipschitz constant of the reward. None takes a function's attribute ``lipschitz``
             or computes a certified bound of a model's.
@@ -101,9 +104,9 @@ class SynthesisCertificate:
         Raises
         ------
         TypeError
-            If the augmenter synthesises nothing in a latent space.
+            If the augmenter synthesises nothing in the latent space of a ContrastiveVAE.
         ValueError
-            If its factor is 1, or the reward's Lipschitz constant is not known.
+            If it returns no synthetic pair, or the reward's Lipschitz constant is not known.
 
         Examples
         --------
@@ -126,7 +129,7 @@ class SynthesisCertificate:
         if augmenter.factor == 1:
             raise ValueError("factor=1 makes no synthetic pairs; there is nothing to certify.")
         return cls.from_augmented(
-            augmenter.augment(np.asarray(pairs, dtype=np.float32)),
+            augmenter.augment(np.asarray(pairs, dtype=np.float32), y),
             augmenter.vae_,
             reward,
             delta,
@@ -163,6 +166,13 @@ class SynthesisCertificate:
         SynthesisCertificate
             One entry for each synthetic pair.
         """
+        if not isinstance(vae, ContrastiveVAE):
+            raise TypeError(
+                f"the autoencoder is a {type(vae).__name__}; a certificate needs a ContrastiveVAE, "
+                "whose decoder's Lipschitz constant can be bounded."
+            )
+        if not augmented.is_synthetic.any():
+            raise ValueError("no pair is synthetic; there is nothing to certify.")
         originals = augmented.originals
         if lipschitz is None:
             lipschitz = lipschitz_constant(reward)
