@@ -18,6 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
+from lens_sklearn._demo import markdown_table
+
 from .curves import best_baseline, holm, interval, multipliers, values_of
 from .figures import FIGURES, learning_curves
 from .methods import BASELINES, METHODS, ORIGINAL
@@ -157,31 +159,6 @@ def in_order(methods):
     """Sort methods as they are declared; those whose file is gone come last."""
     there = set(methods)
     return [m for m in METHODS if m in there] + sorted(there - set(METHODS))
-
-
-def markdown_table(header, rows):
-    """Write a table that reads well as text and as Markdown.
-
-    Parameters
-    ----------
-    header : list of str
-        Names of the columns.
-    rows : list of list of str
-        Cells; all columns but the first are aligned to the right.
-
-    Returns
-    -------
-    str
-        The table.
-    """
-    cells = [header, *rows]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
-    lines = []
-    for first, *others in cells:
-        aligned = [cell.rjust(w) for cell, w in zip(others, widths[1:], strict=True)]
-        lines.append(f"| {' | '.join([first.ljust(widths[0]), *aligned])} |")
-    dashes = ["-" * (widths[0] + 2), *("-" * (w + 1) + ":" for w in widths[1:])]
-    return "\n".join([lines[0], f"|{'|'.join(dashes)}|", *lines[1:]])
 
 
 def difference_cell(difference, digits=3):

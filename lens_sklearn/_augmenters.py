@@ -80,7 +80,14 @@ class PairAugmenter(
         Returns
         -------
         AugmentedPairs of shape (factor * n, 2, d)
-            The n originals first, then the synthetic pairs.
+            The n originals first, then the synthetic pairs; fewer where some are left out
+            (:class:`LatentPairAugmenter`'s `keep`).
+
+        Raises
+        ------
+        ValueError
+            On malformed pairs, pairs that are augmented already, or a parameter that has no
+            effect beside the others.
         """
         pairs = self._check_originals(X, y, reset=True)
         random_state = self._learn(pairs)

@@ -3,7 +3,7 @@
 from numbers import Integral, Real
 
 import numpy as np
-from sklearn.base import _fit_context, clone
+from sklearn.base import clone
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_memory
 
@@ -135,41 +135,6 @@ class LatentPairAugmenter(PairAugmenter):
         self.reward = reward
         self.memory = memory
         self.random_state = random_state
-
-    @_fit_context(prefer_skip_nested_validation=False)
-    def fit_transform(self, X, y=None):
-        """Fit and return the augmented pairs.
-
-        .. note::
-            This is not ``fit(X).transform(X)``: `transform` returns its input as it is, so
-            that a Pipeline augments what it trains on and nothing that it predicts or scores.
-            It is ``fit(X).augment(X)``.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, 2, d), or of shape (n, d) with ratings y
-            Pairs, column 0 chosen.
-        y : array-like of shape (n,), optional
-            For pairs the probability that column 0 wins (default 1); it is handed down to the
-            synthetic pairs. Embeddings of shape (n, d) are paired by its order.
-
-        Returns
-        -------
-        AugmentedPairs of shape (factor * n, 2, d)
-            The n originals first, then the synthetic pairs; fewer where `keep` leaves some out.
-
-        Raises
-        ------
-        ValueError
-            If a parameter has no effect beside the others, or the autoencoder or the reward
-            lacks what they ask of it.
-
-        Warns
-        -----
-        UserWarning
-            If `keep` keeps no synthetic pair.
-        """
-        return super().fit_transform(X, y)
 
     def _fit(self, pairs, random_state):
         self._check_parts()
