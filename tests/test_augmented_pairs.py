@@ -271,3 +271,21 @@ def test_pairs_of_the_first_pool_rows_alone_are_synthetic(pairs):
     assert alone.is_synthetic.tolist() == [True]
     mixed = AugmentedPairs(pairs[:2], pairs[2], np.array([[0, 5], [4, 3]]), np.array([0, 1]))
     assert mixed.is_synthetic.tolist() == [True, True]
+
+
+def test_a_pair_comes_from_the_parent_of_its_first_member(pairs):
+    mixed = AugmentedPairs(pairs[:2], members=np.array([[0, 3], [2, 1]]))
+    assert mixed.parent.tolist() == [0, 1]
+    assert mixed.is_synthetic.tolist() == [False, False]
+
+
+def test_arrays_have_the_dtype_that_is_asked_for(augmented):
+    assert np.asarray(augmented).dtype == np.float32
+    assert np.asarray(augmented, dtype=np.float64).dtype == np.float64
+
+
+def test_targets_that_were_made_stay(augmented):
+    made = replace(augmented, target=np.full(180, 0.3), has_targets=True)
+    assert made.with_target(np.ones(60)) is made and made.with_target(None) is made
+    assert made[10:20].has_targets and made.weigh(np.arange(60)).has_targets
+    assert not augmented[:].has_targets

@@ -203,3 +203,13 @@ def test_a_transformer_behind_an_augmenter_keeps_parents_and_targets(augmenter, 
     np.testing.assert_allclose(np.asarray(moved), step.transform(np.asarray(augmented)), atol=1e-4)
     for name in ("parent", "target", "weight", "is_synthetic"):
         np.testing.assert_array_equal(getattr(moved, name), getattr(augmented, name))
+
+
+def test_the_fitted_state_makes_another_one_the_same(augmenter, pairs):
+    augmented = augmenter.fit_transform(pairs)
+    other = clone(augmenter)
+    other.set_fitted_state(augmenter.get_fitted_state())
+    np.testing.assert_array_equal(np.asarray(other.augment(pairs)), np.asarray(augmented))
+    assert other.n_features_in_ == 12
+    with pytest.raises(ValueError, match="has no fitted attribute 'planted_'"):
+        other.set_fitted_state(augmenter.get_fitted_state() | {"planted_": 1})

@@ -20,6 +20,7 @@ from lens_sklearn import (
     RepeatAugmenter,
 )
 from lens_sklearn._augmented_pairs import AugmentedPairs, CodedPairs
+from lens_sklearn._bt_reward import _moments
 from lens_sklearn._reward_net import BradleyTerryLoss, PairBatches, PairDataset, RewardMLP
 from lens_sklearn.datasets import make_preference_pairs
 
@@ -164,6 +165,21 @@ def test_at_raw_scale_the_rest_is_not_learnt_without_it():
         )
     with_it, without = np.transpose(gold)
     assert np.sum(with_it > without) >= 4
+
+
+@pytest.mark.parametrize("weight", [None, 2.0])
+def test_equal_weights_give_the_moments_of_the_scaler_to_the_bit(pairs, weight):
+    originals = 3 * pairs + 1
+    augmented = AugmentedPairs(originals, weight=None if weight is None else np.full(60, weight))
+    scaler = EmbeddingScaler().fit(originals).scaler_
+    expected = np.stack([scaler.mean_, scaler.scale_]).astype(np.float32)
+    np.testing.assert_array_equal(_moments(augmented).numpy(), expected)
+
+
+@pytest.mark.parametrize("fraction", [0.0, 1.0, 1.5])
+def test_a_share_held_out_lies_between_none_and_all(pairs, fraction):
+    with pytest.raises(ValueError, match="'validation_fraction' parameter"):
+        BTRewardRegressor(validation_fraction=fraction).fit(pairs)
 
 
 def test_features_that_are_almost_standard_are_standardised_too(pairs):
@@ -422,7 +438,8 @@ def test_callbacks_of_the_user_are_called_and_kept(pairs):
 
 def test_progress_bar(pairs, capsys):
     BTRewardRegressor(**FAST, verbose=1, max_epochs=2).fit(pairs)
-    assert "train_loss" in capsys.readouterr().err
+    printed = capsys.readouterr()
+    assert "train_loss" in printed.err and printed.out == "", "a table of epochs is for verbose=2"
     BTRewardRegressor(**FAST, max_epochs=2).fit(pairs)
     printed = capsys.readouterr()
     assert printed.err == printed.out == ""

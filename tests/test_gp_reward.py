@@ -730,3 +730,10 @@ def test_padding_ties_and_bad_input(pairs, candidates):
         GPRewardRegressor(0).fit(pairs)
     with pytest.raises(ValueError, match="at least one"):
         reward.fit(pairs, sample_weight=np.zeros(60))
+
+
+def test_one_pair_is_enough(anisotropic_pairs):
+    reward = GPRewardRegressor(max_pairs=1, random_state=0).fit(anisotropic_pairs)
+    assert len(reward.dual_coef_) == 1
+    with pytest.raises(ValueError, match="'max_pairs' parameter"):
+        GPRewardRegressor(max_pairs=0).fit(anisotropic_pairs)
