@@ -319,6 +319,36 @@ def test_samples_of_another_shape_are_named(pairs):
         )
 
 
+class PlainVAE:
+    """An object of the contract that is no estimator."""
+
+    def fit(self, X):
+        self.n = len(X)
+
+    def sample_pairs(self, X, n_samples, **how):
+        return np.repeat(X[:, None], n_samples, axis=1)
+
+
+class PlainReward:
+    """The same for rewards: the first feature."""
+
+    def fit(self, X, y):
+        self.n = len(X)
+
+    def predict(self, rows):
+        return rows[:, 0]
+
+
+def test_objects_that_are_no_estimators_are_copied_and_left_alone(pairs):
+    vae, reward = PlainVAE(), PlainReward()
+    augmenter = LatentPairAugmenter(vae, factor=2, pairing="matched", keep="ordered", reward=reward)
+    rows = np.asarray(augmenter.fit_transform(pairs))
+    ahead = pairs[:, 0, 0] > pairs[:, 1, 0]
+    np.testing.assert_array_equal(rows, np.concatenate([pairs, pairs[ahead]]))
+    assert augmenter.vae_.n == augmenter.reward_.n == 60
+    assert not vars(vae) and not vars(reward)
+
+
 # ------------------------------------------------------------------------- defaults
 def test_defaults_are_the_papers():
     """A.1 of the paper: σ² = 0.01; section 3.2: real and synthetic are combined."""

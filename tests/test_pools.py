@@ -5,7 +5,7 @@ import pytest
 import torch
 from sklearn.covariance import LedoitWolf
 
-from lens_sklearn._pools import DifferenceRows
+from lens_sklearn._pools import DecodedRows, DifferenceRows
 
 
 def by_common_factor(n, d=12, seed=0):
@@ -117,3 +117,18 @@ def test_features_that_never_change_stay_as_they_are(n, constant):
 def test_pairs_that_are_all_equal_have_equal_children():
     same = DifferenceRows.draw(np.ones((3, 2, 4), np.float32), 2, np.random.default_rng(0))
     np.testing.assert_array_equal(same[np.arange(12)], 1)
+
+
+@pytest.mark.parametrize("with_base", [False, True])
+def test_decoded_rows_are_codes_times_weight_plus_their_base(with_base):
+    rng = np.random.default_rng(0)
+    codes, weight, base = (rng.normal(size=s).astype(np.float32) for s in ((7, 3), (3, 5), (4, 5)))
+    base_row = rng.integers(0, 4, 7)
+    pool = DecodedRows(codes, weight, *((base, base_row) if with_base else ()))
+    index = np.array([6, 0, 6, 2])
+    expected = codes[index] @ weight + (base[base_row[index]] if with_base else 0)
+    np.testing.assert_allclose(pool[index], expected, rtol=1e-6)
+    moved = pool.to(torch.device("cpu"))
+    assert len(moved) == len(pool) == 7 and isinstance(moved.weight, torch.Tensor)
+    np.testing.assert_allclose(moved[index].numpy(), expected, rtol=1e-5)
+    assert (moved.base is None) == (not with_base)

@@ -191,3 +191,9 @@ def test_every_response_of_a_dialogue_is_read():
     ]  # fmt: skip
     with pytest.raises(ValueError, match=r"responses\[1\]\[0\]"):
         read_dialogues(["p", "q"], [["a"], [3]])
+
+
+def test_the_first_row_says_of_what_kind_rows_are():
+    candidate, pair = {"prompt": "p", "responses": ["a"]}, ROWS[0]
+    with pytest.raises(ValueError, match="expected preference rows .* 'chosen' and 'rejected'"):
+        read_preferences([candidate, pair])

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.base import BaseEstimator
+from sklearn.exceptions import DataConversionWarning
 
 from lens_sklearn import RepeatAugmenter
 from lens_sklearn._validation import (
@@ -182,3 +183,11 @@ def test_names_of_columns_are_those_of_fit():
     nameless = Anything()
     check_embeddings(nameless, np.eye(4), reset=True)
     check_embeddings(nameless, np.eye(4), reset=False)  # warnings are errors
+
+
+@pytest.mark.filterwarnings(ONE_PROMPT)
+def test_a_column_of_ratings_is_read_with_a_warning():
+    X = np.eye(4, dtype=np.float32)
+    with pytest.warns(DataConversionWarning, match="column-vector"):
+        pairs = check_pairs(Anything(), X, np.arange(4)[:, None], reset=True)
+    np.testing.assert_array_equal(pairs.originals.argmax(axis=-1), [[3, 1], [2, 0]])
