@@ -120,7 +120,7 @@ def test_slices_carry_everything_along(index):
 def test_tensors_decode_to_the_same_rows(augmented):
     index = np.array([0, 70, 130, 179])
     rows = augmented.to("cpu").rows(index)
-    np.testing.assert_allclose(rows.numpy(), augmented.rows(index), rtol=1e-6)
+    np.testing.assert_allclose(rows.numpy(), augmented.rows(index), rtol=1e-5, atol=1e-6)
 
 
 def test_targets_are_handed_down(augmented):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+import transformers
 from sklearn.base import BaseEstimator, clone
 from sklearn.pipeline import make_pipeline
 from tiny_models import CHAT_TEMPLATE, save_causal, save_encoder, save_reward, sentence
@@ -258,6 +259,10 @@ def test_braces_in_texts_and_wrong_instructions(causal):
             judge.score(["why"], [["no"]])
 
 
+@pytest.mark.skipif(
+    int(transformers.__version__.split(".")[0]) < 5,
+    reason="before transformers 5 this tokenizer finds the word whole",
+)
 def test_a_tokenizer_without_the_answers(tmp_path):
     folder = save_causal(tmp_path, family="Qwen2")  # whose tokenizer splits words into bytes
     with pytest.raises(ValueError, match="no single token for 'Yes'"):
