@@ -289,3 +289,18 @@ def test_targets_that_were_made_stay(augmented):
     assert made.with_target(np.ones(60)) is made and made.with_target(None) is made
     assert made[10:20].has_targets and made.weigh(np.arange(60)).has_targets
     assert not augmented[:].has_targets
+
+
+def test_only_the_first_pair_of_each_parent_is_original(pairs):
+    repeated = AugmentedPairs(pairs[:2], members=np.array([[2, 3], [2, 3], [0, 1]]))
+    assert repeated.is_synthetic.tolist() == [False, True, False]
+
+
+def test_other_embeddings_of_the_same_pairs(augmented, pairs):
+    """A pool that is kept as codes is decoded; pairs without one have none."""
+    for whole in (augmented, AugmentedPairs(pairs)):
+        doubled = whole.with_rows(lambda rows: 2 * rows)
+        np.testing.assert_allclose(np.asarray(doubled), 2 * np.asarray(whole), rtol=1e-5)
+        np.testing.assert_array_equal(doubled.parent, whole.parent)
+    assert isinstance(augmented.with_rows(lambda rows: rows).pool, np.ndarray)
+    assert AugmentedPairs(pairs).with_rows(lambda rows: rows).pool is None

@@ -462,3 +462,24 @@ def test_a_network_must_see_norms_as_the_teacher_does():
     assert caught[0].filename == __file__
     even = WithinPromptWhitening(0, covariance_exponent=0).fit_transform(pairs)
     distillation().fit_transform(even)  # warnings are errors
+
+
+def test_padding_is_never_paired(pairs):
+    """Also where of many responses two alone are there, wherever they stand."""
+    rng = np.random.default_rng(0)
+    unlabeled = np.full((20, 40, 12), np.nan, np.float32)
+    for prompt in unlabeled:
+        prompt[rng.permutation(40)[:2]] = rng.normal(size=(2, 12))
+    augmented = distillation(factor=8).fit_transform(pairs, unlabeled=unlabeled)
+    rows = np.asarray(augmented)
+    assert np.isfinite(rows).all()
+    assert (rows[60:, 0] != rows[60:, 1]).any(axis=1).all()
+
+
+@pytest.mark.parametrize(
+    ("params", "name"),
+    [({"temperature": 0.0}, "temperature"), ({"factor": 0}, "factor"), ({"augmenter": 3}, "aug")],
+)
+def test_parameters_out_of_range_are_named(pairs, params, name):
+    with pytest.raises(ValueError, match=f"The '{name}"):
+        distillation(**params).fit(pairs)

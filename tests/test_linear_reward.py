@@ -446,3 +446,10 @@ def test_is_a_good_scikit_learn_citizen():
         assert hasattr(reward, name)
     with sklearn.config_context(enable_metadata_routing=True):
         assert reward.get_metadata_routing().fit.requests["groups"] is True
+
+
+def test_two_prompts_are_enough_to_choose_a_penalty():
+    pairs = make_pairs(40, 3)
+    reward = LinearRewardRegressor().fit(pairs, groups=np.arange(40) % 2)  # warnings are errors
+    assert np.isfinite(reward.log_losses_).all()
+    assert reward.C_ == reward.Cs_[reward.log_losses_.argmin()]

@@ -348,3 +348,10 @@ def test_scorer_pickles_and_shows_itself(candidates):
     X, gold = candidates
     assert scorer(Scaled()) == best_of_n_score(X[..., 0], gold, 4)
     assert scorer(Scaled()) < BestOfNScorer(X, gold)(Scaled()) == gold.max(axis=1).mean()
+
+
+def test_the_first_bad_row_of_pairs_is_named_and_other_shapes_refused():
+    with pytest.raises(ValueError, match=r"y\[1\] is 2.0"):
+        pair_accuracy_score(np.zeros((4, 2)), [1, 2, 0, 3])
+    with pytest.raises(ValueError, match=r"shape \(n, 2\); got \(4, 2, 2\)"):
+        pair_accuracy_score(np.zeros((4, 2, 2)))

@@ -132,3 +132,12 @@ def test_decoded_rows_are_codes_times_weight_plus_their_base(with_base):
     assert len(moved) == len(pool) == 7 and isinstance(moved.weight, torch.Tensor)
     np.testing.assert_allclose(moved[index].numpy(), expected, rtol=1e-5)
     assert (moved.base is None) == (not with_base)
+
+
+def test_a_single_pair_keeps_its_difference():
+    """One difference has no covariance to be shrunk."""
+    pair = np.float32([[[1, 2, 5], [3, -2, 5]]])
+    rows = DifferenceRows.draw(pair, 6, np.random.default_rng(0))
+    moved = rows[np.arange(12)].reshape(6, 2, 3)
+    difference = abs(moved[:, 1] - moved[:, 0])
+    np.testing.assert_allclose(difference, np.tile([2, 4, 0], (6, 1)), atol=1e-5)

@@ -11,6 +11,7 @@ from sklearn.exceptions import DataConversionWarning
 from lens_sklearn import RepeatAugmenter
 from lens_sklearn._validation import (
     check_embeddings,
+    check_finite,
     check_pairs,
     check_training_pairs,
     check_unlabeled,
@@ -191,3 +192,11 @@ def test_a_column_of_ratings_is_read_with_a_warning():
     with pytest.warns(DataConversionWarning, match="column-vector"):
         pairs = check_pairs(Anything(), X, np.arange(4)[:, None], reset=True)
     np.testing.assert_array_equal(pairs.originals.argmax(axis=-1), [[3, 1], [2, 0]])
+
+
+def test_padding_is_let_through_where_it_is_asked_for_alone():
+    X = np.zeros((2, 3, 4))
+    X[1, 2] = np.nan
+    with pytest.raises(ValueError, match="NaN in row 1, column 2"):
+        check_finite(X)
+    check_finite(X, allow_padding=True)

@@ -430,3 +430,9 @@ def test_bad_input(pairs):
         WithinPromptWhitening(-1).fit(pairs)
     with pytest.raises(ValueError, match="expected pairs of shape"):
         WithinPromptWhitening().fit(np.zeros((4, 3, 2)))
+
+
+def test_responses_to_one_prompt_are_enough(pairs):
+    unlabeled = np.random.default_rng(0).normal(size=(1, 5, 12))
+    whitening = WithinPromptWhitening().fit(pairs, unlabeled=unlabeled)
+    assert np.isfinite(whitening.transform(pairs)).all()
