@@ -481,5 +481,5 @@ def test_padding_is_never_paired(pairs):
     [({"temperature": 0.0}, "temperature"), ({"factor": 0}, "factor"), ({"augmenter": 3}, "aug")],
 )
 def test_parameters_out_of_range_are_named(pairs, params, name):
-    with pytest.raises(ValueError, match=f"The '{name}"):
+    with pytest.raises(ValueError, match=f"The '{name}.* of DistillationAugmenter"):
         distillation(**params).fit(pairs)

@@ -737,3 +737,8 @@ def test_one_pair_is_enough(anisotropic_pairs):
     assert len(reward.dual_coef_) == 1
     with pytest.raises(ValueError, match="'max_pairs' parameter"):
         GPRewardRegressor(max_pairs=0).fit(anisotropic_pairs)
+
+
+def test_what_was_learnt_cannot_be_set_anew():
+    for value_object in (GPPosterior, TrainingPairs):
+        assert value_object.__dataclass_params__.frozen

@@ -74,3 +74,8 @@ def test_covariances_and_variances_of_rewards():
     )
     prior = np.diag(gp_reference.covariance(weights, A, A))
     np.testing.assert_allclose(kernel.variance(A), prior, atol=1e-7)
+
+
+def test_what_was_learnt_cannot_be_set_anew():
+    for value_object in (KernelSum,):
+        assert value_object.__dataclass_params__.frozen

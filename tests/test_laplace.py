@@ -8,7 +8,7 @@ from scipy.special import expit
 from scipy.stats import norm
 from sklearn.exceptions import ConvergenceWarning
 
-from lens_sklearn._laplace import condition, fit_laplace
+from lens_sklearn._laplace import LaplacePosterior, LeftOut, condition, fit_laplace
 
 RNG = np.random.default_rng(0)
 N = 24
@@ -121,3 +121,8 @@ def test_groups_left_out_are_predicted_by_the_others_alone(size):
         known = JOINT[rows][:, :N][:, others]
         std = np.sqrt(np.diag(JOINT[np.ix_(rows, rows)] - known @ inverse @ known.T))
         assert found.std_difference[k] == pytest.approx(std[0] - std[1], abs=1e-6)
+
+
+def test_what_was_learnt_cannot_be_set_anew():
+    for value_object in (LaplacePosterior, LeftOut):
+        assert value_object.__dataclass_params__.frozen

@@ -4,6 +4,8 @@ A check takes the implementation as its argument. It is run on the library's fun
 must pass, and on wrong ones (a dropped term, another constant), where it must not.
 """
 
+from dataclasses import FrozenInstanceError
+
 import numpy as np
 import pytest
 import torch
@@ -674,3 +676,15 @@ def test_error_names_the_value():
 def test_wasserstein1_asks_for_two_sets_of_one_size(x, y):
     with pytest.raises(ValueError, match=r"the shape \(n, d\), n > 0; got"):
         empirical_wasserstein1(x, y)
+
+
+def test_a_region_cannot_be_changed():
+    region = beneficial_region(rho=1.0, p=0.3)
+    with pytest.raises(FrozenInstanceError):
+        region.n_upper = 3
+
+
+def test_an_error_ratio_is_of_one_pair_at_least():
+    with pytest.raises(ValueError, match="n must be in"):
+        theorem2_error_ratio(2, 0, rho=1.0, p=0.3)
+    assert np.isfinite(theorem2_error_ratio(2, 1, rho=1.0, p=0.3))
