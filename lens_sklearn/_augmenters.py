@@ -174,6 +174,11 @@ class PairAugmenter(
         self._random_state = deepcopy(random_state)  # for `augment`
         return random_state
 
+    def _seed(self, estimator, seed):
+        """Seed an estimator that has no seed of its own, if this one has."""
+        if self.random_state is not None and getattr(estimator, "random_state", 0) is None:
+            estimator.random_state = seed
+
     def _fit(self, pairs, random_state):
         """Learn from n original pairs."""
 

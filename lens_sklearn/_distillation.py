@@ -354,11 +354,10 @@ class DistillationAugmenter(PairAugmenter):
         if self.factor == "auto":
             self.factor_ = self._choose_factor(pairs, groups, metadata, draw_seed(random_state))
         teacher_seed = draw_seed(random_state)
+        self._random_state = deepcopy(random_state)  # for `augment`
         if self.factor_ == 1:
-            self._random_state = deepcopy(random_state)
             return pairs
         self.teacher_ = self._fit_teacher(pairs, metadata, teacher_seed)
-        self._random_state = deepcopy(random_state)
         return self._augment(pairs, random_state, unlabeled, learn=True)
 
     def _augment(self, pairs, random_state, unlabeled=None, learn=False):
@@ -407,8 +406,7 @@ class DistillationAugmenter(PairAugmenter):
 
     def _fit_teacher(self, pairs, metadata, seed):
         teacher = clone(self._new_teacher(), safe=False)
-        if self.random_state is not None and getattr(teacher, "random_state", 0) is None:
-            teacher.random_state = seed
+        self._seed(teacher, seed)
         order = row_order(pairs.originals)
         routed = self._route(metadata)
         if "unlabeled" in routed and isinstance(teacher, Pipeline) and len(teacher) > 1:

@@ -171,11 +171,6 @@ class LatentPairAugmenter(PairAugmenter):
                 f"{type(self.vae).__name__} does not have."
             )
 
-    def _seed(self, estimator, seed):
-        """Seed an estimator that has no seed of its own, if this one has."""
-        if self.random_state is not None and getattr(estimator, "random_state", 0) is None:
-            estimator.random_state = seed
-
     def _synthesize(self, originals, n_samples, random_state):
         how = {
             "noise_variance": self.noise_variance,
