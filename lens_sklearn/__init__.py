@@ -36,6 +36,7 @@ _HOMES = {
     "LatentPairAugmenter": "_latent_augmenter",
     "LinearRewardRegressor": "_linear_reward",
     "RepeatAugmenter": "_augmenters",
+    "ResponseFeatures": "_response_features",
     "WithinPromptWhitening": "_within_prompt_whitening",
     "best_of_n_curve": "metrics",
     "best_of_n_score": "metrics",

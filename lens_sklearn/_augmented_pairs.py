@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from ._augmented_rows import AugmentedRows
 from ._device import as_tensor
 from ._pools import DecodedRows, take_rows
 
@@ -403,3 +404,35 @@ class AugmentedPairs:
             f"AugmentedPairs(shape={self.shape}, n_originals={len(self.originals)}, "
             f"n_synthetic={int(self.is_synthetic.sum())})"
         )
+
+
+def pairs_of_rows(embeddings, X):
+    """Return pairs synthesized in text as the augmented pairs they are, all else unchanged.
+
+    Parameters
+    ----------
+    embeddings : ndarray, shape (n, 2, d) or any other
+        Of the rows `X`.
+    X : AugmentedRows or rows of any other kind
+        Whose they are.
+
+    Returns
+    -------
+    AugmentedPairs or ndarray
+        Pairs that remember parents, where there are synthetic rows.
+    """
+    if not isinstance(X, AugmentedRows) or not X.is_synthetic.any():
+        return embeddings
+    n, d = X.n_originals, embeddings.shape[-1]
+    order = np.argsort(X.is_synthetic, kind="stable")  # originals first
+    place = np.argsort(order)  # of each row among those
+    if (order != np.arange(len(X))).any():  # otherwise a memory map stays one
+        embeddings = embeddings[order]
+    pairs = AugmentedPairs(
+        embeddings[:n],
+        embeddings[n:].reshape(-1, d),
+        np.arange(2 * len(X)).reshape(-1, 2),
+        place[X.parent[order]],
+        target=default_target(embeddings),  # a tied original says nothing of its children
+    )
+    return pairs[place]

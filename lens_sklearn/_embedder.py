@@ -17,7 +17,7 @@ from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from ._array_store import ArrayStore, store_keys
-from ._augmented_pairs import AugmentedPairs, default_target
+from ._augmented_pairs import pairs_of_rows
 from ._augmented_rows import AugmentedRows
 from ._embedding_array import CellWriter, array_name, keep_rows, make_folder, new_array
 from ._fitted_state import FittedState
@@ -327,7 +327,7 @@ class LLMEmbedder(
                     keys, cells, shape=shape, dtype=self.out_dtype,
                     drop=self.overlong == "drop", left_out=np.flatnonzero(~kept).tolist(),
                 )  # fmt: skip
-            return _with_parents(keep_rows(embeddings, kept, self.out, name), X)
+            return pairs_of_rows(keep_rows(embeddings, kept, self.out, name), X)
 
     def _kept(self, embeddings, X, y):
         """Return which preference rows hold no dropped text."""
@@ -485,25 +485,6 @@ class LLMEmbedder(
         tags.no_validation = True
         tags.transformer_tags.preserves_dtype = []
         return tags
-
-
-def _with_parents(embeddings, X):
-    """Return pairs synthesised in text as the augmented pairs they are, all else unchanged."""
-    if not isinstance(X, AugmentedRows) or not X.is_synthetic.any():
-        return embeddings
-    n, d = X.n_originals, embeddings.shape[-1]
-    order = np.argsort(X.is_synthetic, kind="stable")  # originals first
-    place = np.argsort(order)  # of each row among those
-    if (order != np.arange(len(X))).any():  # otherwise a memory map stays one
-        embeddings = embeddings[order]
-    pairs = AugmentedPairs(
-        embeddings[:n],
-        embeddings[n:].reshape(-1, d),
-        np.arange(2 * len(X)).reshape(-1, 2),
-        place[X.parent[order]],
-        target=default_target(embeddings),  # a tied original says nothing of its children
-    )
-    return pairs[place]
 
 
 def _check_poolings(pooling):

@@ -43,12 +43,41 @@ class TextTable(NamedTuple):
         str
             Its row and, where there are several, its column.
         """
-        row, *rest = (int(i) for i in np.unravel_index(flat, self.items.shape))
-        if self.kind == "pairs":
-            return f"row {row}, column '{PAIR_COLUMNS[rest[0]]}'"
-        if self.kind == "candidates":
-            return f"row {row}, responses[{rest[0]}]"
-        return f"row {row}" + "".join(f"[{i}]" for i in rest)
+        return _place(self.kind, self.items.shape, flat)
+
+
+class ResponseTable(NamedTuple):
+    """Prompts and responses apart, in the shape that their features will have.
+
+    Attributes
+    ----------
+    kind : {"pairs", "candidates", "texts"}
+        What the rows were.
+    prompts : ndarray of object, shape (n, 2), (n, N) or the nested lists' own shape
+        Each entry is a ``str``, a tuple of ``(role, content)`` messages or, without a prompt
+        and for padding, None.
+    responses : ndarray of object, of the same shape
+        Each entry is a ``str``, a tuple of messages or, for padding, None.
+    """
+
+    kind: str
+    prompts: np.ndarray
+    responses: np.ndarray
+
+    def place(self, flat):
+        """Name a cell as its user knows it.
+
+        Parameters
+        ----------
+        flat : int
+            The cell's index in the flattened responses.
+
+        Returns
+        -------
+        str
+            Its row and, where there are several, its column.
+        """
+        return _place(self.kind, self.responses.shape, flat)
 
 
 def read_texts(X):
@@ -98,6 +127,68 @@ def read_texts(X):
         for j, response in enumerate(responses):
             items[i, j] = _join(prompt, _text(response, f"row {i}, responses[{j}]"))
     return TextTable(kind, items)
+
+
+def read_responses(X):
+    """Read rows of text with prompts and responses apart.
+
+    Parameters
+    ----------
+    X : rows of text
+        As :func:`read_texts` reads them, but responses may be empty. Without a ``prompt``
+        column the prompt is the run of messages that the texts of a row share, and of nested
+        lists what stands before each conversation's last message. Plain strings without a
+        prompt have none.
+
+    Returns
+    -------
+    ResponseTable
+        Prompts and responses, and what kind of rows they were.
+
+    Raises
+    ------
+    ValueError
+        If there are no rows, a column is missing, or a text is of another type; the message
+        names the row and the column.
+    """
+    rows = as_records(X)
+    kind = kind_of(rows[0])
+    if kind == "texts":
+        items = _nested_texts(rows, may_be_empty=True)
+        prompts, responses = np.full((2, *items.shape), None, dtype=object)
+        for index in np.ndindex(items.shape):
+            prompts[index], responses[index] = _split(
+                items[index], _shared_messages([items[index]])
+            )
+        return ResponseTable(kind, prompts, responses)
+    read = [_cells(row, i, kind) for i, row in enumerate(rows)]
+    shape = (len(rows), max(map(len, read)))
+    prompts, responses = np.full((2, *shape), None, dtype=object)
+    for i, (row, cells) in enumerate(zip(rows, read, strict=True)):
+        prompt = _prompt_of(row, i)
+        shared = _shared_messages(cells) if prompt is None else ()
+        for j, cell in enumerate(cells):
+            own, responses[i, j] = _split(cell, shared)
+            prompts[i, j] = own if prompt is None else prompt
+    return ResponseTable(kind, prompts, responses)
+
+
+def text_of(value):
+    """Return the text of a prompt or response as its reader sees it.
+
+    Parameters
+    ----------
+    value : str, tuple of (role, content) or None
+        An entry of a :class:`ResponseTable`.
+
+    Returns
+    -------
+    str
+        Contents of messages are joined by line breaks; None is empty.
+    """
+    if value is None or isinstance(value, str):
+        return value or ""
+    return "\n".join(content for _, content in value)
 
 
 def prompt_groups(X):
@@ -345,12 +436,36 @@ def kind_of(row):
     )
 
 
-def _cell(row, i, column):
+def _place(kind, shape, flat):
+    row, *rest = (int(i) for i in np.unravel_index(flat, shape))
+    if kind == "pairs":
+        return f"row {row}, column '{PAIR_COLUMNS[rest[0]]}'"
+    if kind == "candidates":
+        return f"row {row}, responses[{rest[0]}]"
+    return f"row {row}" + "".join(f"[{i}]" for i in rest)
+
+
+def _cells(row, i, kind):
+    """Return the texts of a row, which may be empty."""
+    if kind == "pairs":
+        return [_cell(row, i, column, may_be_empty=True) for column in PAIR_COLUMNS]
+    return [
+        _text(response, f"row {i}, responses[{j}]", may_be_empty=True)
+        for j, response in enumerate(_responses_of(row, i))
+    ]
+
+
+def _split(text, shared):
+    """Return what a text shares with its neighbors, None for nothing, and the rest."""
+    return (shared, text[len(shared) :]) if shared else (None, text)
+
+
+def _cell(row, i, column, *, may_be_empty=False):
     if not isinstance(row, Mapping):
         raise ValueError(f"row {i}: expected a dict like row 0, got {type(row).__name__}.")
     if column not in row:
         raise ValueError(f"row {i}: column '{column}' is missing; got {columns_of(row)}.")
-    return _text(row[column], f"row {i}, column '{column}'")
+    return _text(row[column], f"row {i}, column '{column}'", may_be_empty=may_be_empty)
 
 
 def _prompt_of(row, i):
@@ -371,10 +486,10 @@ def _responses_of(row, i):
     return responses
 
 
-def _text(value, where):
+def _text(value, where, *, may_be_empty=False):
     """Return one checked text: a str, or a tuple of (role, content) messages."""
     if isinstance(value, str):
-        if not value.strip():
+        if not value.strip() and not may_be_empty:
             raise ValueError(f"{where}: the text is empty.")
         return value
     if isinstance(value, np.ndarray):
@@ -387,7 +502,7 @@ def _text(value, where):
                     f"{where}, message {j}: expected {{'role': str, 'content': str}}, "
                     f"got {message!r:.60}."
                 )
-            if not content.strip():
+            if not content.strip() and not may_be_empty:
                 raise ValueError(f"{where}, message {j}: the content is empty.")
         return tuple((message["role"], message["content"]) for message in value)
     raise ValueError(
@@ -426,7 +541,7 @@ def _warn_of_ties(items):
         )
 
 
-def _nested_texts(rows):
+def _nested_texts(rows, *, may_be_empty=False):
     """Read nested lists of texts; a conversation is a leaf, not a level."""
 
     def is_leaf(value):
@@ -444,7 +559,7 @@ def _nested_texts(rows):
         if len(index) == items.ndim:
             if not is_leaf(value) and not (isinstance(value, list | tuple) and not value):
                 raise ValueError(f"texts{where}: nested deeper than its neighbours.")
-            items[index] = _text(value, f"row {index[0]}, texts{where}")
+            items[index] = _text(value, f"row {index[0]}, texts{where}", may_be_empty=may_be_empty)
             return
         if is_leaf(value) or len(value) != items.shape[len(index)]:
             got = "a single text" if is_leaf(value) else f"{len(value)} entries"

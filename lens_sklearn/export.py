@@ -29,6 +29,7 @@ from ._embedder import LLMEmbedder
 from ._gp_reward import GPRewardRegressor
 from ._latent_augmenter import LatentPairAugmenter
 from ._linear_reward import LinearRewardRegressor
+from ._response_features import ResponseFeatures
 from ._scaler import EmbeddingScaler
 from ._within_prompt_whitening import WithinPromptWhitening
 
@@ -40,6 +41,7 @@ CLASSES = {
     c.__name__: c
     for c in (
         LLMEmbedder,
+        ResponseFeatures,
         EmbeddingScaler,
         WithinPromptWhitening,
         ContrastiveVAE,
@@ -219,7 +221,7 @@ def _write_param(value, where):
         return _write_params(value, where)
     raise ValueError(
         f"{where}: a {type(value).__name__} cannot be written as JSON; set it to a number, a "
-        "text or None before saving."
+        "text or None before saving. joblib.dump saves whatever pickles."
     )
 
 
