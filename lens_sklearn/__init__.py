@@ -37,6 +37,7 @@ _HOMES = {
     "LinearRewardRegressor": "_linear_reward",
     "RepeatAugmenter": "_augmenters",
     "ResponseFeatures": "_response_features",
+    "ResponseViews": "_response_views",
     "WithinPromptWhitening": "_within_prompt_whitening",
     "best_of_n_curve": "metrics",
     "best_of_n_score": "metrics",

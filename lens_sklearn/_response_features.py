@@ -96,7 +96,7 @@ class ResponseFeatures(FittedState, TransformerMixin, BaseEstimator, auto_wrap_o
     >>> from lens_sklearn import ResponseFeatures
     >>> rows = [{"prompt": "Name two colors.", "chosen": "- red\n- blue", "rejected": "red"}]
     >>> features = ResponseFeatures(["log_words", "log_list_items", "finished"])
-    >>> features.fit_transform(rows).round(2).tolist()
+    >>> features.fit_transform(rows).astype(float).round(2).tolist()
     [[[1.1, 1.1, 1.0], [0.69, 0.0, 0.0]]]
     >>> features.columns("finished"), len(ResponseFeatures().names)
     ([-1], 32)

@@ -30,6 +30,7 @@ from ._gp_reward import GPRewardRegressor
 from ._latent_augmenter import LatentPairAugmenter
 from ._linear_reward import LinearRewardRegressor
 from ._response_features import ResponseFeatures
+from ._response_views import ResponseViews
 from ._scaler import EmbeddingScaler
 from ._within_prompt_whitening import WithinPromptWhitening
 
@@ -42,6 +43,7 @@ CLASSES = {
     for c in (
         LLMEmbedder,
         ResponseFeatures,
+        ResponseViews,
         EmbeddingScaler,
         WithinPromptWhitening,
         ContrastiveVAE,
@@ -66,9 +68,10 @@ def save(model, folder):
     Parameters
     ----------
     model : Pipeline, LLMEmbedder, EmbeddingScaler, augmenter or reward model
-        Fitted. A Pipeline's steps are estimators of this package; each is asked for its fitted
-        state. What belongs to the machine is not written: ``store``, ``out``, ``memory`` and
-        ``n_jobs`` become None, ``device`` "auto". Language models are kept by name.
+        Fitted. A Pipeline's steps, also of one within, are estimators of this package; each is
+        asked for its fitted state. What belongs to the machine is not written: ``store``,
+        ``out``, ``memory`` and ``n_jobs`` become None, ``device`` "auto". Language models are
+        kept by name.
     folder : str or Path
         Made if it is not there; gets ``pipeline.json`` and ``weights.safetensors``.
 
@@ -191,6 +194,9 @@ def versions():
 # ------------------------------------------------------------------------------ parameters
 def _write_params(estimator, where):
     """Return an estimator's class and parameters as JSON types."""
+    if isinstance(estimator, Pipeline):
+        steps = estimator.steps
+        return {"steps": [{"name": n} | _write_params(s, f"{where}__{n}") for n, s in steps]}
     name = type(estimator).__name__
     if CLASSES.get(name) is not type(estimator):
         raise ValueError(
@@ -227,6 +233,8 @@ def _write_param(value, where):
 
 def _read_params(description):
     """Return the estimator that `_write_params` described, not fitted."""
+    if "steps" in description:
+        return Pipeline([(step["name"], _read_params(step)) for step in description["steps"]])
     if description["class"] not in CLASSES:
         raise ValueError(f"class {description['class']!r} is none of {sorted(CLASSES)}")
     params = {
@@ -243,6 +251,9 @@ ARRAY, ESTIMATOR, MAPPING = "array", "estimator", "mapping"
 
 def _write_fitted(estimator, where, arrays):
     """Return a fitted estimator as JSON types; its arrays go to `arrays`, by their place."""
+    if isinstance(estimator, Pipeline):
+        steps = estimator.steps
+        return {"steps": [{"name": n} | _write_fitted(s, f"{where}/{n}", arrays) for n, s in steps]}
     written = _write_params(estimator, where)
     state = {
         key: _write_state(value, f"{where}/{key}", arrays)
@@ -270,6 +281,9 @@ def _write_state(value, where, arrays):
 
 
 def _read_fitted(description, arrays):
+    if "steps" in description:
+        steps = description["steps"]
+        return Pipeline([(step["name"], _read_fitted(step, arrays)) for step in steps])
     estimator = _read_params(description)
     state = {key: _read_state(value, arrays) for key, value in description["state"].items()}
     estimator.set_fitted_state(state)
