@@ -15,8 +15,8 @@ from ._augmented_pairs import AugmentedPairs
 from ._device import draw_seed, row_order
 from ._fitted_state import FittedState
 from ._learning_state import random_state_from_values, random_state_to_values
-from ._pools import DifferenceRows
-from ._validation import check_embeddings, check_pairs
+from ._pools import DifferenceRows, FeatureRows, JoinedRows
+from ._validation import check_embeddings, check_pairs, check_response_features
 
 
 class PairAugmenter(
@@ -25,8 +25,11 @@ class PairAugmenter(
     """Base of augmenters: checks, pairing, and a `transform` that changes nothing.
 
     A subclass synthesizes members in ``_synthesize``, which are then combined with the
-    originals, or makes whole pairs in ``_augment``.
+    originals, or makes whole pairs in ``_augment``. Either is given pairs without their response
+    features, which ``_features_of_pool`` gives to what was synthesized.
     """
+
+    n_response_features = 0  # of a subclass without this parameter
 
     def __init_subclass__(cls, **kwargs):
         """Leave 3-D arrays alone, whatever output the user has configured."""
@@ -37,6 +40,7 @@ class PairAugmenter(
     _parameter_constraints = {
         "factor": [Interval(Integral, 1, None, closed="left")],
         "pairing": [StrOptions({"compositional", "matched"})],
+        "n_response_features": [Interval(Integral, 0, None, closed="left")],
         "random_state": ["random_state"],
     }
 
@@ -91,7 +95,7 @@ class PairAugmenter(
         """
         pairs = self._check_originals(X, y, reset=True)
         random_state = self._learn(pairs)
-        return self._augment(pairs, random_state)
+        return self._augment_views(pairs, random_state)
 
     def augment(self, X, y=None):
         """Augment pairs by what was learnt before.
@@ -111,7 +115,7 @@ class PairAugmenter(
         """
         check_is_fitted(self)
         pairs = self._check_originals(X, y, reset=False)
-        return self._augment(pairs, deepcopy(self._random_state))
+        return self._augment_views(pairs, deepcopy(self._random_state))
 
     def transform(self, X):
         """Return the input as it is.
@@ -165,12 +169,13 @@ class PairAugmenter(
                 "the pairs are augmented already; augment once, by the product of the factors."
             )
         pairs = check_pairs(self, X, y, reset=reset)
+        check_response_features(self.n_response_features, pairs.shape[-1])
         return pairs if y is None else replace(pairs, has_targets=True)
 
     def _learn(self, pairs):
         """Fit, and return the random state that synthesis goes on drawing from."""
         random_state = check_random_state(self.random_state)
-        self._fit(pairs, random_state)
+        self._fit(self._without_features(pairs), random_state)
         self._random_state = deepcopy(random_state)  # for `augment`
         return random_state
 
@@ -181,6 +186,36 @@ class PairAugmenter(
 
     def _fit(self, pairs, random_state):
         """Learn from n original pairs."""
+
+    def _without_features(self, pairs):
+        if not self.n_response_features:
+            return pairs
+        embedding = np.ascontiguousarray(pairs.originals[..., : -self.n_response_features])
+        return replace(pairs, originals=embedding)
+
+    def _augment_views(self, pairs, random_state):
+        """Augment the embedding's view and give what is synthetic its response features."""
+        augmented = self._augment(self._without_features(pairs), random_state)
+        if not self.n_response_features:
+            return augmented
+        pool = augmented.pool
+        if pool is not None:
+            features = pairs.originals[..., -self.n_response_features :]
+            features = self._features_of_pool(augmented, features.reshape(len(pairs) * 2, -1))
+            if isinstance(pool, np.ndarray):
+                pool = np.concatenate([pool, features[np.arange(len(pool))]], axis=1)
+            else:
+                pool = JoinedRows(pool, features)
+        return replace(augmented, originals=pairs.originals, pool=pool)
+
+    def _features_of_pool(self, augmented, features):
+        """Return the features (m, k) of synthetic members by those of the originals (2n, k)."""
+        n_real = len(features)
+        own = 2 * augmented.parent[:, None] + np.arange(2)  # (n_pairs, 2), the parents' members
+        synthetic = augmented.members >= n_real
+        owner = np.zeros(len(augmented.pool), dtype=int)
+        owner[augmented.members[synthetic] - n_real] = own[synthetic]
+        return FeatureRows(features, owner)
 
     def _synthesize(self, originals, n_samples, random_state):
         """Return 2·n·n_samples synthetic rows in the order (pair, sample, column)."""
@@ -233,15 +268,19 @@ class DirectNoiseAugmenter(PairAugmenter):
         pairs, so that it means the same on raw and on standardised embeddings.
     pairing : {"compositional", "matched"}, default="compositional"
         As in :class:`LatentPairAugmenter`.
+    n_response_features : int, default=0
+        The last so many columns are response features (:class:`ResponseViews`). Synthesis acts on
+        the other columns alone, as if these were not there; a synthetic member has the features
+        of its parent's member in the same column.
     random_state : int, RandomState instance or None, default=None
         Draws noise and pairing.
 
     Attributes
     ----------
     scale_ : ndarray of shape (d,)
-        Standard deviation of each feature.
+        Standard deviation of each feature of the embedding.
     n_features_in_ : int
-        d.
+        d, response features included.
     """
 
     fitted_state_names = ("n_features_in_", "scale_")
@@ -251,11 +290,18 @@ class DirectNoiseAugmenter(PairAugmenter):
     }
 
     def __init__(
-        self, *, factor=4, noise_variance=0.01, pairing="compositional", random_state=None
+        self,
+        *,
+        factor=4,
+        noise_variance=0.01,
+        pairing="compositional",
+        n_response_features=0,
+        random_state=None,
     ):
         self.factor = factor
         self.noise_variance = noise_variance
         self.pairing = pairing
+        self.n_response_features = n_response_features
         self.random_state = random_state
 
     def _fit(self, pairs, random_state):
@@ -286,6 +332,10 @@ class GaussianAugmenter(PairAugmenter):
         Factor on the standard deviation.
     pairing : {"compositional", "matched"}, default="compositional"
         As in :class:`LatentPairAugmenter`.
+    n_response_features : int, default=0
+        The last so many columns are response features (:class:`ResponseViews`). Synthesis acts on
+        the other columns alone, as if these were not there; a synthetic member has the features
+        of its parent's member in the same column.
     random_state : int, RandomState instance or None, default=None
         Draws samples and pairing.
 
@@ -294,7 +344,7 @@ class GaussianAugmenter(PairAugmenter):
     mean_ : ndarray of shape (2, d)
         Mean of the chosen and of the rejected embeddings.
     n_features_in_ : int
-        d.
+        d, response features included.
     """
 
     fitted_state_names = ("n_features_in_", "mean_")
@@ -303,10 +353,19 @@ class GaussianAugmenter(PairAugmenter):
         "spread": [Interval(Real, 0, None, closed="left")],
     }
 
-    def __init__(self, *, factor=4, spread=1.0, pairing="compositional", random_state=None):
+    def __init__(
+        self,
+        *,
+        factor=4,
+        spread=1.0,
+        pairing="compositional",
+        n_response_features=0,
+        random_state=None,
+    ):
         self.factor = factor
         self.spread = spread
         self.pairing = pairing
+        self.n_response_features = n_response_features
         self.random_state = random_state
 
     def _fit(self, pairs, random_state):
@@ -371,13 +430,18 @@ class DifferenceAugmenter(PairAugmenter):
     ----------
     factor : int, default=4
         Pairs returned for each original pair, the original included.
+    n_response_features : int, default=0
+        The last so many columns are response features (:class:`ResponseViews`). The others are
+        augmented as if these were not there. A difference of embeddings goes with the difference
+        of the same pair's features, without noise: e has its own features and the other member
+        these plus or minus that difference. So they may leave their range, a share 0 to 1.
     random_state : int, RandomState instance or None, default=None
         Draws responses, differences and noise.
 
     Attributes
     ----------
     n_features_in_ : int
-        d.
+        d, response features included.
 
     See Also
     --------
@@ -393,11 +457,13 @@ class DifferenceAugmenter(PairAugmenter):
     """
 
     _parameter_constraints = {
-        name: PairAugmenter._parameter_constraints[name] for name in ("factor", "random_state")
+        name: PairAugmenter._parameter_constraints[name]
+        for name in ("factor", "n_response_features", "random_state")
     }
 
-    def __init__(self, *, factor=4, random_state=None):
+    def __init__(self, *, factor=4, n_response_features=0, random_state=None):
         self.factor = factor
+        self.n_response_features = n_response_features
         self.random_state = random_state
 
     def _augment(self, pairs, random_state):
@@ -409,3 +475,6 @@ class DifferenceAugmenter(PairAugmenter):
         augmented = pairs.add(pool, members)
         target = np.where(augmented.is_synthetic, 0.5, augmented.target)
         return replace(augmented, target=target, has_targets=True)
+
+    def _features_of_pool(self, augmented, features):
+        return augmented.pool.move(features)

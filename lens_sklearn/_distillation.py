@@ -22,7 +22,7 @@ from ._base_reward import rewards_of
 from ._bt_reward import BTRewardRegressor
 from ._device import draw_seed, row_order
 from ._gp_reward import GPRewardRegressor
-from ._validation import check_training_pairs, check_unlabeled
+from ._validation import check_response_features, check_training_pairs, check_unlabeled
 from ._warnings import warn
 from .metrics import pair_agreement
 
@@ -137,7 +137,7 @@ class DistillationAugmenter(PairAugmenter):
     ----------
     augmenter : augmenter, default=None
         Makes the synthetic pairs: :class:`LatentPairAugmenter`, :class:`DifferenceAugmenter` or
-        a control; it is cloned, its factor and seed are this one's. None is
+        a control; it is cloned, its factor, seed and response features are this one's. None is
         ``DifferenceAugmenter()``, or, where `fit_transform` is given unlabelled responses, pairs
         of two responses to the same prompt.
     teacher : estimator, default=None
@@ -154,6 +154,10 @@ class DistillationAugmenter(PairAugmenter):
         by more than two standard errors in three folds that keep `groups` whole. With more than
         1,000 original pairs the student is compared, and one standard error is enough. Fewer
         than 20 pairs get 1.
+    n_response_features : int, default=0
+        The last so many columns are response features (:class:`ResponseViews`), which the
+        augmenter carries along as its own parameter of this name says; the teacher and pairs of
+        unlabelled responses have both views.
     random_state : int, RandomState instance or None, default=None
         Seeds the folds' networks, a teacher that has no seed of its own, and the augmenter.
 
@@ -197,6 +201,7 @@ class DistillationAugmenter(PairAugmenter):
         "teacher": [HasMethods(["fit"]), None],
         "temperature": [Interval(Real, 0, None, closed="neither")],
         "factor": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "n_response_features": PairAugmenter._parameter_constraints["n_response_features"],
         "random_state": ["random_state"],
     }
 
@@ -210,12 +215,14 @@ class DistillationAugmenter(PairAugmenter):
         *,
         temperature=1 / 3,
         factor="auto",
+        n_response_features=0,
         random_state=None,
     ):
         self.augmenter = augmenter
         self.teacher = teacher
         self.temperature = temperature
         self.factor = factor
+        self.n_response_features = n_response_features
         self.random_state = random_state
 
     @_fit_context(prefer_skip_nested_validation=False)
@@ -274,8 +281,9 @@ class DistillationAugmenter(PairAugmenter):
         Raises
         ------
         ValueError
-            If unlabelled responses have another shape or d, no prompt has two of them, nothing
-            learns from them, or a teacher's first steps would not transform them.
+            If `n_response_features` leaves no column to the embedding, or is another number than
+            the augmenter's; if unlabelled responses have another shape or d, no prompt has two of
+            them, nothing learns from them, or a teacher's first steps would not transform them.
         sklearn.exceptions.UnsetMetadataPassedError
             If a step of the teacher neither requests nor refuses what it is given.
 
@@ -340,10 +348,17 @@ class DistillationAugmenter(PairAugmenter):
             self._check_originals(X, y, reset=True)
         if isinstance(self.augmenter, DistillationAugmenter):
             raise ValueError("augmenter is a distillation itself; give what makes its pairs.")
+        of_augmenter = getattr(self.augmenter, "n_response_features", 0)
+        if of_augmenter not in (0, self.n_response_features):
+            raise ValueError(
+                f"the augmenter's n_response_features={of_augmenter} has no effect beside "
+                f"n_response_features={self.n_response_features} of the distillation; set it there."
+            )
         for name in {"teacher_", "augmenter_", "factor_scores_"} & set(vars(self)):
             delattr(self, name)  # of an earlier fit
         has_groups = groups is not None
         pairs, groups = check_training_pairs(self, X, y, groups=groups)
+        check_response_features(self.n_response_features, pairs.shape[-1])
         pairs = replace(pairs, has_targets=y is not None)
         metadata = {"groups": groups} if has_groups else {}
         if unlabeled is not None:
@@ -368,11 +383,14 @@ class DistillationAugmenter(PairAugmenter):
         elif learn:
             augmenter = DifferenceAugmenter() if self.augmenter is None else clone(self.augmenter)
             augmenter.set_params(factor=self.factor_)
-            if "random_state" in augmenter.get_params(deep=False):
+            names = augmenter.get_params(deep=False)
+            if "n_response_features" in names:
+                augmenter.set_params(n_response_features=self.n_response_features)
+            if "random_state" in names:
                 augmenter.set_params(random_state=random_state)
             augmented = augmenter.fit_transform(pairs.originals, pairs.target)
             # It keeps the state that it drew from, and no generator among its parameters.
-            if "random_state" in augmenter.get_params(deep=False):
+            if "random_state" in names:
                 augmenter.set_params(random_state=self.random_state)
             self.augmenter_ = augmenter
         else:

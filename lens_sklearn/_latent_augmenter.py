@@ -62,6 +62,10 @@ class LatentPairAugmenter(PairAugmenter):
     memory : str, joblib.Memory or None, default=None
         Where fitted autoencoders are cached: a change of `noise_variance` or `factor` alone
         then fits none anew. With ``random_state=None`` caching freezes the draw.
+    n_response_features : int, default=0
+        The last so many columns are response features (:class:`ResponseViews`). Synthesis acts on
+        the other columns alone, as if these were not there; a synthetic member has the features
+        of its parent's member in the same column.
     random_state : int, RandomState instance or None, default=None
         Draws noise and pairing, and seeds an autoencoder and a reward that have no seed of
         their own.
@@ -76,7 +80,7 @@ class LatentPairAugmenter(PairAugmenter):
         Synthetic pairs that the last `fit_transform` or `augment` returned, of
         ``(factor - 1) * n``.
     n_features_in_ : int
-        d.
+        d, response features included.
 
     See Also
     --------
@@ -123,6 +127,7 @@ class LatentPairAugmenter(PairAugmenter):
         keep="all",
         reward=None,
         memory=None,
+        n_response_features=0,
         random_state=None,
     ):
         self.vae = vae
@@ -134,6 +139,7 @@ class LatentPairAugmenter(PairAugmenter):
         self.keep = keep
         self.reward = reward
         self.memory = memory
+        self.n_response_features = n_response_features
         self.random_state = random_state
 
     def _fit(self, pairs, random_state):

@@ -75,6 +75,99 @@ class DecodedRows:
         return out
 
 
+class FeatureRows:
+    """Response features of synthetic members: those of the originals they were made from.
+
+    Parameters
+    ----------
+    features : ndarray of float32, shape (r, k)
+        Features of the originals.
+    owner : ndarray of int, shape (m,)
+        Whose features each row has.
+    moved_by : ndarray of int, shape (m,), optional
+        By which pair's difference, ``features[2 * i] - features[2 * i + 1]``, a row is moved.
+    sign : ndarray of float32, shape (m,), optional
+        What that difference is multiplied by: 1, -1 or, for a row that is not moved, 0.
+    """
+
+    def __init__(self, features, owner, moved_by=None, sign=None):
+        self.features = features
+        self.owner = owner
+        self.moved_by = moved_by
+        self.sign = sign
+
+    def __len__(self):
+        return len(self.owner)
+
+    def to(self, device):
+        """Return the same rows as tensors on a torch device.
+
+        Parameters
+        ----------
+        device : torch.device
+            Where to.
+
+        Returns
+        -------
+        FeatureRows
+            Shares its memory with this one on the CPU.
+        """
+        features = as_tensor(self.features).to(device)
+        sign = None if self.sign is None else as_tensor(self.sign).to(device)
+        return FeatureRows(features, self.owner, self.moved_by, sign)
+
+    def __getitem__(self, rows):
+        out = take_rows(self.features, self.owner[rows])
+        if self.moved_by is not None:
+            difference = take_rows(self.features, 2 * self.moved_by[rows])
+            difference -= take_rows(self.features, 2 * self.moved_by[rows] + 1)
+            out += self.sign[rows][:, None] * difference
+        return out
+
+
+class JoinedRows:
+    """Rows of two views beside each other: synthetic embeddings, then response features.
+
+    They are decoded before a layer reads them: a layer on codes would have to be told which of
+    its columns are codes.
+
+    Parameters
+    ----------
+    embedding : DecodedRows or the like, of length m
+        Rows (m, d).
+    features : FeatureRows, of length m
+        Rows (m, k).
+    """
+
+    def __init__(self, embedding, features):
+        self.embedding = embedding
+        self.features = features
+
+    def __len__(self):
+        return len(self.embedding)
+
+    def to(self, device):
+        """Return the same rows as tensors on a torch device.
+
+        Parameters
+        ----------
+        device : torch.device
+            Where to.
+
+        Returns
+        -------
+        JoinedRows
+            Shares its memory with this one on the CPU.
+        """
+        return JoinedRows(self.embedding.to(device), self.features.to(device))
+
+    def __getitem__(self, rows):
+        views = (self.embedding[rows], self.features[rows])
+        if isinstance(views[0], np.ndarray):
+            return np.concatenate(views, axis=1)
+        return torch.cat(views, dim=1)
+
+
 class DifferenceRows:
     r"""Pairs of a response and the same response moved by a difference; kept as indices.
 
@@ -165,6 +258,23 @@ class DifferenceRows:
 
     def __len__(self):
         return 2 * len(self.pair)
+
+    def move(self, features):
+        """Apply the differences to other columns of the same pairs, without noise.
+
+        Parameters
+        ----------
+        features : ndarray of float32, shape (2n, k)
+            Of the originals' members.
+
+        Returns
+        -------
+        FeatureRows
+            Of the same length: members e keep the features of their original, the others are
+            moved by the difference of the pair that the embedding was moved by.
+        """
+        sign = np.stack([np.zeros_like(self.sign), self.sign], axis=1).ravel()
+        return FeatureRows(features, np.repeat(self.base_row, 2), np.repeat(self.pair, 2), sign)
 
     def to(self, device):
         """Return the same rows as tensors on a torch device.

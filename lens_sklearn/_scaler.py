@@ -47,6 +47,9 @@ class EmbeddingScaler(
 
     Notes
     -----
+    Each column has its own mean and deviation, so an embedding and the response features behind
+    it (:class:`ResponseViews`) do not touch each other's scale.
+
     Under metadata routing ``sample_weight`` reaches the scaler of a Pipeline on request alone,
     ``EmbeddingScaler().set_fit_request(sample_weight=True)``; by default it passes by on its way
     to the reward model, and every embedding counts the same.

@@ -75,6 +75,28 @@ def _has_feature_names(X, estimator):
     )
 
 
+def check_response_features(n_response_features, n_columns):
+    """Check that response features leave columns to the embedding.
+
+    Parameters
+    ----------
+    n_response_features : int
+        How many of the last columns are response features.
+    n_columns : int
+        All columns.
+
+    Raises
+    ------
+    ValueError
+        If there is no other column.
+    """
+    if n_response_features >= n_columns:
+        raise ValueError(
+            f"n_response_features={n_response_features}, but X has {n_columns} features in all: "
+            "the first ones must be the embedding's, which this acts on."
+        )
+
+
 def check_finite(X, *, allow_padding=False):
     """Raise if an embedding is not finite, naming its row.
 

@@ -213,3 +213,94 @@ def test_the_fitted_state_makes_another_one_the_same(augmenter, pairs):
     assert other.n_features_in_ == 12
     with pytest.raises(ValueError, match="has no fitted attribute 'planted_'"):
         other.set_fitted_state(augmenter.get_fitted_state() | {"planted_": 1})
+
+
+# ------------------------------------------------------------------------------ two views
+CARRIERS = [a for a in AUGMENTERS if not isinstance(a, RepeatAugmenter)]
+CARRIERS += [
+    DifferenceAugmenter(random_state=0),
+    LatentPairAugmenter(VAE, decode="residual", keep="ordered", random_state=0),
+]
+
+
+@pytest.fixture(params=CARRIERS, ids=lambda a: type(a).__name__)
+def carrier(request):
+    return clone(request.param).set_params(factor=5)
+
+
+def with_features(pairs, k=3):
+    features = np.random.default_rng(9).normal(size=(len(pairs), 2, k)).astype(np.float32)
+    return np.concatenate([pairs, features], axis=-1)
+
+
+def test_the_embedding_is_augmented_as_if_there_were_no_features(carrier, pairs):
+    y = np.linspace(0.1, 1, 60)
+    alone = clone(carrier).fit_transform(pairs, y)
+    both = carrier.set_params(n_response_features=3).fit_transform(with_features(pairs), y)
+    np.testing.assert_array_equal(np.asarray(both)[..., :12], np.asarray(alone))
+    for name in ("parent", "target", "is_synthetic", "weight", "has_targets"):
+        np.testing.assert_array_equal(getattr(both, name), getattr(alone, name))
+    assert both.shape[-1] == carrier.n_features_in_ == 15
+
+
+@pytest.mark.parametrize(
+    "carrier", [a for a in CARRIERS if not isinstance(a, DifferenceAugmenter)], indirect=True
+)
+def test_synthetic_pairs_have_the_features_of_their_parent(carrier, pairs):
+    carrier.set_params(n_response_features=3)
+    given = with_features(pairs)
+    augmented = carrier.fit_transform(given)
+    assert augmented.is_synthetic.any()
+    np.testing.assert_array_equal(
+        np.asarray(augmented)[..., 12:], given[augmented.parent][..., 12:]
+    )
+    again = carrier.augment(given)
+    np.testing.assert_array_equal(np.asarray(again), np.asarray(augmented))
+    np.testing.assert_array_equal(carrier.transform(given), given)
+
+
+def test_a_difference_of_embeddings_goes_with_that_of_features(pairs):
+    feature = np.arange(120.0, dtype=np.float32).reshape(60, 2) ** 2  # no two differences equal
+    given = np.concatenate([pairs, feature[..., None]], axis=-1)
+    augmenter = DifferenceAugmenter(factor=4, n_response_features=1, random_state=0)
+    augmented = augmenter.fit_transform(given)
+    first, second = np.asarray(augmented)[60:, :, -1].T
+    own = feature[augmented.parent[60:]]
+    assert ((first[:, None] == own).sum(axis=1) == 1).all()  # the response e is the parent's
+    pool = augmented.pool.embedding
+    np.testing.assert_array_equal(first, feature.ravel()[pool.base_row])
+    difference = (feature[:, 0] - feature[:, 1])[pool.pair]
+    np.testing.assert_array_equal(second, first + pool.sign * difference)
+    assert (second < 0).any()  # it may leave the range of the originals
+
+
+def test_networks_train_on_carried_features_as_on_arrays(carrier, pairs):
+    augmented = carrier.set_params(n_response_features=3).fit_transform(with_features(pairs))
+    reward = BTRewardRegressor(max_epochs=2, random_state=0)
+    whole = AugmentedPairs(
+        augmented.originals,
+        np.asarray(augmented)[60:].reshape(-1, 15),
+        np.arange(2 * len(augmented)).reshape(-1, 2),
+        augmented.parent,
+        augmented.target,
+    )
+    expected = clone(reward).fit(whole).predict(pairs := with_features(pairs))
+    found = reward.fit(augmented).predict(pairs)
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_features_must_leave_columns_to_the_embedding(carrier, pairs):
+    for k in (12, 13):
+        with pytest.raises(ValueError, match=f"n_response_features={k}, but X has 12 features"):
+            carrier.set_params(n_response_features=k).fit_transform(pairs)
+    with pytest.raises(ValueError, match="'n_response_features' parameter"):
+        carrier.set_params(n_response_features=-1).fit_transform(pairs)
+    one_left = carrier.set_params(n_response_features=11).fit_transform(pairs)
+    assert one_left.shape[-1] == 12
+
+
+def test_each_view_has_its_own_scale(pairs):
+    given = with_features(pairs) * np.linspace(1, 1e3, 15, dtype=np.float32)
+    both = EmbeddingScaler().fit_transform(given)
+    views = [EmbeddingScaler().fit_transform(view) for view in (given[..., :12], given[..., 12:])]
+    np.testing.assert_array_equal(both, np.concatenate(views, axis=-1))

@@ -12,6 +12,7 @@ from lens_sklearn import (
     BTRewardRegressor,
     ContrastiveVAE,
     DifferenceAugmenter,
+    DirectNoiseAugmenter,
     DistillationAugmenter,
     EmbeddingScaler,
     GPRewardRegressor,
@@ -483,3 +484,33 @@ def test_padding_is_never_paired(pairs):
 def test_parameters_out_of_range_are_named(pairs, params, name):
     with pytest.raises(ValueError, match=f"The '{name}.* of DistillationAugmenter"):
         distillation(**params).fit(pairs)
+
+
+# ------------------------------------------------------------------------------ two views
+@pytest.mark.parametrize("augmenter", [None, DirectNoiseAugmenter(), RepeatAugmenter()])
+def test_the_augmenter_carries_features_and_the_teacher_sees_them(pairs, augmenter):
+    features = np.zeros((60, 2, 1), dtype=np.float32)
+    features[::2, 0] = features[1::2, 1] = 1
+    y = np.tile([1.0, 0.0], 30)  # the feature tells the winner
+    given = np.concatenate([pairs, features], axis=-1)
+    distiller = distillation(augmenter=augmenter, n_response_features=1)
+    distilled = distiller.fit_transform(given, y)
+    rows = np.asarray(distilled)
+    assert set(np.unique(rows[..., -1] @ [1, -1])) <= {-1, 0, 1}  # no noise on it
+    rewards = distiller.teacher_.predict(rows)
+    expected = expit((rewards[:, 0] - rewards[:, 1]) * 3)
+    np.testing.assert_allclose(distilled.target, expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(np.asarray(distiller.augment(given, y)), rows)
+    flipped = rows.copy()
+    flipped[..., -1] = 1 - flipped[..., -1]
+    assert (distiller.teacher_.predict(flipped) != rewards).all()
+
+
+def test_response_features_are_named_once(pairs):
+    inner = DirectNoiseAugmenter(n_response_features=2)
+    with pytest.raises(ValueError, match="augmenter's n_response_features=2 has no effect beside"):
+        DistillationAugmenter(inner, factor=2).fit_transform(pairs)
+    same = DistillationAugmenter(inner, factor=2, n_response_features=2).fit(pairs)
+    assert same.augmenter_.scale_.shape == (10,)
+    with pytest.raises(ValueError, match="n_response_features=12, but X has 12 features"):
+        DistillationAugmenter(factor=2, n_response_features=12).fit_transform(pairs)
