@@ -43,6 +43,8 @@ _HOMES = {
     "load_preferences": "_io",
     "pair_accuracy_score": "metrics",
     "prompt_groups": "_rows",
+    "response_lengths": "_shortcuts",
+    "shortcut_rewards": "_shortcuts",
 }
 _MODULES = ("datasets", "displays", "export", "metrics", "textual", "theory")
 

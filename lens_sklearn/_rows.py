@@ -100,6 +100,47 @@ def read_texts(X):
     return TextTable(kind, items)
 
 
+def read_responses(X):
+    """Read rows of text without their prompts.
+
+    Parameters
+    ----------
+    X : rows of text
+        Preference or candidate rows, as :func:`read_texts` reads them. Of conversations without
+        a ``prompt`` column the messages that a row's texts share are left out.
+
+    Returns
+    -------
+    TextTable
+        Its items are the responses alone, of shape (n, 2) or (n, N).
+
+    Raises
+    ------
+    ValueError
+        If they are texts alone, or malformed; the message names the row.
+    """
+    rows = as_records(X)
+    kind = kind_of(rows[0])
+    if kind == "texts":
+        raise ValueError("responses are read from preference or candidate rows; got texts alone.")
+    lists = []
+    for i, row in enumerate(rows):
+        prompt = _prompt_of(row, i)
+        if kind == "pairs":
+            texts = [_cell(row, i, column) for column in PAIR_COLUMNS]
+        else:
+            given = enumerate(_responses_of(row, i))
+            texts = [_text(text, f"row {i}, responses[{j}]") for j, text in given]
+        if prompt is None and (shared := len(_shared_messages(texts))):
+            texts = [text[shared:] for text in texts]
+        lists.append(texts)
+    items = np.full((len(rows), max(map(len, lists))), None, dtype=object)
+    for i, texts in enumerate(lists):
+        for j, text in enumerate(texts):
+            items[i, j] = text
+    return TextTable(kind, items)
+
+
 def prompt_groups(X):
     """Give equal numbers to rows of the same prompt, for ``GroupKFold`` and its kin.
 

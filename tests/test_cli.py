@@ -303,10 +303,24 @@ def test_best_of_n_table_picks_and_plot(data, tmp_path, capsys):
     plot, picks = tmp_path / "curve.png", tmp_path / "picks.jsonl"
     best = ["best-of-n", data / "reward", data / "candidates.jsonl", "--n", "1", "4"]
     assert run(*best, "--plot", plot, "-o", picks) == 0
-    header, _, *rows = capsys.readouterr().out.splitlines()
-    assert "gold of the pick" in header
-    rows = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
-    n, mean, _, random, oracle = zip(*rows, strict=True)
+    tables = [table.splitlines() for table in capsys.readouterr().out.split("\n\n")]
+    (header, *rows), (judged, *accuracies) = (
+        [[cell.strip() for cell in row.strip("|").split("|")] for row in table if "-|" not in row]
+        for table in tables
+    )
+    assert header[1] == "gold of the pick"
+    assert header[3:] == ["random", "longest", "shortest", "oracle"]
+    n, mean, _, random, longest, shortest, oracle = zip(*rows, strict=True)
+    lengths = [[len(text) for text in row["responses"]] for row in read(data / "candidates.jsonl")]
+    for column, pick in ((longest, max), (shortest, min)):
+        picked = [np.flatnonzero(np.equal(row, pick(row))).mean() for row in lengths]
+        assert column == ("1.333", f"{np.mean(picked):.3f}")
+    assert judged == ["pair accuracy", "all", "length matched", "shorter wins"]
+    accuracies = {name: cells for name, *cells in accuracies}
+    assert list(accuracies) == ["reward model", "longest", "shortest", "random", "pairs"]
+    assert accuracies["pairs"][0] == "15"  # of 4, 4 and 3 responses
+    assert accuracies["longest"][2] == "0.000" and accuracies["shortest"][2] == "1.000"
+    assert accuracies["random"] == ["0.500"] * 3
     # Gold is 0, 1, … to 3, 3 and 2: means of 1.5, 1.5 and 1, the best of 3, 3 and 2.
     assert n == ("1", "4") and random == ("1.333", "1.333") and oracle == ("1.333", "2.667")
     assert mean == ("1.333", f"{np.mean([row['gold'] for row in read(picks)]):.3f}")
@@ -319,9 +333,10 @@ def test_demo_with_a_tiny_model(data, tmp_path, capsys):
     demo = ["demo", "-o", tmp_path, "--splits", "2", "--pairs", "40", "--model", data / "model"]
     assert run(*demo) == 0
     table = capsys.readouterr().out
-    for method in ("original", "repeat 4×", "LENS 2×", "LENS 8×", "tuned linear", "oracle"):
+    for method in ("original", "repeat 4×", "LENS 2×", "LENS 8×", "tuned linear", "longest"):
         assert f"| {method} " in table
-    assert "| Gaussian process " in table
+    for method in ("Gaussian process", "shortest", "random", "oracle"):
+        assert f"| {method} " in table
     names = ("table.md", "table.json", "curve.png", "config.json", "candidates.jsonl")
     assert all((tmp_path / name).is_file() for name in names)
     content = json.loads((tmp_path / "table.json").read_text())

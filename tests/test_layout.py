@@ -20,7 +20,7 @@ FLOORS = [
      "_fitted_state", "_kernels", "_learning_state", "_lipschitz", "_low_rank_error", "_progress",
      "_warnings", "metrics"},
     {"_array_store", "_language_model", "_laplace", "_pair_vae", "_pools", "_rows", "displays"},
-    {"_augmented_pairs", "_io"},
+    {"_augmented_pairs", "_io", "_shortcuts"},
     {"_reward_net", "_validation", "datasets"},
     {"_base_reward", "_contrastive_vae", "_embedder", "_scaler", "_within_prompt_whitening"},
     {"_augmenters", "_bt_reward", "_gp_posterior", "_linear_reward", "_order_filter"},
