@@ -35,6 +35,7 @@ _HOMES = {
     "LLMEmbedder": "_embedder",
     "LatentPairAugmenter": "_latent_augmenter",
     "LinearRewardRegressor": "_linear_reward",
+    "PairClassifier": "_pair_classifier",
     "RepeatAugmenter": "_augmenters",
     "WithinPromptWhitening": "_within_prompt_whitening",
     "best_of_n_curve": "metrics",
@@ -45,6 +46,7 @@ _HOMES = {
     "prompt_groups": "_rows",
     "response_lengths": "_shortcuts",
     "shortcut_rewards": "_shortcuts",
+    "shuffle_columns": "_pair_classifier",
 }
 _MODULES = ("datasets", "displays", "export", "metrics", "textual", "theory")
 

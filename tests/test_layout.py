@@ -24,7 +24,7 @@ FLOORS = [
     {"_reward_net", "_validation", "datasets"},
     {"_base_reward", "_contrastive_vae", "_embedder", "_scaler", "_within_prompt_whitening"},
     {"_augmenters", "_bt_reward", "_gp_posterior", "_linear_reward", "_order_filter"},
-    {"_gp_selection", "_latent_augmenter"},
+    {"_gp_selection", "_latent_augmenter", "_pair_classifier"},
     {"_gp_reward"},
     {"_distillation"},
     {"_demo", "export", "textual", "theory"},
