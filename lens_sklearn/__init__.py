@@ -43,6 +43,8 @@ _HOMES = {
     "load_candidates": "_io",
     "load_preferences": "_io",
     "pair_accuracy_score": "metrics",
+    "pair_targets": "_io",
+    "pairs_from_ratings": "_ratings",
     "prompt_groups": "_rows",
     "response_lengths": "_shortcuts",
     "shortcut_rewards": "_shortcuts",

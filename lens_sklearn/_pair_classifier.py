@@ -274,7 +274,8 @@ def _turn_round(X, which):
 
 def _check_pairs(X):
     """Return pairs as an array (n, 2, d); rows of text and augmented pairs stay as they are."""
-    if isinstance(X, AugmentedPairs) or hasattr(X, "columns") or hasattr(X, "column_names"):
+    columns = getattr(X, "column_names", getattr(X, "columns", ()))
+    if isinstance(X, AugmentedPairs) or "chosen" in columns:
         return X
     if not hasattr(X, "shape") and len(X) and isinstance(X[0], Mapping):
         return X

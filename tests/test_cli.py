@@ -211,6 +211,61 @@ def test_the_prompts_go_with_the_pairs(method, data, tmp_path, monkeypatch):
     assert (same == [[one == other for other in prompts] for one in prompts]).all()
 
 
+@pytest.mark.parametrize("method", _methods.METHODS)
+def test_targets_and_weights_reach_the_reward(method, data, tmp_path, monkeypatch, capsys):
+    rows = read(data / "pairs.jsonl")
+    for i, row in enumerate(rows):
+        row |= {"target": (i % 4) / 4} | ({} if method == "distillation" else {"weight": i % 3})
+    write(tmp_path / "pairs.jsonl", rows)
+    kept = [row for row in rows if row.get("weight", 1)]
+    seen, fit = [], BTRewardRegressor.fit
+
+    def record(self, X, y=None, sample_weight=None, **params):
+        seen.append((X, y, sample_weight))
+        return fit(self, X, y, sample_weight, **params)
+
+    monkeypatch.setattr(BTRewardRegressor, "fit", record)
+    given = ["fit", tmp_path / "pairs.jsonl", "-o", tmp_path / "out", *options(data)]
+    given += ["--method", method, "--test-fraction", "0"]
+    given += [] if method == "none" else ["--factor", "2"]
+    assert run(*given, *(["--vae-epochs", "2"] if method == "lens" else [])) == 0
+    assert "the column target is read" in (error := capsys.readouterr().err)
+    assert f"{len(kept)} pairs for training" in error
+    X, y, weight = seen[-1]
+    np.testing.assert_array_equal(y, [row["target"] for row in kept])
+    if method == "distillation":
+        assert weight is None and "column weight" not in error
+        return
+    assert "the column weight is read, mean 1.5" in error and len(kept) == 26
+    np.testing.assert_array_equal(weight, [row["weight"] for row in kept])
+    np.testing.assert_array_equal(X.target[: len(kept)], y)
+
+
+def test_accuracy_is_that_of_targets_and_weights(data, tmp_path, capsys):
+    rows = [row | {"target": 0.0, "weight": 2.0} for row in read(data / "pairs.jsonl")]
+    write(tmp_path / "turned.jsonl", rows)
+    for name in (data / "pairs.jsonl", tmp_path / "turned.jsonl"):
+        assert run("score", data / "reward", name, "-o", tmp_path / "o.jsonl") == 0
+    plain, turned = (
+        float(line.split()[2]) for line in capsys.readouterr().err.splitlines() if "accur" in line
+    )
+    assert plain > 0.5 and turned == pytest.approx(1 - plain, abs=1e-9)
+
+
+def test_rows_that_do_not_count_are_refused(data, tmp_path, capsys):
+    rows = read(data / "pairs.jsonl")
+    write(tmp_path / "pairs.jsonl", [row | {"weight": 0} for row in rows])
+    given = ["fit", tmp_path / "pairs.jsonl", "-o", tmp_path / "out", *options(data)]
+    assert run(*given) == 2
+    assert "pairs.jsonl: the weight of every row is 0" in capsys.readouterr().err
+    write(tmp_path / "pairs.jsonl", [row | {"target": 7} for row in rows])
+    assert run(*given) == 2
+    assert "pairs.jsonl: row 0, column 'target': got 7" in capsys.readouterr().err
+    write(tmp_path / "pairs.jsonl", [row | {"weight": 2} for row in rows])
+    assert run(*given, "--method", "distillation") == 2
+    assert "leave the column 'weight' out, or take another method" in capsys.readouterr().err
+
+
 def test_unlabelled_responses_are_learnt_from(data, tmp_path, capsys):
     fit = ["fit", data / "pairs.jsonl", *options(data), "--factor", "3", "--method", "distillation"]
     rows = read(data / "candidates.jsonl")

@@ -276,6 +276,11 @@ def test_only_pairs_are_classified(shape, pairs):
             method(np.ones(shape))
 
 
+def test_a_frame_of_numbers_is_no_pairs():
+    with pytest.raises(ValueError, match=r"got shape \(4, 3\)"):
+        PairClassifier().fit(pd.DataFrame(np.ones((4, 3))), [0, 1, 0, 1])
+
+
 def test_a_reward_gives_log_odds():
     class Plain:
         def fit(self, X, y=None):
