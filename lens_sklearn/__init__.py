@@ -35,6 +35,7 @@ _HOMES = {
     "LLMEmbedder": "_embedder",
     "LatentPairAugmenter": "_latent_augmenter",
     "LinearRewardRegressor": "_linear_reward",
+    "PairClassifier": "_pair_classifier",
     "RepeatAugmenter": "_augmenters",
     "ResponseFeatures": "_response_features",
     "ResponseViews": "_response_views",
@@ -44,7 +45,12 @@ _HOMES = {
     "load_candidates": "_io",
     "load_preferences": "_io",
     "pair_accuracy_score": "metrics",
+    "pair_targets": "_io",
+    "pairs_from_ratings": "_ratings",
     "prompt_groups": "_rows",
+    "response_lengths": "_shortcuts",
+    "shortcut_rewards": "_shortcuts",
+    "shuffle_columns": "_pair_classifier",
 }
 _MODULES = ("datasets", "displays", "export", "metrics", "textual", "theory")
 

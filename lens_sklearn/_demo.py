@@ -33,12 +33,15 @@ class Split(NamedTuple):
         Held-out candidates.
     gold : ndarray, shape (n_prompts, N)
         Their gold rewards.
+    lengths : ndarray, shape (n_prompts, N)
+        Their lengths in characters.
     """
 
     pairs: np.ndarray
     groups: np.ndarray
     candidates: np.ndarray
     gold: np.ndarray
+    lengths: np.ndarray
 
 
 def demo_methods(random_state):
@@ -79,10 +82,9 @@ def run_split(split, random_state):
     Returns
     -------
     results : dict of str to dict
-        ``gold`` (mean gold reward of the pick), ``accuracy`` (over pairs of held-out
-        candidates) and ``n_pairs``, by method.
+        What :func:`measure` returns and ``n_pairs``, by method.
     rewards : dict of str to ndarray, shape (n_prompts, N)
-        Predicted rewards by method, random and oracle left out.
+        Predicted rewards by method; those that need no training are left out.
     fitted : dict of str to (scaler, augmenter or None, reward)
         What was trained.
     """
@@ -94,19 +96,26 @@ def run_split(split, random_state):
         data = pairs if augmenter is None else augmenter.fit_transform(pairs, **params)
         reward = BTRewardRegressor(random_state=random_state).fit(data, groups=split.groups)
         rewards[name] = reward.predict(candidates)
-        results[name] = {"n_pairs": len(data), **measure(rewards[name], split.gold)}
+        results[name] = {"n_pairs": len(data)}
         fitted[name] = (scaler, augmenter, reward)
     others = {"tuned linear": LinearRewardRegressor(), "Gaussian process": GPRewardRegressor()}
     for name, reward in others.items():
         rewards[name] = reward.fit(pairs, groups=split.groups).predict(candidates)
-        results[name] = {"n_pairs": len(pairs), **measure(rewards[name], split.gold)}
+        results[name] = {"n_pairs": len(pairs)}
         fitted[name] = (scaler, None, reward)
-    results["random"] = {"n_pairs": 0, "gold": split.gold.mean(), "accuracy": 0.5}
-    results["oracle"] = {"n_pairs": 0, **measure(split.gold, split.gold)}
+    untrained = {
+        "longest": split.lengths,
+        "shortest": -split.lengths,
+        "random": np.zeros_like(split.gold),  # ties: any of them, with equal chances
+        "oracle": split.gold,
+    }
+    for name, values in {**rewards, **untrained}.items():
+        results.setdefault(name, {"n_pairs": 0})
+        results[name] |= measure(values, split.gold, split.lengths)
     return results, rewards, fitted
 
 
-def measure(rewards, gold):
+def measure(rewards, gold, lengths):
     """Judge rewards of candidates by their gold.
 
     Parameters
@@ -115,15 +124,23 @@ def measure(rewards, gold):
         Predicted rewards.
     gold : ndarray, shape (n_prompts, N)
         Gold rewards.
+    lengths : ndarray, shape (n_prompts, N)
+        Characters of the candidates.
 
     Returns
     -------
     dict of str to float
         ``gold``, the mean gold reward of the pick, and ``accuracy``, that of the pairs of a
-        prompt's candidates whose gold differs by more than ``MIN_MARGIN``.
+        prompt's candidates whose gold differs by more than ``MIN_MARGIN``; ``matched``, that
+        of those whose lengths differ by less than a fifth.
     """
-    accuracy = pair_accuracy_score(rewards, gold, min_gap=MIN_MARGIN)
-    return {"gold": best_of_n_score(rewards, gold), "accuracy": accuracy}
+    return {
+        "gold": best_of_n_score(rewards, gold),
+        "accuracy": pair_accuracy_score(rewards, gold, min_gap=MIN_MARGIN),
+        "matched": pair_accuracy_score(
+            rewards, gold, min_gap=MIN_MARGIN, lengths=lengths, subset="length_matched"
+        ),
+    }
 
 
 def summarize(results, confidence=0.95):
@@ -140,8 +157,8 @@ def summarize(results, confidence=0.95):
     -------
     list of dict
         A row a method: ``method``, ``n_pairs``, and ``gold``, ``difference`` (of gold, to
-        the original pairs) and ``accuracy``, each a list of mean and half-width; the
-        half-width is None with a single split.
+        the original pairs), ``accuracy`` and ``matched``, each a list of mean and half-width;
+        the half-width is None with a single split.
     """
     n = len(results)
     quantile = student.ppf((1 + confidence) / 2, n - 1) if n > 1 else np.nan
@@ -161,6 +178,7 @@ def summarize(results, confidence=0.95):
             "gold": interval(column(name, "gold")),
             "difference": interval(column(name, "gold") - column(ORIGINAL, "gold")),
             "accuracy": interval(column(name, "accuracy")),
+            "matched": interval(column(name, "matched")),
         }
         for name in results[0]
     ]
@@ -220,9 +238,13 @@ def demo_table(summary):
             str(row["n_pairs"] or ""),
             cell(row["gold"]),
             "" if row["method"] == ORIGINAL else cell(row["difference"], "+"),
-            "" if row["method"] in ("random", "oracle") else cell(row["accuracy"]),
+            *(
+                "" if row["method"] in ("random", "oracle") else cell(row[key])
+                for key in ("accuracy", "matched")
+            ),
         ]
         for row in summary
     ]
-    header = ["method", "pairs", "gold of the pick", "against original", "pair accuracy"]
+    header = ["method", "pairs", "gold of the pick", "against original", "accuracy"]
+    header.append("length-matched")
     return markdown_table(header, rows)

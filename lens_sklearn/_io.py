@@ -23,7 +23,7 @@ def load_preferences(path):
     ----------
     path : str or Path
         A .jsonl, .jsonl.gz, .parquet or .csv file with the columns ``chosen``, ``rejected``
-        and, optionally, ``prompt``.
+        and, optionally, ``prompt``, ``target`` and ``weight``.
 
     Returns
     -------
@@ -33,9 +33,14 @@ def load_preferences(path):
     Raises
     ------
     ValueError
-        If the file's ending is another one, a line cannot be read, or a row is malformed.
+        If the file's ending is another one, a line cannot be read, or a row is malformed:
+        ``target`` is a probability and ``weight`` a number of at least 0.
     ImportError
         If the file is .parquet and the extra ``tables`` is not installed.
+
+    See Also
+    --------
+    pair_targets : The numbers of ``target`` and ``weight``.
     """
     rows = load_rows(path)
     if kind_of(rows[0]) != "pairs":
@@ -46,7 +51,74 @@ def load_preferences(path):
     with warnings.catch_warnings():  # the ties are reported once, when the rows are used
         warnings.simplefilter("ignore")
         read_texts(rows)
+    try:
+        pair_targets(rows)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
     return rows
+
+
+def pair_targets(X):
+    """Read the targets and weights that preference rows bring along.
+
+    Parameters
+    ----------
+    X : rows of text
+        Preference rows. Their column ``target`` is the probability that ``chosen`` wins, as
+        where several people judged a pair, and ``weight`` how much a pair counts; numbers may
+        be written as text, as in a .csv file.
+
+    Returns
+    -------
+    target : ndarray of float64, shape (n,), or None
+        What `fit` takes as `y`; None without such a column.
+    weight : ndarray of float64, shape (n,), or None
+        What `fit` takes as `sample_weight`; None without such a column.
+
+    Raises
+    ------
+    ValueError
+        If only some rows have a value, one is no number, a target is outside [0, 1], or a
+        weight is negative or not finite; the message names the row.
+
+    See Also
+    --------
+    pairs_from_ratings : Makes such rows of rated responses.
+
+    Examples
+    --------
+    >>> from lens_sklearn import pair_targets
+    >>> pair_targets([{"chosen": "4.", "rejected": "5.", "target": 0.9}])
+    (array([0.9]), None)
+    """
+    rows = as_records(X)
+    if kind_of(rows[0]) != "pairs":
+        raise ValueError(
+            "expected preference rows with the columns 'chosen' and 'rejected'; "
+            f"got {columns_of(rows[0])}."
+        )
+    target = _numbers(rows, "target", 1, "the probability that 'chosen' wins, in [0, 1]")
+    return target, _numbers(rows, "weight", np.inf, "a finite weight of at least 0")
+
+
+def _numbers(rows, column, most, what):
+    """Return a column (n,) of numbers from 0 to `most`, or None if no row has it."""
+    found = [row.get(column) if isinstance(row, Mapping) else None for row in rows]
+    if all(value is None for value in found):
+        return None
+    values = np.empty(len(rows))
+    for i, value in enumerate(found):
+        where = f"row {i}, column '{column}'"
+        if value is None:
+            other = next(j for j, present in enumerate(found) if present is not None)
+            raise ValueError(f"{where}: is missing, and row {other} has one; all rows need it.")
+        try:
+            values[i] = float(value)
+        except (TypeError, ValueError):
+            raise ValueError(f"{where}: {value!r:.40} is no number; it is {what}.") from None
+        if not (0 <= values[i] <= most and values[i] < np.inf):
+            raise ValueError(f"{where}: got {value!r:.40}; it is {what}.")
+    return values
 
 
 def load_candidates(path):

@@ -4,10 +4,13 @@ matplotlib is imported when something is drawn, never before.
 """
 
 from importlib import import_module
+from itertools import cycle
 
 from .metrics import best_of_n_curve, best_of_n_score
 
 __all__ = ["BestOfNDisplay"]
+
+SHORTCUT_STYLES = ("-.", (0, (1, 3)))  # of gray lines, apart from the oracle's and random's
 
 
 def load_matplotlib(module):
@@ -72,6 +75,8 @@ class BestOfNDisplay:
         Mean gold reward of a random pick.
     name : str, default=None
         Name in the legend.
+    shortcuts : dict of str to BestOfNCurve, default=None
+        Curves of rewards without a model, drawn as references under their names.
 
     Attributes
     ----------
@@ -79,15 +84,25 @@ class BestOfNDisplay:
         Set by :meth:`plot`.
     """
 
-    def __init__(self, curve, *, oracle, random, name=None):
+    def __init__(self, curve, *, oracle, random, name=None, shortcuts=None):
         self.curve = curve
         self.oracle = oracle
         self.random = random
         self.name = name
+        self.shortcuts = shortcuts
 
     @classmethod
     def from_estimator(
-        cls, estimator, candidates, gold, *, name=None, ax=None, plot_reference=True, **kwargs
+        cls,
+        estimator,
+        candidates,
+        gold,
+        *,
+        name=None,
+        ax=None,
+        plot_reference=True,
+        shortcuts=None,
+        **kwargs,
     ):
         """Score candidates with an estimator and plot the curve.
 
@@ -104,7 +119,10 @@ class BestOfNDisplay:
         ax : matplotlib Axes, default=None
             Where to plot; None makes a figure.
         plot_reference : bool, default=True
-            Whether to draw the oracle's curve and the random pick.
+            Whether to draw the oracle's curve, the random pick and `shortcuts`.
+        shortcuts : dict of str to array-like of shape (n_prompts, N), default=None
+            Rewards without a model (:func:`~lens_sklearn.shortcut_rewards`), whose curves are
+            references too.
         **kwargs : dict
             Passed to :func:`best_of_n_curve`.
 
@@ -116,11 +134,27 @@ class BestOfNDisplay:
         name = type(estimator).__name__ if name is None else name
         rewards = estimator.predict(candidates)
         return cls.from_predictions(
-            rewards, gold, name=name, ax=ax, plot_reference=plot_reference, **kwargs
+            rewards,
+            gold,
+            name=name,
+            ax=ax,
+            plot_reference=plot_reference,
+            shortcuts=shortcuts,
+            **kwargs,
         )
 
     @classmethod
-    def from_predictions(cls, rewards, gold, *, name=None, ax=None, plot_reference=True, **kwargs):
+    def from_predictions(
+        cls,
+        rewards,
+        gold,
+        *,
+        name=None,
+        ax=None,
+        plot_reference=True,
+        shortcuts=None,
+        **kwargs,
+    ):
         """Plot the curve of given rewards.
 
         Parameters
@@ -134,7 +168,10 @@ class BestOfNDisplay:
         ax : matplotlib Axes, default=None
             Where to plot; None makes a figure.
         plot_reference : bool, default=True
-            Whether to draw the oracle's curve and the random pick.
+            Whether to draw the oracle's curve, the random pick and `shortcuts`.
+        shortcuts : dict of str to array-like of shape (n_prompts, N), default=None
+            Rewards without a model (:func:`~lens_sklearn.shortcut_rewards`), whose curves are
+            references too.
         **kwargs : dict
             Passed to :func:`best_of_n_curve`.
 
@@ -144,10 +181,14 @@ class BestOfNDisplay:
             With the plot drawn.
         """
         curve = best_of_n_curve(rewards, gold, **kwargs)
-        # Only its mean is drawn; a seed keeps numpy's global generator out of it.
-        oracle = best_of_n_curve(gold, gold, curve.n, n_bootstrap=1, random_state=0)
+
+        def reference(values):
+            # Only its mean is drawn; a seed keeps numpy's global generator out of it.
+            return best_of_n_curve(values, gold, curve.n, n_bootstrap=1, random_state=0)
+
+        shortcuts = {label: reference(values) for label, values in (shortcuts or {}).items()}
         random = best_of_n_score(rewards, gold, n=1)
-        display = cls(curve, oracle=oracle, random=random, name=name)
+        display = cls(curve, oracle=reference(gold), random=random, name=name, shortcuts=shortcuts)
         return display.plot(ax=ax, plot_reference=plot_reference)
 
     def plot(self, ax=None, *, name=None, plot_reference=True, **kwargs):
@@ -160,7 +201,7 @@ class BestOfNDisplay:
         name : str, default=None
             Name in the legend instead of the display's.
         plot_reference : bool, default=True
-            Whether to draw the oracle's curve and the random pick.
+            Whether to draw the oracle's curve, the random pick and the shortcuts.
         **kwargs : dict
             Passed to matplotlib's ``plot``.
 
@@ -183,6 +224,9 @@ class BestOfNDisplay:
         if plot_reference:
             ax.plot(curve.n, self.oracle.mean, color="0.4", linestyle="--", label="oracle")
             ax.axhline(self.random, color="0.4", linestyle=":", label="random")
+            shortcuts = (self.shortcuts or {}).items()
+            for (label, shortcut), style in zip(shortcuts, cycle(SHORTCUT_STYLES), strict=False):
+                ax.plot(shortcut.n, shortcut.mean, color="0.6", linestyle=style, label=label)
         ax.set_xscale("log", base=2)
         ax.set_xticks(curve.n, [str(n) for n in curve.n])
         ax.minorticks_off()
@@ -192,7 +236,7 @@ class BestOfNDisplay:
         return self
 
 
-def save_curves(named_rewards, gold, path, *, ns=None, where=""):
+def save_curves(named_rewards, gold, path, *, ns=None, where="", shortcuts=None):
     """Draw the Best-of-N curves of several reward models into a file.
 
     Parameters
@@ -207,6 +251,8 @@ def save_curves(named_rewards, gold, path, *, ns=None, where=""):
         As in `best_of_n_curve`.
     where : str, default=""
         Ends the title.
+    shortcuts : dict of str to ndarray of shape (n_prompts, N), default=None
+        Rewards without a model, drawn as references.
 
     Raises
     ------
@@ -223,6 +269,7 @@ def save_curves(named_rewards, gold, path, *, ns=None, where=""):
             name=name,
             ax=ax,
             plot_reference=not number,  # the references are the same for all
+            shortcuts=shortcuts,
             random_state=0,
         )
     ax.set_title(f"Best-of-n on {len(gold)} prompts{where}")

@@ -29,6 +29,7 @@ from ._embedder import LLMEmbedder
 from ._gp_reward import GPRewardRegressor
 from ._latent_augmenter import LatentPairAugmenter
 from ._linear_reward import LinearRewardRegressor
+from ._pair_classifier import PairClassifier
 from ._response_features import ResponseFeatures
 from ._response_views import ResponseViews
 from ._scaler import EmbeddingScaler
@@ -56,6 +57,7 @@ CLASSES = {
         BTRewardRegressor,
         LinearRewardRegressor,
         GPRewardRegressor,
+        PairClassifier,
     )
 }
 #: Parameters that belong to a machine and not to a model, with what is written for them.

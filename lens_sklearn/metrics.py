@@ -11,14 +11,19 @@ __all__ = [
     "BestOfNScorer",
     "best_of_n_curve",
     "best_of_n_score",
+    "count_pairs",
     "pair_accuracy_score",
 ]
 
 #: Comparisons of two candidates held at once: bounds the memory of pair accuracy.
 COMPARISONS = 1 << 22
+#: Which pairs are judged.
+SUBSETS = ("all", "length_matched", "shorter_wins")
 
 
-def pair_accuracy_score(rewards, y=None, *, sample_weight=None, min_gap=0.0):
+def pair_accuracy_score(
+    rewards, y=None, *, sample_weight=None, min_gap=0.0, lengths=None, subset="all"
+):
     r"""Share of pairs that the rewards put in the right order; equal rewards count half.
 
     Of pairs, column 0 should get the larger reward, with the probability `y`. Of candidates
@@ -37,6 +42,13 @@ def pair_accuracy_score(rewards, y=None, *, sample_weight=None, min_gap=0.0):
         Weight of each pair; for candidates of each prompt, and so of every pair in it.
     min_gap : float, default=0.0
         Candidates whose gold differs by no more than this make no pair. Only of candidates.
+    lengths : array-like of shape (n, 2) or (n_prompts, N), default=None
+        Lengths of the responses (:func:`~lens_sklearn.response_lengths`), for a `subset`.
+    subset : {"all", "length_matched", "shorter_wins"}, default="all"
+        Which pairs are judged: all; those whose lengths a and b differ by less than a fifth of
+        the longer one, ``|a - b| < max(a, b) / 5``; or those of which the shorter response is
+        the better one. A reward that does no more than to prefer long responses is wrong in
+        all of the last and about as good as a coin in the second.
 
     Returns
     -------
@@ -48,8 +60,12 @@ def pair_accuracy_score(rewards, y=None, *, sample_weight=None, min_gap=0.0):
     ValueError
         On shapes that do not fit, padding that is not NaN in both, infinite values,
         probabilities outside [0, 1], weights that are negative or zero for all, a `min_gap`
-        below 0 or without candidates, or if no gold of a prompt's candidates differs; the
-        message names the row.
+        below 0 or without candidates, lengths without a subset or the reverse, lengths that
+        are not finite, or if there is no pair to judge; the message names the row.
+
+    See Also
+    --------
+    lens_sklearn.shortcut_rewards : Rewards that know the lengths alone.
 
     Examples
     --------
@@ -58,14 +74,19 @@ def pair_accuracy_score(rewards, y=None, *, sample_weight=None, min_gap=0.0):
     0.5
     >>> pair_accuracy_score([[0.1, 0.9, 0.5]], [[1.0, 2.0, 3.0]])  # 1 < 2 and 1 < 3, not 2 < 3
     0.6666666666666666
+    >>> rewards, lengths = [[2.0, 1.0], [0.0, 3.0]], [[90, 100], [50, 100]]
+    >>> pair_accuracy_score(rewards, lengths=lengths, subset="length_matched")
+    1.0
     """
     if y is not None and np.ndim(y) == 2:
-        right, counted = _count_right(*_check_scored(rewards, y), _check_gap(min_gap))
+        rewards, gold = _check_scored(rewards, y)
+        kept = _Subset(subset, lengths, rewards)
+        right, counted = _count_right(rewards, gold, _check_gap(min_gap), kept)
         weight = _check_weight(sample_weight, len(right))
         if not counted.any():
             raise ValueError(
                 f"no two candidates of a prompt have gold that differs by more than {min_gap}, "
-                f"in any of the {len(right)} prompts; there is no pair to order."
+                f"in any of the {len(right)} prompts; there is no pair to order{kept.named}."
             )
         if not weight @ counted > 0:
             raise ValueError("every prompt that has a pair to order has the weight zero.")
@@ -75,7 +96,97 @@ def pair_accuracy_score(rewards, y=None, *, sample_weight=None, min_gap=0.0):
             f"min_gap={min_gap} needs gold rewards of candidates as y, of shape (n_prompts, N)."
         )
     agreement = pair_agreement(rewards, y)
-    return float(np.average(agreement, weights=_check_weight(sample_weight, len(agreement))))
+    weight = _check_weight(sample_weight, len(agreement))
+    kept = _Subset(subset, lengths, np.asarray(rewards, dtype=float))
+    mask = kept.of_pairs(np.ones(len(agreement)) if y is None else np.asarray(y, dtype=float))
+    if not mask.any():
+        raise ValueError(f"there is no pair to order{kept.named} among the {len(mask)} pairs.")
+    if not weight[mask].any():
+        raise ValueError(f"every pair to order{kept.named} has the weight zero.")
+    return float(np.average(agreement[mask], weights=weight[mask]))
+
+
+def count_pairs(gold, *, min_gap=0.0, lengths=None, subset="all"):
+    """Count the pairs of candidates that `pair_accuracy_score` judges.
+
+    Parameters
+    ----------
+    gold : array-like of shape (n_prompts, N)
+        Gold rewards; NaN is padding.
+    min_gap : float, default=0.0
+        As in `pair_accuracy_score`.
+    lengths : array-like of shape (n_prompts, N), default=None
+        As in `pair_accuracy_score`.
+    subset : {"all", "length_matched", "shorter_wins"}, default="all"
+        As in `pair_accuracy_score`.
+
+    Returns
+    -------
+    int
+        Their number.
+
+    Raises
+    ------
+    ValueError
+        As `pair_accuracy_score`, but for pairs that are not there.
+    """
+    gold, _ = _check_scored(gold, gold)
+    kept = _Subset(subset, lengths, gold)
+    return int(_count_right(gold, gold, _check_gap(min_gap), kept)[1].sum())
+
+
+class _Subset:
+    """Which of the pairs are judged, by the lengths of their members."""
+
+    def __init__(self, name, lengths, rewards):
+        if name not in SUBSETS:
+            raise ValueError(f"subset={name!r}; there are {', '.join(SUBSETS)}.")
+        if (lengths is None) != (name == "all"):
+            missing = "needs lengths" if lengths is None else "has no use for lengths"
+            raise ValueError(f"subset={name!r} {missing}.")
+        self.name = name
+        self.named = "" if name == "all" else f" (subset={name!r})"
+        self.lengths = None if lengths is None else _check_lengths(lengths, rewards)
+
+    def of_better(self, rows):
+        """Return a mask that broadcasts to (b, N, N): is the first, the better, a kept pair's."""
+        if self.lengths is None:
+            return True
+        return self._kept(self.lengths[rows, :, None], self.lengths[rows, None, :])
+
+    def of_pairs(self, target):
+        """Return whether each pair is kept, shape (n,)."""
+        if self.lengths is None:
+            return np.ones(len(target), dtype=bool)
+        first, second = self.lengths.T
+        if self.name == "length_matched":
+            return self._kept(first, second)
+        decided = target != 0.5
+        first_wins = target > 0.5
+        winner, loser = np.where(first_wins, first, second), np.where(first_wins, second, first)
+        return decided & self._kept(winner, loser)
+
+    def _kept(self, better, worse):
+        """Compare lengths; NaN, which is padding, is in no pair."""
+        if self.name == "shorter_wins":
+            return better < worse
+        return 5 * np.abs(better - worse) < np.maximum(better, worse)  # 0.2 would round
+
+
+def _check_lengths(lengths, rewards):
+    lengths = np.asarray(lengths, dtype=float)
+    if lengths.shape != rewards.shape:
+        raise ValueError(
+            f"lengths must have the shape of the rewards, {rewards.shape}; got {lengths.shape}."
+        )
+    bad = ~((lengths >= 0) & (lengths < np.inf)) & ~np.isnan(rewards)
+    if bad.any():
+        row, column = np.argwhere(bad)[0]
+        raise ValueError(
+            f"lengths is {lengths[row, column]} in row {row}, column {column}; a length is finite "
+            "and not negative."
+        )
+    return np.where(np.isnan(rewards), np.nan, lengths)
 
 
 def pair_agreement(rewards, y=None):
@@ -127,12 +238,13 @@ def pair_agreement(rewards, y=None):
     return target * wins + (1 - target) * (1 - wins)
 
 
-def _count_right(rewards, gold, min_gap):
+def _count_right(rewards, gold, min_gap, kept):
     """Return for each prompt how many pairs are in order, ties half, and how many there are."""
     n_prompts, n_candidates = gold.shape
     right, counted = np.empty(n_prompts), np.empty(n_prompts)
     for rows in gen_batches(n_prompts, max(1, COMPARISONS // n_candidates**2)):
         better = gold[rows, :, None] - gold[rows, None, :] > min_gap  # (b, N, N), not for NaN
+        better &= kept.of_better(rows)
         counted[rows] = np.count_nonzero(better, axis=(1, 2))
         above = rewards[rows, :, None] > rewards[rows, None, :]
         tied = rewards[rows, :, None] == rewards[rows, None, :]

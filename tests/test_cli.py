@@ -211,6 +211,61 @@ def test_the_prompts_go_with_the_pairs(method, data, tmp_path, monkeypatch):
     assert (same == [[one == other for other in prompts] for one in prompts]).all()
 
 
+@pytest.mark.parametrize("method", _methods.METHODS)
+def test_targets_and_weights_reach_the_reward(method, data, tmp_path, monkeypatch, capsys):
+    rows = read(data / "pairs.jsonl")
+    for i, row in enumerate(rows):
+        row |= {"target": (i % 4) / 4} | ({} if method == "distillation" else {"weight": i % 3})
+    write(tmp_path / "pairs.jsonl", rows)
+    kept = [row for row in rows if row.get("weight", 1)]
+    seen, fit = [], BTRewardRegressor.fit
+
+    def record(self, X, y=None, sample_weight=None, **params):
+        seen.append((X, y, sample_weight))
+        return fit(self, X, y, sample_weight, **params)
+
+    monkeypatch.setattr(BTRewardRegressor, "fit", record)
+    given = ["fit", tmp_path / "pairs.jsonl", "-o", tmp_path / "out", *options(data)]
+    given += ["--method", method, "--test-fraction", "0"]
+    given += [] if method == "none" else ["--factor", "2"]
+    assert run(*given, *(["--vae-epochs", "2"] if method == "lens" else [])) == 0
+    assert "the column target is read" in (error := capsys.readouterr().err)
+    assert f"{len(kept)} pairs for training" in error
+    X, y, weight = seen[-1]
+    np.testing.assert_array_equal(y, [row["target"] for row in kept])
+    if method == "distillation":
+        assert weight is None and "column weight" not in error
+        return
+    assert "the column weight is read, mean 1.5" in error and len(kept) == 26
+    np.testing.assert_array_equal(weight, [row["weight"] for row in kept])
+    np.testing.assert_array_equal(X.target[: len(kept)], y)
+
+
+def test_accuracy_is_that_of_targets_and_weights(data, tmp_path, capsys):
+    rows = [row | {"target": 0.0, "weight": 2.0} for row in read(data / "pairs.jsonl")]
+    write(tmp_path / "turned.jsonl", rows)
+    for name in (data / "pairs.jsonl", tmp_path / "turned.jsonl"):
+        assert run("score", data / "reward", name, "-o", tmp_path / "o.jsonl") == 0
+    plain, turned = (
+        float(line.split()[2]) for line in capsys.readouterr().err.splitlines() if "accur" in line
+    )
+    assert plain > 0.5 and turned == pytest.approx(1 - plain, abs=1e-9)
+
+
+def test_rows_that_do_not_count_are_refused(data, tmp_path, capsys):
+    rows = read(data / "pairs.jsonl")
+    write(tmp_path / "pairs.jsonl", [row | {"weight": 0} for row in rows])
+    given = ["fit", tmp_path / "pairs.jsonl", "-o", tmp_path / "out", *options(data)]
+    assert run(*given) == 2
+    assert "pairs.jsonl: the weight of every row is 0" in capsys.readouterr().err
+    write(tmp_path / "pairs.jsonl", [row | {"target": 7} for row in rows])
+    assert run(*given) == 2
+    assert "pairs.jsonl: row 0, column 'target': got 7" in capsys.readouterr().err
+    write(tmp_path / "pairs.jsonl", [row | {"weight": 2} for row in rows])
+    assert run(*given, "--method", "distillation") == 2
+    assert "leave the column 'weight' out, or take another method" in capsys.readouterr().err
+
+
 def test_unlabelled_responses_are_learnt_from(data, tmp_path, capsys):
     fit = ["fit", data / "pairs.jsonl", *options(data), "--factor", "3", "--method", "distillation"]
     rows = read(data / "candidates.jsonl")
@@ -303,10 +358,24 @@ def test_best_of_n_table_picks_and_plot(data, tmp_path, capsys):
     plot, picks = tmp_path / "curve.png", tmp_path / "picks.jsonl"
     best = ["best-of-n", data / "reward", data / "candidates.jsonl", "--n", "1", "4"]
     assert run(*best, "--plot", plot, "-o", picks) == 0
-    header, _, *rows = capsys.readouterr().out.splitlines()
-    assert "gold of the pick" in header
-    rows = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
-    n, mean, _, random, oracle = zip(*rows, strict=True)
+    tables = [table.splitlines() for table in capsys.readouterr().out.split("\n\n")]
+    (header, *rows), (judged, *accuracies) = (
+        [[cell.strip() for cell in row.strip("|").split("|")] for row in table if "-|" not in row]
+        for table in tables
+    )
+    assert header[1] == "gold of the pick"
+    assert header[3:] == ["random", "longest", "shortest", "oracle"]
+    n, mean, _, random, longest, shortest, oracle = zip(*rows, strict=True)
+    lengths = [[len(text) for text in row["responses"]] for row in read(data / "candidates.jsonl")]
+    for column, pick in ((longest, max), (shortest, min)):
+        picked = [np.flatnonzero(np.equal(row, pick(row))).mean() for row in lengths]
+        assert column == ("1.333", f"{np.mean(picked):.3f}")
+    assert judged == ["pair accuracy", "all", "length matched", "shorter wins"]
+    accuracies = {name: cells for name, *cells in accuracies}
+    assert list(accuracies) == ["reward model", "longest", "shortest", "random", "pairs"]
+    assert accuracies["pairs"][0] == "15"  # of 4, 4 and 3 responses
+    assert accuracies["longest"][2] == "0.000" and accuracies["shortest"][2] == "1.000"
+    assert accuracies["random"] == ["0.500"] * 3
     # Gold is 0, 1, … to 3, 3 and 2: means of 1.5, 1.5 and 1, the best of 3, 3 and 2.
     assert n == ("1", "4") and random == ("1.333", "1.333") and oracle == ("1.333", "2.667")
     assert mean == ("1.333", f"{np.mean([row['gold'] for row in read(picks)]):.3f}")
@@ -319,9 +388,10 @@ def test_demo_with_a_tiny_model(data, tmp_path, capsys):
     demo = ["demo", "-o", tmp_path, "--splits", "2", "--pairs", "40", "--model", data / "model"]
     assert run(*demo) == 0
     table = capsys.readouterr().out
-    for method in ("original", "repeat 4×", "LENS 2×", "LENS 8×", "tuned linear", "oracle"):
+    for method in ("original", "repeat 4×", "LENS 2×", "LENS 8×", "tuned linear", "longest"):
         assert f"| {method} " in table
-    assert "| Gaussian process " in table
+    for method in ("Gaussian process", "shortest", "random", "oracle"):
+        assert f"| {method} " in table
     names = ("table.md", "table.json", "curve.png", "config.json", "candidates.jsonl")
     assert all((tmp_path / name).is_file() for name in names)
     content = json.loads((tmp_path / "table.json").read_text())

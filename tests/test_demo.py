@@ -12,14 +12,14 @@ from lens_sklearn.cli import demo
 
 RESULTS = [
     {
-        "original": {"n_pairs": 10, "gold": 0.5, "accuracy": 0.6},
-        "better": {"n_pairs": 20, "gold": 0.75, "accuracy": 0.7},
-        "random": {"n_pairs": 0, "gold": 0.0, "accuracy": 0.5},
+        "original": {"n_pairs": 10, "gold": 0.5, "accuracy": 0.6, "matched": 0.5},
+        "better": {"n_pairs": 20, "gold": 0.75, "accuracy": 0.7, "matched": 0.6},
+        "random": {"n_pairs": 0, "gold": 0.0, "accuracy": 0.5, "matched": 0.5},
     },
     {
-        "original": {"n_pairs": 10, "gold": 0.25, "accuracy": 0.8},
-        "better": {"n_pairs": 20, "gold": 1.0, "accuracy": 0.9},
-        "random": {"n_pairs": 0, "gold": 0.0, "accuracy": 0.5},
+        "original": {"n_pairs": 10, "gold": 0.25, "accuracy": 0.8, "matched": 0.6},
+        "better": {"n_pairs": 20, "gold": 1.0, "accuracy": 0.9, "matched": 0.8},
+        "random": {"n_pairs": 0, "gold": 0.0, "accuracy": 0.5, "matched": 0.5},
     },
 ]
 
@@ -33,6 +33,7 @@ def test_intervals_are_students_and_paired_by_split():
     assert rows["better"]["gold"] == pytest.approx([0.875, t * 0.125])
     assert rows["better"]["difference"] == pytest.approx([0.5, t * 0.25])  # of 0.25 and 0.75
     assert rows["better"]["accuracy"] == pytest.approx([0.8, t * 0.1])
+    assert rows["better"]["matched"] == pytest.approx([0.7, t * 0.1])
     assert rows["original"]["difference"] == [0, 0]
     narrow = {row["method"]: row for row in summarize(RESULTS, confidence=0.5)}
     assert narrow["better"]["gold"] == pytest.approx([0.875, 0.125])  # tan(pi / 4) = 1
@@ -45,13 +46,13 @@ def test_a_single_split_has_no_interval():
 
 def test_table_leaves_out_what_means_nothing():
     assert demo_table(summarize(RESULTS[:1])).splitlines() == [
-        "| method   | pairs | gold of the pick | against original | pair accuracy |",
-        "|----------|------:|-----------------:|-----------------:|--------------:|",
-        "| original |    10 |            0.500 |                  |         0.600 |",
-        "| better   |    20 |            0.750 |           +0.250 |         0.700 |",
-        "| random   |       |            0.000 |           -0.500 |               |",
+        "| method   | pairs | gold of the pick | against original | accuracy | length-matched |",
+        "|----------|------:|-----------------:|-----------------:|---------:|---------------:|",
+        "| original |    10 |            0.500 |                  |    0.600 |          0.500 |",
+        "| better   |    20 |            0.750 |           +0.250 |    0.700 |          0.600 |",
+        "| random   |       |            0.000 |           -0.500 |          |                |",
     ]
-    assert "  +0.500 ± 3.177 | 0.800 ± 1.271 |" in demo_table(summarize(RESULTS))
+    assert "  +0.500 ± 3.177 | 0.800 ± 1.271 |  0.700 ± 1.271 |" in demo_table(summarize(RESULTS))
 
 
 def test_columns_are_as_wide_as_their_widest_cell():
@@ -64,7 +65,9 @@ def test_candidates_of_about_equal_gold_are_no_pair():
     gold = np.array([[1.0, 0.0, 0.5], [0.0, 0.05, 1.0]])
     # First prompt: 1 > 0 and 1 > 0.5 right, 0.5 > 0 a tie. Second: 1 > 0 and 1 > 0.05 right,
     # and 0.05 is no better than 0. Picks have gold 1 and 1.
-    assert measure(rewards, gold) == pytest.approx({"gold": 1.0, "accuracy": 4.5 / 5})
+    lengths = np.array([[10.0, 9.0, 9.0], [10.0, 20.0, 40.0]])  # matched within the first alone
+    expected = {"gold": 1.0, "accuracy": 4.5 / 5, "matched": 2.5 / 3}
+    assert measure(rewards, gold, lengths) == pytest.approx(expected)
 
 
 def test_methods_are_named_by_their_factor():
@@ -89,15 +92,22 @@ def test_every_reward_is_told_the_prompts(monkeypatch, pairs, candidates):
     for name in ("BTRewardRegressor", "LinearRewardRegressor", "GPRewardRegressor"):
         reward = getattr(_demo, name)
         monkeypatch.setattr(reward, "fit", record(reward.fit))
-    split = _demo.Split(pairs, groups, *candidates)
+    lengths = np.ones_like(candidates[1])
+    lengths[:, 0] = 1.1
+    split = _demo.Split(pairs, groups, *candidates, lengths)
     results, rewards, fitted = _demo.run_split(split, 0)
     # A network a method, the two others, and the teacher of distillation.
     assert len(told) == len(demo_methods(0)) + 2 + 1
     for name, given in told:
         np.testing.assert_array_equal(np.sort(given), groups, err_msg=name)  # in any order
-    assert set(results) == {*rewards, "random", "oracle"} and set(rewards) == set(fitted)
+    assert list(results) == [*rewards, "longest", "shortest", "random", "oracle"]
+    assert set(rewards) == set(fitted)
     assert results["LENS 8×"]["n_pairs"] == 8 * len(pairs)
-    assert results["random"]["gold"] == candidates[1].mean()
+    assert results["random"]["gold"] == pytest.approx(candidates[1].mean())
+    assert results["random"]["accuracy"] == results["random"]["matched"] == 0.5
+    assert results["longest"]["gold"] == pytest.approx(candidates[1][:, 0].mean())
+    assert results["shortest"]["gold"] == pytest.approx(candidates[1][:, 1:].mean())
+    assert results["longest"]["n_pairs"] == 0
     assert results["oracle"]["gold"] == candidates[1].max(axis=1).mean()
 
 

@@ -123,13 +123,15 @@ def test_curves_are_saved_with_references_once(scored, tmp_path, pyplot, monkeyp
     monkeypatch.setattr(matplotlib.figure, "Figure", Figure)
     rewards, gold = scored
     path = tmp_path / "curves.png"
-    save_curves([("one", rewards), ("two", -rewards)], gold, path, ns=[1, 4], where=", split 0")
+    named = [("one", rewards), ("two", -rewards)]
+    shortcuts = {"longest": gold}
+    save_curves(named, gold, path, ns=[1, 4], where=", split 0", shortcuts=shortcuts)
     assert path.read_bytes().startswith(b"\x89PNG")
     assert not pyplot.get_fignums()  # none is left open
     (ax,) = figures[0].axes
-    assert labels_of(ax) == ["one", "oracle", "random", "two"]
+    assert labels_of(ax) == ["one", "oracle", "random", "longest", "two"]
     lines = lines_of(ax)
-    assert len(ax.get_lines()) == 4
+    assert len(ax.get_lines()) == 5
     for name, sign in (("one", 1), ("two", -1)):
         expected = [best_of_n_score(sign * rewards, gold, n) for n in (1, 4)]
         np.testing.assert_allclose(lines[name], ([1, 4], expected))
@@ -144,6 +146,24 @@ def test_axes_are_made_only_where_none_are_given(pyplot):
     assert ax.figure.number in pyplot.get_fignums()
     assert axes_or_new(ax) is ax
     assert len(pyplot.get_fignums()) == 1
+
+
+def test_shortcuts_are_references(scored, candidates):
+    rewards, gold = scored
+    shortcuts = {"longest": -gold, "shortest": gold}
+    display = BestOfNDisplay.from_predictions(rewards, gold, name="mine", shortcuts=shortcuts)
+    assert labels_of(display.ax_) == ["mine", "oracle", "random", "longest", "shortest"]
+    lines = lines_of(display.ax_)
+    expected = [best_of_n_score(-gold, gold, n) for n in (1, 2, 4, 5)]
+    np.testing.assert_allclose(lines["longest"], ([1, 2, 4, 5], expected))
+    np.testing.assert_array_equal(display.shortcuts["shortest"].mean, display.oracle.mean)
+    styles = [line.get_linestyle() for line in display.ax_.get_lines()]
+    assert styles[3] == "-." and styles.count("-.") == 1
+    alone = display.plot(plot_reference=False)
+    assert labels_of(alone.ax_) == ["mine"]
+    X, gold = candidates
+    drawn = BestOfNDisplay.from_estimator(FirstFeature(), X, gold, shortcuts={"worst": -gold})
+    assert labels_of(drawn.ax_)[-1] == "worst"
 
 
 @pytest.mark.parametrize("draw", ["display", "axes", "file"])

@@ -7,9 +7,10 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from lens_sklearn import load_candidates, load_preferences
+from lens_sklearn import load_candidates, load_preferences, pair_targets
 from lens_sklearn._io import load_candidate_rows, load_rows
 from lens_sklearn._rows import read_texts
 
@@ -200,3 +201,56 @@ def test_other_endings_and_missing_files(tmp_path):
         load_preferences(tmp_path / "rows.txt")
     with pytest.raises(FileNotFoundError, match="no such file"):
         load_preferences(tmp_path / "none.jsonl")
+
+
+# ------------------------------------------------------------------------ targets and weights
+PAIR = {"chosen": "a", "rejected": "b"}
+
+
+def test_targets_and_weights_are_read_with_the_rows(tmp_path):
+    rows = [{**PAIR, "target": 1, "weight": 0}, {**PAIR, "target": 0.25, "weight": 3.5}]
+    path = tmp_path / "pairs.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert load_preferences(path) == rows
+    target, weight = pair_targets(load_preferences(path))
+    assert target.tolist() == [1, 0.25] and weight.tolist() == [0, 3.5]
+    assert pair_targets([PAIR]) == (None, None)
+    target, weight = pair_targets([{**PAIR, "weight": 2}])
+    assert target is None and weight.tolist() == [2]
+
+
+def test_targets_of_a_table_are_text(tmp_path):
+    path = tmp_path / "pairs.csv"
+    path.write_text("chosen,rejected,target\na,b,0.75\nc,d,1\n")
+    target, weight = pair_targets(load_preferences(path))
+    assert target.tolist() == [0.75, 1] and weight is None
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("target", 1.5, "row 1, column 'target': got 1.5; it is the probability"),
+        ("target", -0.1, "row 1, column 'target': got -0.1"),
+        ("target", float("nan"), "row 1, column 'target': got nan"),
+        ("target", "often", "row 1, column 'target': 'often' is no number; it is the probability"),
+        ("target", [1], "row 1, column 'target': .1. is no number"),
+        ("target", "", "row 1, column 'target': '' is no number"),
+        ("weight", -1, "row 1, column 'weight': got -1; it is a finite weight of at least 0"),
+        ("weight", float("inf"), "row 1, column 'weight': got inf"),
+        ("weight", None, "row 1, column 'weight': is missing, and row 0 has one; all rows need"),
+    ],
+)
+def test_a_bad_target_or_weight_is_named_with_its_file_and_row(column, value, message, tmp_path):
+    path = tmp_path / "pairs.jsonl"
+    rows = [{**PAIR, column: 1}, {**PAIR, column: value}]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(ValueError, match=f"pairs.jsonl: {message}"):
+        load_preferences(path)
+    with pytest.raises(ValueError, match=f"^{message}"):
+        pair_targets(rows)
+
+
+def test_targets_are_those_of_preference_rows():
+    with pytest.raises(ValueError, match="columns 'chosen' and 'rejected'; got"):
+        pair_targets([{"responses": ["a"], "target": 1}])
+    assert pair_targets(pd.DataFrame([{**PAIR, "target": 0.5}]))[0].tolist() == [0.5]

@@ -19,6 +19,7 @@ from lens_sklearn.metrics import (
     BestOfNScorer,
     best_of_n_curve,
     best_of_n_score,
+    count_pairs,
     pair_accuracy_score,
 )
 
@@ -171,6 +172,114 @@ def test_weight_on_prompts_without_pairs_alone():
     with pytest.raises(ValueError, match="every prompt that has a pair"):
         pair_accuracy_score(GOLD, GOLD, sample_weight=[0, 1])
     assert pair_accuracy_score(GOLD, GOLD, sample_weight=[1, 0]) == 1.0
+
+
+# ----------------------------------------------------------- pairs of about equal length
+def test_matched_lengths_differ_by_less_than_a_fifth_of_the_longer():
+    rewards = np.array([[1.0, 0.0], [0.0, 1.0], [0.0, 1.0], [1.0, 0.0]])  # right in the outer two
+    # 20 of 100 is a fifth and 7 of 35 too, which 0.2 * 35 would not say; 19 of 100 is less.
+    lengths = [[100, 81], [100, 80], [28, 35], [6, 5]]
+    judged = {"lengths": lengths, "subset": "length_matched"}
+    assert pair_accuracy_score(rewards, **judged) == 1.0
+    assert pair_accuracy_score(-rewards, **judged) == 0.0
+    # Targets and weights are those of the pairs that are left: the first and the last.
+    target, weight = [1.0, 1.0, 1.0, 0.25], [1.0, 9.0, 9.0, 2.0]
+    scored = pair_accuracy_score(rewards, target, sample_weight=weight, **judged)
+    assert scored == pytest.approx((1 + 2 * 0.25) / 3)
+
+
+def test_the_shorter_wins_by_target():
+    lengths = [[1, 2], [2, 1], [2, 1], [1, 2], [1, 1]]
+    rewards = [[1.0, 0.0], [1.0, 0.0], [1.0, 0.0], [1.0, 0.0], [1.0, 0.0]]
+    judged = {"lengths": lengths, "subset": "shorter_wins"}
+    # Without targets column 0 wins: only the first pair has it shorter.
+    assert pair_accuracy_score(rewards, **judged) == 1.0
+    # Column 1 wins the second, as the shorter; the third is a tie, the fourth won by the longer.
+    scored = pair_accuracy_score(rewards, [0.75, 0.0, 0.5, 0.25, 1.0], **judged)
+    assert scored == pytest.approx((0.75 + 0.0) / 2)
+
+
+@given(scored(), st.data(), st.sampled_from(["length_matched", "shorter_wins"]))
+def test_a_subset_of_candidates_is_that_of_their_pairs(data, more, subset):
+    rewards, gold = data
+    lengths = more.draw(arrays(float, gold.shape, elements=st.integers(1, 12)))
+    mask = more.draw(arrays(bool, gold.shape))
+    mask[:, 0] = False
+    rewards[mask] = gold[mask] = np.nan
+    lengths[mask] = more.draw(st.sampled_from([np.nan, np.inf, 3.0]))  # nobody reads it
+    right = counted = 0.0
+    for r, g, a in zip(rewards, gold, lengths, strict=True):
+        for i, j in permutations(range(len(r)), 2):
+            if not g[i] > g[j]:  # neither of padding
+                continue
+            matched = abs(a[i] - a[j]) * 5 < max(a[i], a[j])
+            if a[i] < a[j] if subset == "shorter_wins" else matched:
+                counted += 1
+                right += 1.0 if r[i] > r[j] else 0.5 if r[i] == r[j] else 0.0
+    judged = {"lengths": lengths, "subset": subset}
+    assert count_pairs(gold, **judged) == counted
+    if counted:
+        assert pair_accuracy_score(rewards, gold, **judged) == pytest.approx(right / counted)
+    else:
+        with pytest.raises(ValueError, match=rf"no pair to order \(subset='{subset}'\)"):
+            pair_accuracy_score(rewards, gold, **judged)
+
+
+def test_length_alone_is_wrong_wherever_the_shorter_wins():
+    rng = np.random.default_rng(0)
+    gold, lengths = rng.normal(size=(20, 6)), rng.integers(1, 1000, size=(20, 6))
+    judged = {"lengths": lengths, "subset": "shorter_wins"}
+    assert pair_accuracy_score(lengths, gold, **judged) == 0
+    assert pair_accuracy_score(-lengths, gold, **judged) == 1
+
+
+def test_pairs_are_counted():
+    gold = [[0.0, 1.0, 3.0], [1.0, 1.0, np.nan]]
+    assert count_pairs(gold) == 3
+    assert count_pairs(gold, min_gap=1) == 2
+    lengths = [[10, 11, 9], [1, 1, 1]]
+    assert count_pairs(gold, lengths=lengths, subset="shorter_wins") == 2  # 9 < 10 and 9 < 11
+    assert isinstance(count_pairs(gold), int)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"subset": "longer"}, "subset='longer'; there are all, length_matched, shorter_wins"),
+        ({"subset": "shorter_wins"}, "subset='shorter_wins' needs lengths"),
+        ({"lengths": [[1, 2]]}, "subset='all' has no use for lengths"),
+        (
+            {"lengths": [1, 2], "subset": "length_matched"},
+            r"shape of the rewards, \(1, 2\); got \(2,\)",
+        ),
+        (
+            {"lengths": [[1, -2]], "subset": "length_matched"},
+            "lengths is -2.0 in row 0, column 1",
+        ),
+        (
+            {"lengths": [[np.nan, 2]], "subset": "length_matched"},
+            "lengths is nan in row 0, column 0",
+        ),
+        (
+            {"lengths": [[1, np.inf]], "subset": "length_matched"},
+            "lengths is inf in row 0, column 1",
+        ),
+        (
+            {"lengths": [[1, 9]], "subset": "length_matched"},
+            r"no pair to order \(subset='length_matched'\)",
+        ),
+    ],
+)
+@pytest.mark.parametrize("gold", [None, [[1.0, 0.0]]])
+def test_bad_subsets_are_named(options, message, gold):
+    with pytest.raises(ValueError, match=message):
+        pair_accuracy_score([[1.0, 0.0]], gold, **options)
+
+
+def test_weight_outside_the_subset_alone():
+    judged = {"lengths": [[1, 9], [9, 9]], "subset": "length_matched", "sample_weight": [1, 0]}
+    with pytest.raises(ValueError, match=r"every pair to order \(subset='length_matched'\) has"):
+        pair_accuracy_score(np.ones((2, 2)), **judged)
 
 
 # ------------------------------------------------------------------------ Best-of-N

@@ -15,7 +15,10 @@ examples:
 CANDIDATES has the columns responses, gold and, optionally, prompt:
   {"prompt": "What is 2 + 2?", "responses": ["5.", "4."], "gold": [-1.0, 1.0]}
 For each n the table has the mean gold reward of the response that the model picks among n,
-with an interval over prompts, beside a random pick and the best possible one."""
+with an interval over prompts, beside a random pick, the longest and the shortest response,
+which need no model, and the best possible pick. Then it has pair accuracy: over all pairs of a
+prompt's responses, over those whose lengths differ by less than a fifth, and over those of
+which the shorter response is the better one."""
 
 
 def add_parser(commands):
@@ -52,27 +55,52 @@ def run(arguments):
         check_picture("--plot", arguments.plot)
         check_matplotlib("--plot")
     from .._io import load_candidates
+    from .._shortcuts import response_lengths, shortcut_rewards
     from ..displays import save_curves
     from ..metrics import best_of_n_curve, best_of_n_score
 
     rows, gold = load_candidates(arguments.candidates)
     rewards = load_pipeline(arguments).predict(rows)  # (n_prompts, N)
     curve = best_of_n_curve(rewards, gold, arguments.n, random_state=arguments.seed)
-    oracle = best_of_n_curve(gold, gold, curve.n, n_bootstrap=1).mean
+    shortcuts = shortcut_rewards(rows)
+    references = {**shortcuts, "oracle": gold}
+    means = [best_of_n_curve(r, gold, curve.n, n_bootstrap=1).mean for r in references.values()]
     random = best_of_n_score(rewards, gold, n=1)
     if arguments.output:
         write_lines(arguments.output, map(json.dumps, _picks(rows, rewards, gold)))
     if arguments.plot:
-        save_curves([("reward model", rewards)], gold, arguments.plot, ns=arguments.n)
+        named = [("reward model", rewards)]
+        save_curves(named, gold, arguments.plot, ns=arguments.n, shortcuts=shortcuts)
+    columns = zip(curve.n, curve.mean, curve.lower, curve.upper, *means, strict=True)
     print_table(
-        ["n", "gold of the pick", "95 % interval", "random", "oracle"],
+        ["n", "gold of the pick", "95 % interval", "random", *references],
         [
-            [str(n), f"{m:.3f}", f"{low:.3f} to {high:.3f}", f"{random:.3f}", f"{best:.3f}"]
-            for n, m, low, high, best in zip(
-                curve.n, curve.mean, curve.lower, curve.upper, oracle, strict=True
-            )
+            [str(n), f"{m:.3f}", f"{low:.3f} to {high:.3f}", f"{random:.3f}"]
+            + [f"{other:.3f}" for other in others]
+            for n, m, low, high, *others in columns
         ],
     )
+    print()
+    _print_accuracies({"reward model": rewards, **shortcuts}, gold, response_lengths(rows))
+
+
+def _print_accuracies(named_rewards, gold, lengths):
+    """Print accuracy over all pairs and over subsets by length, blank where there is no pair."""
+    from ..metrics import SUBSETS, count_pairs, pair_accuracy_score
+
+    subsets = [{"subset": name, "lengths": None if name == "all" else lengths} for name in SUBSETS]
+    counts = [count_pairs(gold, **subset) for subset in subsets]
+    table = [
+        [name]
+        + [
+            f"{pair_accuracy_score(rewards, gold, **subset):.3f}" if count else ""
+            for count, subset in zip(counts, subsets, strict=True)
+        ]
+        for name, rewards in named_rewards.items()
+    ]
+    table.append(["random", *("0.500" if count else "" for count in counts)])
+    table.append(["pairs", *map(str, counts)])
+    print_table(["pair accuracy", *(name.replace("_", " ") for name in SUBSETS)], table)
 
 
 def _picks(rows, rewards, gold):

@@ -20,7 +20,9 @@ example:
 The sentences were written for this project and have a known quality; the encoder comes with
 the extra "demo", so nothing is downloaded. Two controls tell whether synthesis is worth it:
 "repeat" has the same optimiser steps without new data, "tuned linear" is a cross-validated
-logistic regression. "Gaussian process" is the teacher of "distillation". In the folder:
+logistic regression. "Gaussian process" is the teacher of "distillation". "longest" and
+"shortest" pick by length, without pairs or a model; "length-matched" is the accuracy over pairs
+whose lengths differ by less than a fifth, where that is of no use. In the folder:
 table.md, table.json, curve.png and the model of "lens-sklearn score lens-demo ROWS"."""
 
 
@@ -72,7 +74,7 @@ def run(arguments):
     (folder / "table.md").write_text(table + "\n", encoding="utf-8")
     write_json(folder / "table.json", {"summary": summary, "splits": results})
     write_lines(folder / "candidates.jsonl", map(json.dumps, demos[0].candidates))
-    _draw_curves(rewards, gold, folder / "curve.png")
+    _draw_curves(rewards, demos[0], folder / "curve.png")
     sizes = {"pairs": arguments.pairs, "splits": arguments.splits, "d": embeddings.shape[-1]}
     write_config(arguments, folder, sizes=sizes, scores={"first_split": results[0]})
     print(
@@ -100,10 +102,13 @@ def _make_split(demo, embeddings):
     import numpy as np
 
     from .._demo import Split
+    from .._shortcuts import response_lengths
 
     prompt, chosen, rejected = demo.pair_index.T
+    # (n, 2, d)
     pairs = np.stack([embeddings[prompt, chosen], embeddings[prompt, rejected]], axis=1)
-    return Split(pairs, demo.groups, embeddings[demo.test_index], demo.gold)  # pairs: (n, 2, d)
+    lengths = response_lengths(demo.candidates)  # (n_prompts, N)
+    return Split(pairs, demo.groups, embeddings[demo.test_index], demo.gold, lengths)
 
 
 def _run_splits(splits, seeds, started):
@@ -133,12 +138,14 @@ def _save_pipeline(embedder, steps, folder):
     export.save(Pipeline(list(zip(names, (embedder, *steps), strict=True))), folder)
 
 
-def _draw_curves(rewards, gold, path):
+def _draw_curves(rewards, demo, path):
     """Draw the Best-of-N curves of the methods worth comparing."""
+    from .._shortcuts import shortcut_rewards
     from ..displays import save_curves
 
     named = [(name, rewards[name]) for name in CURVE_METHODS]
-    save_curves(named, gold, path, where=", first split")
+    shortcuts = shortcut_rewards(demo.candidates)
+    save_curves(named, demo.gold, path, where=", first split", shortcuts=shortcuts)
 
 
 @contextmanager

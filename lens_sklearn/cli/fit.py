@@ -36,6 +36,7 @@ The control without a network is lens_sklearn.LinearRewardRegressor, in Python a
 
 PAIRS has the columns chosen, rejected and, optionally, prompt:
   {"prompt": "What is 2 + 2?", "chosen": "4.", "rejected": "5."}
+A column target is the probability that chosen wins, a column weight how much a pair counts.
 --unlabeled ROWS has responses, two or more a row, and, optionally, prompt:
   {"prompt": "What is 3 + 4?", "responses": ["7.", "8.", "Seven."]}
 --model minilm is all-MiniLM-L6-v2 from the package of the extra "demo"; it needs no network."""
@@ -97,11 +98,11 @@ def run(arguments):
     from sklearn import config_context
 
     from .. import export
-    from .._io import load_preferences
+    from .._io import load_preferences, pair_targets
     from .._rows import prompt_groups
 
     started = time.perf_counter()
-    rows = load_preferences(arguments.pairs)
+    rows = _leave_out_weightless(load_preferences(arguments.pairs), arguments.pairs)
     train, test = _split_by_prompt(rows, arguments.test_fraction, arguments.seed)
     pipeline = make_pipeline(arguments)
     say(f"{len(train)} pairs for training, {len(test)} held out, from {arguments.pairs}")
@@ -109,11 +110,23 @@ def run(arguments):
     if arguments.unlabeled is not None:
         params["unlabeled"] = _load_unlabeled(arguments.unlabeled, test)
         say(f"{len(params['unlabeled'])} prompts with responses from {arguments.unlabeled}")
+    target, weight = pair_targets(train)
+    if weight is not None and arguments.method == "distillation":
+        raise ValueError(
+            f"{arguments.pairs}: --method distillation has a teacher to which all pairs count "
+            "alike; leave the column 'weight' out, or take another method."
+        )
+    for column, values in (("target", target), ("weight", weight)):
+        if values is not None:
+            say(f"the column {column} is read, mean {values.mean():.3g}")
     with config_context(enable_metadata_routing=True):
-        pipeline.fit(train, **params)
-    scores = {"train_accuracy": pipeline.score(train)}
+        if weight is not None:
+            pipeline["reward"].set_fit_request(sample_weight=True)
+            params["sample_weight"] = weight
+        pipeline.fit(train, target, **params)
+    scores = {"train_accuracy": _accuracy(pipeline, train)}
     if test:
-        scores["held_out_accuracy"] = pipeline.score(test)
+        scores["held_out_accuracy"] = _accuracy(pipeline, test)
     export.save(pipeline, arguments.output)
     reward, augmenter = pipeline["reward"], pipeline["augment"]
     sizes = {
@@ -128,6 +141,15 @@ def run(arguments):
     lines += [[k.replace("_", " "), f"{v:.3f}"] for k, v in scores.items()]
     lines.append(["seconds", f"{time.perf_counter() - started:.1f}"])
     print_table(["saved in", arguments.output], lines)
+
+
+def _accuracy(pipeline, rows):
+    """Return pair accuracy by the rows' targets and weights."""
+    from .._io import pair_targets
+    from ..metrics import pair_accuracy_score
+
+    target, weight = pair_targets(rows)
+    return pair_accuracy_score(pipeline.predict(rows), target, sample_weight=weight)
 
 
 def make_pipeline(arguments):
@@ -172,6 +194,18 @@ def make_pipeline(arguments):
     ]
     # Unlabelled responses are text: they reach the augmenter through the steps before it.
     return Pipeline(steps, transform_input=None if arguments.unlabeled is None else ["unlabeled"])
+
+
+def _leave_out_weightless(rows, path):
+    """Return the rows that count: a part without any of them could be neither fitted nor judged."""
+    from .._io import pair_targets
+
+    weight = pair_targets(rows)[1]
+    if weight is None:
+        return rows
+    if not weight.any():
+        raise ValueError(f"{path}: the weight of every row is 0; nothing can be learnt.")
+    return [row for row, counts in zip(rows, weight > 0, strict=True) if counts]
 
 
 def _split_by_prompt(rows, test_fraction, random_state):

@@ -41,7 +41,7 @@ def run(arguments):
     check_file("-o", arguments.output, arguments.rows)
     import numpy as np
 
-    from .._io import load_rows
+    from .._io import load_rows, pair_targets
     from .._rows import kind_of
     from ..metrics import pair_accuracy_score
 
@@ -52,6 +52,7 @@ def run(arguments):
             f"{arguments.rows}: expected rows with the columns 'chosen' and 'rejected', or "
             f"'responses'; got rows of {type(rows[0]).__name__}."
         )
+    target, weight = pair_targets(rows) if kind == "pairs" else (None, None)
     rewards = load_pipeline(arguments).predict(rows)  # (n, 2) or (n, N), padded with NaN
     lines = (
         json.dumps({**row, "rewards": [float(r) for r in values[~np.isnan(values)]]})
@@ -59,4 +60,5 @@ def run(arguments):
     )
     write_lines(arguments.output, lines)
     if kind == "pairs":
-        say(f"pair accuracy {pair_accuracy_score(rewards):.3f} over {len(rows)} pairs")
+        accuracy = pair_accuracy_score(rewards, target, sample_weight=weight)
+        say(f"pair accuracy {accuracy:.3f} over {len(rows)} pairs")
