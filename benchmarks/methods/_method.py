@@ -35,6 +35,8 @@ class Method:
         The columns of responses that it reads.
     log_odds : bool, default=True
         Whether differences of its score are meant as log-odds.
+    shortcut : bool, default=False
+        Whether it learns nothing.
     diagram : tuple of int, default=()
         The N at which results keep what its reliability diagram shows.
     shares : str, default=""
@@ -57,6 +59,7 @@ class Method:
     max_features: int | None = None
     view: str = "embedding"
     log_odds: bool = True
+    shortcut: bool = False
     diagram: tuple = ()
     shares: str = ""
     setting: dict = field(default_factory=dict)
