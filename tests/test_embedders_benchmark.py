@@ -3,9 +3,11 @@
 import gzip
 import json
 import sys
+from collections import Counter
 from dataclasses import replace
 from itertools import permutations
 
+import matplotlib
 import numpy as np
 import pytest
 import tiny_models
@@ -13,11 +15,18 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks import embed_decoder, run
+import lens_sklearn
+from benchmarks import embed_decoder, figures, report, run
+from benchmarks import embedders as embedders_report
+from benchmarks.curves import interval
 from benchmarks.datasets import DATASETS, CandidateData, PairData, _texts, embedders, toy
 from benchmarks.datasets._texts import SOURCES
-from benchmarks.methods import Method
+from benchmarks.methods import METHODS, Method
 from benchmarks.objective import MIN_GAP, best_slope_loss, calibration, evaluate, ordered_pairs
+from benchmarks.records import compact, read_records
+from benchmarks.suites import SUITES
+
+matplotlib.use("Agg")
 
 
 @pytest.fixture(scope="module")
@@ -440,3 +449,240 @@ def test_a_suite_that_lacks_a_made_file_says_so_before_it_runs(tmp_path, capsys)
         run.main([*words, "--dataset", "hh_smollm2_mean18"])
     error = capsys.readouterr().err
     assert "lacks smollm2_layers_hh.npz, which benchmarks.embed_decoder makes" in error
+
+
+# ------------------------------------------------------------------------------ methods
+@pytest.mark.parametrize("view", ["features", "both"])
+@pytest.mark.parametrize("family", ["tuned linear", "GP"])
+def test_models_of_a_view_read_its_columns(world, family, view):
+    split = world.split(60, 0).scaled().view(view)
+    method = METHODS[f"{family}, {view}"]
+    assert method.view == view and not method.baseline
+    score = method.fit(split, 0)
+    again = method.fit(world.split(60, 0).scaled().view(view), 0)
+    np.testing.assert_array_equal(score(split.test), again(split.test))
+    assert evaluate(score, split)["accuracy"] > 0.9, "the last feature is the gold"
+
+
+def test_shortcuts_learn_nothing(world):
+    split = world.split(20, 0).scaled()
+    split.pairs = split.groups = split.unlabeled = None
+    found = {
+        name: evaluate(METHODS[name].fit(split, 0), split, METHODS[name].log_odds)
+        for name in embedders_report.shortcuts()
+    }
+    assert set(found) == {"longest", "shortest", "random"}
+    assert found["random"]["accuracy"] == found["random"]["accuracy_shorter"] == 0.5
+    assert found["random"]["gold"] == pytest.approx(found["random"]["random"])
+    assert found["longest"]["accuracy_shorter"] == 0 and found["shortest"]["accuracy_shorter"] == 1
+    total = found["longest"]["accuracy"] + found["shortest"]["accuracy"]
+    assert total == pytest.approx(1)
+    at = np.nanargmax(split.lengths, axis=1)
+    picked = np.mean(split.gold[np.arange(len(at)), at])
+    assert found["longest"]["gold"] == pytest.approx(picked, abs=0.3)  # ties are averaged
+
+
+def test_auto_gets_both_views_and_what_it_may_read(world, monkeypatch):
+    seen = []
+
+    class Recorder:
+        def __init__(self, **params):
+            seen.append(params)
+
+        def fit(self, pairs, *, groups, unlabeled):
+            seen.append((pairs.shape, len(groups), None if unlabeled is None else unlabeled.shape))
+            return self
+
+        def predict(self, X):
+            return X[..., 0]
+
+    monkeypatch.setattr(lens_sklearn, "AutoRewardRegressor", Recorder, raising=False)
+    split = world.split(20, 0).scaled()
+    for name in ("auto", "auto, unlabelled"):
+        METHODS[name].fit(split.view(METHODS[name].view), 5)
+    params = {"n_response_features": 2, "random_state": 5}
+    shape = (20, 2, 8)
+    assert seen == [params, (shape, 20, None), params, (shape, 20, (32, 16, 8))]
+
+
+def test_the_suite_runs_shortcuts_and_views_everywhere():
+    cells = SUITES["embedders"]()
+    settings = {(c.dataset, c.n_pairs): c for c in cells}
+    sources = Counter(name.split("_")[0] for name in {c.dataset for c in cells})
+    assert set(sources) == set(SOURCES) and sources["alpaca"] >= 4
+    wanted = {
+        "longest",
+        "shortest",
+        "random",
+        "auto",
+        "auto, unlabelled",
+        "LENS 4x",
+        "tuned linear",
+    }
+    wanted |= {"tuned linear, both", "tuned linear, features", "GP, both", "GP, features"}
+    for (_, n), cell in settings.items():
+        assert wanted <= set(cell.methods) and cell.n_splits == (20 if n <= 500 else 8)
+    assert {n for d, n in settings if d == "alpaca_smollm576"} == set(_texts.SIZES)
+    assert all(METHODS[name].view == "embedding" for name in SUITES["layers"]()[0].methods)
+    assert all(c.n_splits == 2 for c in SUITES["embedders_quick"]())
+    for name in ("alpaca_smollm576", "hh_smollm576", "wildbench_lsa"):
+        assert {c.n_pairs for c in SUITES["embedders_quick"]() if c.dataset == name} == {100, 200}
+
+
+# -------------------------------------------------------------------------- the report
+def made_up(datasets=("alpaca_lsa", "hh_lsa"), n_seeds=4):
+    """Make results in which "auto" gains .01 on the first dataset and loses .02 on the second."""
+    rng = np.random.default_rng(0)
+    records = []
+    for dataset, gain in zip(datasets, (0.01, -0.02), strict=True):
+        noise = rng.normal(scale=0.05, size=n_seeds)  # of a split, at every size
+        for n in (100, 200):
+            for seed in range(n_seeds):
+                base = 0.6 + 0.02 * np.log2(n / 100) + noise[seed]
+                at = {"dataset": dataset, "n_pairs": n, "seed": seed, "seconds": 1.0}
+                values = {
+                    "tuned linear": 0.0,
+                    "GP": -0.03 if n == 100 else 0.03,
+                    "GP, unlabelled": 0.1,
+                    "longest": -0.05,
+                    "auto": gain + (0.0 if n == 100 else 0.03) + 0.001 * (-1) ** seed,
+                }
+                for method, more in values.items():
+                    record = at | {"method": method, "accuracy": base + more, "commit": "abc"}
+                    record |= {"accuracy_matched": base + more - 0.1, "accuracy_shorter": 0.4}
+                    if dataset.startswith("alpaca"):
+                        record |= {"gold": 10 * (base + more), "random": -5.0, "oracle": 1.0}
+                    if method != "longest":
+                        record |= {"log_loss": 0.6, "log_loss_best_slope": 0.59, "ece": 0.05}
+                        record["reliability"] = [[10, 0], [2.0, 0.0], [3, 0]]
+                    records.append(record)
+    return records
+
+
+def cells(table, row):
+    (line,) = (one for one in table.splitlines() if one.startswith(f"| {row} "))
+    return [cell.strip() for cell in line.split("|")[2:-1]]
+
+
+def test_the_best_rival_is_another_at_each_size_and_reads_what_the_method_reads():
+    rivals = embedders_report.rivals_of("auto")
+    assert "tuned linear, both" in rivals and "LENS 4x" in rivals
+    assert not {"longest", "auto", "GP, unlabelled"} & set(rivals)
+    assert "GP, unlabelled" in embedders_report.rivals_of("auto, unlabelled")
+    differences, best = embedders_report.rival_differences(made_up(), "auto", rivals, "accuracy")
+    assert best["hh_lsa", 100] == "tuned linear" and best["hh_lsa", 200] == "GP"
+    np.testing.assert_allclose(differences["alpaca_lsa"][100], [0.011, 0.009, 0.011, 0.009])
+
+
+def test_differences_are_averaged_over_embedders_split_by_split():
+    title, table, verdict = embedders_report.rival_table(
+        made_up(), "auto", embedders_report.rivals_of("auto"), "single rival", "accuracy"
+    )
+    assert title.endswith("pair accuracy")
+    # Both data sets have the same ± .001 over the splits: Student's interval of 4.
+    half = interval(np.array([0.011, 0.009, 0.011, 0.009])).half_width
+    assert cells(table, "alpaca_lsa")[0] == f"+0.010 ± {half:.3f}\\* (tuned linear)"
+    assert cells(table, "hh_lsa")[1] == f"**−0.020 ± {half:.3f}** (Gaussian process)"
+    assert cells(table, "average of all") == [f"**−0.005 ± {half:.3f}**"] * 2
+    assert cells(table, "average of hh") == [f"**−0.020 ± {half:.3f}**"] * 2
+    assert verdict == (
+        "Below the best single rival beyond the interval in 2 of 4 settings: "
+        "hh_lsa at N = 100; hh_lsa at N = 200."
+    )
+    gold = embedders_report.rival_table(
+        made_up(), "auto", embedders_report.rivals_of("auto"), "single rival", "gold"
+    )
+    assert "hh_lsa" not in gold[1] and gold[2].endswith("in 0 of 2 settings.")
+    assert not embedders_report.rival_table(made_up(), "auto, unlabelled", rivals=[], title="",
+                                            metric="gold")  # fmt: skip
+
+
+def test_an_average_needs_a_split_on_every_embedder():
+    records = [r for r in made_up() if (r["dataset"], r["seed"]) != ("hh_lsa", 3)]
+    _, table, _ = embedders_report.rival_table(
+        records, "auto", embedders_report.rivals_of("auto"), "single rival", "accuracy"
+    )
+    half = interval(np.array([-0.004, -0.006, -0.004])).half_width
+    assert cells(table, "average of all")[0] == f"**−0.005 ± {half:.3f}**"
+
+
+def test_shortcuts_and_probabilities_have_their_tables():
+    records = [r for r in made_up() if r["dataset"] == "alpaca_lsa"]
+    (table,) = embedders_report.shortcut_table(records)
+    assert table.startswith("| N = 200 ")
+    assert cells(table, "the longest response")[3] == "0.400"
+    (table,) = embedders_report.calibration_table(records)
+    assert cells(table, "auto") == ["0.600 / 0.590 / 0.050"] * 2
+    assert "longest" not in table
+    for record in records:
+        if record["method"] == "auto" and record["n_pairs"] == 200:
+            record["ece"] = 0.07
+    _, missed = embedders_report.calibration_table(records)
+    assert missed.endswith("an error above 0.06: auto at N = 200.")
+    without = [{k: v for k, v in r.items() if k != "ece"} for r in records]
+    assert embedders_report.calibration_table(without) == []
+
+
+def test_multipliers_are_read_twice():
+    records = [r for r in made_up() if r["dataset"] == "alpaca_lsa"]
+    (table,) = embedders_report.multiplier_table(records, "accuracy_matched")
+    assert cells(table, "tuned linear")[0].startswith("1.0 [1.0, 1.0]")
+    assert cells(table, "auto")[0].startswith("1.4"), "half a doubling"
+    assert embedders_report.multiplier_table(records[:5], "accuracy") == []
+
+
+def test_the_report_of_embedders(tmp_path, capsys):
+    (tmp_path / "embedders.jsonl").write_text(compact(made_up()))
+    assert read_records(tmp_path / "embedders.jsonl")[0]["reliability"] == [
+        [10, 0],
+        [2.0, 0.0],
+        [3, 0],
+    ]
+    made = tmp_path / "made"
+    report.main(["--suite", "embedders", "--results", str(tmp_path), "-o", str(made)])
+    out = capsys.readouterr().out
+    for title in (
+        "### auto against the best single rival: gold of the pick",
+        "### auto against the best shortcut: pair accuracy, lengths alike",
+        "| data multiplier by pair accuracy, lengths alike ",
+        "| log loss / at the best slope / calibration error ",
+        "commit abc",
+    ):
+        assert title in out
+    names = {
+        f"{kind}_{d}.png" for kind in ("curves", "reliability") for d in ("alpaca_lsa", "hh_lsa")
+    }
+    assert {file.name for file in made.iterdir()} == {"report.md", *names}
+    assert all(f"]({name})" in out for name in names)
+
+
+def test_bins_are_pooled_over_splits():
+    bins = [
+        {"reliability": [[1, 2], [0.5, 1.5], [0, 2]]},
+        {"reliability": [[3, 0], [1, 0], [1, 0]]},
+    ]
+    np.testing.assert_allclose(figures.pooled_bins(bins), [[4, 2], [1.5, 1.5], [1, 2]])
+
+
+def test_layers_are_rows_and_poolings_columns():
+    records = [
+        {
+            "dataset": f"hh_smollm2_{pooling}{layer}",
+            "n_pairs": n,
+            "seed": seed,
+            "method": "tuned linear",
+            "accuracy": 0.5 + layer / 100 + seed / 10,
+        }
+        for pooling in ("last", "mean")
+        for layer in (4, 18)
+        for n in (100, 300)
+        for seed in (0, 1)
+        if (pooling, layer, n) != ("mean", 4, 300)
+    ]
+    title, table = embedders_report.layer_tables(records)
+    assert title == "### hh: pair accuracy"
+    assert table.splitlines()[0].split("|")[2:-1] == [
+        f" {p}, N = {n} " for p in ("last", "mean") for n in (100, 300)
+    ]
+    assert cells(table, "4") == ["0.590", "0.590", "0.590", ""]
+    assert cells(table, "18") == ["0.730"] * 4
