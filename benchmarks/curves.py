@@ -11,7 +11,7 @@ import numpy as np
 from scipy import stats
 
 
-def values_of(records, metric):
+def values_of(records, metric, seeds=None):
     """Arrange results by method, size and seed.
 
     Parameters
@@ -20,6 +20,9 @@ def values_of(records, metric):
         Results on one dataset.
     metric : str
         Which number.
+    seeds : array-like of int, default=None
+        Sorted; with those of other datasets too, values of several can be paired. None is the
+        seeds that are there.
 
     Returns
     -------
@@ -30,7 +33,7 @@ def values_of(records, metric):
     """
     records = [r for r in records if metric in r]
     sizes = np.unique([r["n_pairs"] for r in records])
-    seeds = np.unique([r["seed"] for r in records])
+    seeds = np.unique([r["seed"] for r in records] if seeds is None else seeds)
     methods = dict.fromkeys(r["method"] for r in records)
     values = {m: np.full((len(sizes), len(seeds)), np.nan) for m in methods}
     for r in records:

@@ -6,7 +6,11 @@ from .curves import best_baseline, interval, values_of
 from .methods import BASELINES, METHODS, ORIGINAL
 from .objective import METRICS
 
-LABELS = {"accuracy": "pair accuracy", "gold": "gold reward of the pick"}
+LABELS = {
+    "accuracy": "pair accuracy",
+    "gold": "gold reward of the pick",
+    "accuracy_matched": "pair accuracy, lengths alike",
+}
 #: The paper's settings: symbol, and the suite whose figure is over it.
 SETTINGS = {"γ": "figure2", "σ²": "figure2", "β": "figure4"}
 
@@ -29,7 +33,7 @@ def learning_curves(records, folder):
     paths = []
     for dataset in dict.fromkeys(r["dataset"] for r in records):
         chosen = [r for r in records if r["dataset"] == dataset]
-        metrics = [m for m in METRICS if any(m in r for r in chosen)]
+        metrics = [m for m in LABELS if any(m in r for r in chosen)]
         figure, axes = _subplots(2, len(metrics), figsize=(5 * len(metrics), 7), sharex=True)
         for (top, bottom), metric in zip(axes.T, metrics, strict=True):
             sizes, values = values_of(chosen, metric)
@@ -39,7 +43,7 @@ def learning_curves(records, folder):
             bottom.set_ylabel("against the best\nun-augmented model")
             bottom.set_xlabel("pairs N")
         handles = axes[0, 0].get_legend_handles_labels()
-        n_columns = 6 if axes.shape[1] == 2 else 2  # as many names as stand beside each other
+        n_columns = 2 if axes.shape[1] == 1 else 6  # as many names as stand beside each other
         figure.legend(*handles, loc="outside lower center", ncols=n_columns, fontsize=8)
         figure.suptitle(dataset)
         paths.append(_save(figure, folder / f"curves_{dataset}.png"))
@@ -81,6 +85,70 @@ def _curve_differences(axis, sizes, values):
             label=method,
             **style,
         )
+
+
+def reliability(records, folder):
+    """Draw how often pairs come true over what a method says of them, a file a dataset.
+
+    Parameters
+    ----------
+    records : list of dict
+        Results, some of which kept bins.
+    folder : Path
+        Where to.
+
+    Returns
+    -------
+    list of Path
+        A file a dataset; its bins are those of all splits together.
+    """
+    paths = []
+    kept = [r for r in records if "reliability" in r]
+    for dataset in dict.fromkeys(r["dataset"] for r in kept):
+        chosen = [r for r in kept if r["dataset"] == dataset]
+        sizes = sorted({r["n_pairs"] for r in chosen})
+        figure, axes = _subplots(1, len(sizes), figsize=(5 * len(sizes), 4.5), sharey=True)
+        for axis, n_pairs in zip(axes[0], sizes, strict=True):
+            _diagram(axis, [r for r in chosen if r["n_pairs"] == n_pairs])
+            axis.set_title(f"N = {n_pairs}")
+            axis.set_xlabel("probability that the first response wins")
+        axes[0, 0].set_ylabel("share of pairs where it does")
+        figure.suptitle(dataset)
+        paths.append(_save(figure, folder / f"reliability_{dataset}.png"))
+    return paths
+
+
+def _diagram(axis, records):
+    axis.plot([0, 1], [0, 1], color="black", linewidth=1)
+    for method in dict.fromkeys(r["method"] for r in records):
+        counts, predicted, observed = pooled_bins([r for r in records if r["method"] == method])
+        there = counts > 0
+        error = np.abs(predicted - observed).sum() / counts.sum()
+        axis.plot(
+            predicted[there] / counts[there],
+            observed[there] / counts[there],
+            marker="o",
+            markersize=3,
+            label=f"{method}, ECE {error:.3f}",
+            **_style(method) or {},
+        )
+    axis.legend(fontsize=7)
+
+
+def pooled_bins(records):
+    """Add the bins of several splits.
+
+    Parameters
+    ----------
+    records : list of dict
+        Results of one method at one size.
+
+    Returns
+    -------
+    ndarray, shape (3, n_bins)
+        Counts, and sums of probabilities and of wins.
+    """
+    return np.sum([r["reliability"] for r in records], axis=0)
 
 
 def settings(records, folder):
@@ -221,6 +289,8 @@ FIGURES = {
     "headline": {"Learning curves": learning_curves},
     "quick": {"Learning curves": learning_curves},
     "mpnet": {"Learning curves": learning_curves},
+    "embedders": {"Learning curves": learning_curves, "Reliability": reliability},
+    "embedders_quick": {"Learning curves": learning_curves, "Reliability": reliability},
     "figure2": {"Figure 2": settings},
     "figure3": {"Figure 3": latents},
     "figure4": {"Figure 4": settings},

@@ -15,11 +15,11 @@ import numpy as np
 
 from lens_sklearn._demo import markdown_table
 
+from .cells import difference_cell, in_order, multiplier_cell
 from .cost import core_hours, median_seconds
 from .curves import best_baseline, interval, multipliers, values_of
 from .methods import BASELINES, TUNED, title_of
 from .records import RESULTS, read_records
-from .report import difference_cell, in_order, multiplier_cell
 from .suites import SUITES
 
 DOCS = Path(__file__).parents[1] / "docs"

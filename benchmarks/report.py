@@ -20,9 +20,11 @@ import numpy as np
 
 from lens_sklearn._demo import markdown_table
 
+from . import embedders
+from .cells import difference_cell, in_order, multiplier_cell
 from .curves import best_baseline, holm, interval, multipliers, values_of
 from .figures import FIGURES, learning_curves
-from .methods import BASELINES, METHODS, ORIGINAL
+from .methods import BASELINES, ORIGINAL
 from .objective import METRICS
 from .records import RESULTS, RUN, read_records
 from .suites import SUITES
@@ -30,6 +32,12 @@ from .suites import SUITES
 BEST = "best tuned"
 #: What a suite's methods are compared with.
 RIVALS = {"why": ("repeat 4x, zero output", "LENS 4x, probed")}
+#: Suites whose tables are others.
+TABLES = {
+    "embedders": embedders.tables,
+    "embedders_quick": embedders.tables,
+    "layers": embedders.layer_tables,
+}
 INTRODUCTION = __doc__[__doc__.index("Differences") :].strip()
 FINDINGS = Path(__file__).parent / "findings.toml"
 
@@ -52,14 +60,16 @@ def report(name, records, folder=None):
         Markdown.
     """
     parts = [f"## {name}", *_findings(name)]
-    for dataset in dict.fromkeys(r["dataset"] for r in records):
+    if name in TABLES:
+        parts += TABLES[name](records)
+    for dataset in dict.fromkeys(r["dataset"] for r in records if name not in TABLES):
         chosen = [r for r in records if r["dataset"] == dataset]
         if learning_curves in FIGURES.get(name, {}).values():
             parts += multiplier_tables(chosen, dataset)
         found = comparisons(chosen, RIVALS.get(name, (ORIGINAL, BEST)))
         for n_pairs in sorted({r["n_pairs"] for r in chosen}):
             parts.append(size_table(chosen, dataset, n_pairs, found))
-    if any("details" in r for r in records):
+    if name not in TABLES and any("details" in r for r in records):
         parts.append(details_table(records))
     for title, draw in FIGURES.get(name, {}).items() if folder else ():
         for path in draw(records, folder):
@@ -155,33 +165,6 @@ def size_table(records, dataset, n_pairs, compared):
     return "\n\n".join([title, table, *(["; ".join(notes) + "."] if notes else [])])
 
 
-def in_order(methods):
-    """Sort methods as they are declared; those whose file is gone come last."""
-    there = set(methods)
-    return [m for m in METHODS if m in there] + sorted(there - set(METHODS))
-
-
-def difference_cell(difference, digits=3):
-    """Write a difference with its interval.
-
-    Parameters
-    ----------
-    difference : Difference
-        From `curves.interval`.
-    digits : int, default=3
-        Decimals.
-
-    Returns
-    -------
-    str
-        The mean alone where there is one split.
-    """
-    mean = f"{difference.mean:+.{digits}f}"
-    if np.isnan(difference.half_width):
-        return mean
-    return f"{mean} ± {difference.half_width:.{digits}f}"
-
-
 def multiplier_tables(records, dataset):
     """Write the data multiplier of every method at every size, a table a metric.
 
@@ -219,30 +202,6 @@ def multiplier_tables(records, dataset):
         title = f"### {dataset}: data multiplier by {metric}"
         tables += [title, markdown_table(["method", *(f"N = {n}" for n in sizes)], rows)]
     return tables
-
-
-def multiplier_cell(found, digits=2):
-    """Write a data multiplier with its interval.
-
-    Parameters
-    ----------
-    found : Multiplier
-        Of `curves.multipliers`.
-    digits : int, default=2
-        Decimals.
-
-    Returns
-    -------
-    str
-        Bounds marked as such.
-    """
-
-    def end(value, below, above):
-        return ("≤ " if below else "≥ " if above else "") + f"{value:.{digits}f}"
-
-    value = end(found.value, found.below, found.above)
-    lower = end(found.lower, found.lower_below, False)
-    return f"{value} [{lower}, {end(found.upper, False, found.upper_above)}]"
 
 
 def details_table(records):

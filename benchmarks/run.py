@@ -73,14 +73,14 @@ def _order(keys):
 
 
 @lru_cache(maxsize=1)
-def load(dataset, data):
-    """Load a dataset once a process; `data` is the folder or None."""
+def load(dataset, data, store=STORE):
+    """Load a dataset once a process; `data` is the folder or None, `store` that of embeddings."""
     # Imports and first calls take seconds that are no method's.
     BTRewardRegressor(max_epochs=1).fit(np.zeros((4, 2, 3), dtype=np.float32))
-    return DATASETS[dataset].load(data, STORE)
+    return DATASETS[dataset].load(data, store)
 
 
-def run_split(dataset, data, n_pairs, seed, methods, path, run):
+def run_split(dataset, data, n_pairs, seed, methods, path, run, store=STORE):
     """Run methods on one split and append a line for each as it is done.
 
     Parameters
@@ -97,29 +97,31 @@ def run_split(dataset, data, n_pairs, seed, methods, path, run):
         The results' file.
     run : str
         From `begin_run`.
+    store : Path, default=STORE
+        Folder of embeddings that are made here.
     """
     torch.set_num_threads(1)
     with threadpool_limits(1):
-        split = load(dataset, data).split(n_pairs, seed).scaled()
+        split = load(dataset, data, store).split(n_pairs, seed).scaled()
         for method in methods:
             record = {"dataset": dataset, "n_pairs": n_pairs, "seed": seed, "method": method}
             try:
-                record |= run_method(METHODS[method].fit, split, seed)
+                record |= run_method(METHODS[method], split, seed)
             except Exception as error:
                 error.add_note(f"in {method!r} on split {seed} of {dataset} at N = {n_pairs}")
                 raise
             add_record(path, record, run)
 
 
-def run_method(fit, split, seed):
+def run_method(method, split, seed):
     """Fit and judge one method.
 
     Parameters
     ----------
-    fit : callable
-        The method.
+    method : Method
+        Which one.
     split : Split
-        Standardised.
+        Standardised; the method reads its view of it.
     seed : int
         Of the method.
 
@@ -129,15 +131,18 @@ def run_method(fit, split, seed):
         ``seconds`` of the fit as if no other method had run before, the metrics and, if the
         method keeps any, ``details``.
     """
+    split = split.view(method.view)
     split.details, split.borrowed = {}, 0.0
     start = time.perf_counter()
-    score = fit(split, seed)
+    score = method.fit(split, seed)
     record = {"seconds": round(time.perf_counter() - start + split.borrowed, 3)}
-    record |= evaluate(score, split)
+    record |= evaluate(score, split, method.log_odds)
+    if len(split.pairs) not in method.diagram:
+        record.pop("reliability", None)
     return record | ({"details": split.details} if split.details else {})
 
 
-def run_suite(name, cells, data, n_jobs, folder=RESULTS):
+def run_suite(name, cells, data, n_jobs, folder=RESULTS, store=STORE):
     """Run what a suite lacks.
 
     Parameters
@@ -152,6 +157,8 @@ def run_suite(name, cells, data, n_jobs, folder=RESULTS):
         Splits at once.
     folder : Path, default=RESULTS
         Where the results' file is.
+    store : Path, default=STORE
+        Folder of embeddings that are made here.
 
     Returns
     -------
@@ -163,7 +170,7 @@ def run_suite(name, cells, data, n_jobs, folder=RESULTS):
     print(f"{name}: {len(todo)} splits to run, results in {path}", file=sys.stderr, flush=True)
     run = begin_run(path, provenance()) if todo else None
     jobs = (
-        delayed(run_split)(dataset, data, n_pairs, seed, methods, path, run)
+        delayed(run_split)(dataset, data, n_pairs, seed, methods, path, run, store)
         for dataset, n_pairs, seed, methods in todo
     )
     start = time.perf_counter()
@@ -225,6 +232,12 @@ def parser():
     )
     parser.add_argument("--data", default=os.environ.get("LENS_SKLEARN_DATA"), type=Path)
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the results")
+    parser.add_argument(
+        "--embeddings",
+        type=Path,
+        default=STORE,
+        help="folder of embeddings that are made here, those of benchmarks.embed_decoder too",
+    )
     parser.add_argument("--n-jobs", type=int, default=1, help="splits at once")
     parser.add_argument("--dataset", **_some(DATASETS), help=_alone(DATASETS))
     parser.add_argument("--n-pairs", nargs="+", type=int, help="these sizes alone")
@@ -256,8 +269,15 @@ def main(argv=None):
     needs_files = any(DATASETS[c.dataset].needs_files for cells in suites.values() for c in cells)
     if needs_files and (args.data is None or not args.data.is_dir()):
         command.error(f"--data: {args.data} is no folder; give the one with the .npz files")
+    made = {DATASETS[c.dataset].made for cells in suites.values() for c in cells} - {None}
+    lacking = sorted(name for name in made if not (args.embeddings / name).is_file())
+    if lacking:
+        command.error(
+            f"--embeddings: {args.embeddings} lacks {', '.join(lacking)}, which "
+            "benchmarks.embed_decoder makes"
+        )
     for name, cells in suites.items():
-        run_suite(name, cells, args.data, args.n_jobs, args.results)
+        run_suite(name, cells, args.data, args.n_jobs, args.results, args.embeddings)
 
 
 if __name__ == "__main__":

@@ -125,6 +125,36 @@ def mpnet():
     ]
 
 
+def embedders():
+    """Learning curves on every embedder and source of judgement, on views and shortcuts."""
+
+    def affordable(n_pairs):
+        return lambda m: m.max_pairs is None or n_pairs <= m.max_pairs
+
+    return [
+        Cell(data.name, n, n_splits(n), methods_of("embedders", affordable(n)))
+        for data, n in settings_of("embedders")
+    ]
+
+
+def embedders_quick():
+    """One embedder of each source, in less than five minutes on two cores."""
+    return [
+        Cell(data.name, n, 2, methods_of("embedders_quick"))
+        for data, n in settings_of("embedders_quick")
+        if n in (100, 200)
+    ]
+
+
+def layers():
+    """At which layer and pooling a decoder should be read: logistic regression on each."""
+    return [
+        Cell(data.name, n, 8, methods_of("layers"))
+        for data, n in settings_of("layers")
+        if n in (100, 300, 1000)
+    ]
+
+
 def quick():
     """The methods of the curves at one or two sizes, in less than five minutes on two cores.
 
@@ -192,6 +222,7 @@ SUITES = {
     suite.__name__: suite
     for suite in (
         curves, headline, why, keep, blocks, lsa, text, mpnet,
+        embedders, embedders_quick, layers,
         table1, table2, table5, figure2, figure3, figure4, quick,
     )
 }  # fmt: skip

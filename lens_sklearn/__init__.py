@@ -42,6 +42,7 @@ _HOMES = {
     "WithinPromptWhitening": "_within_prompt_whitening",
     "best_of_n_curve": "metrics",
     "best_of_n_score": "metrics",
+    "expected_calibration_error": "metrics",
     "load_candidates": "_io",
     "load_preferences": "_io",
     "pair_accuracy_score": "metrics",

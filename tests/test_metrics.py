@@ -19,7 +19,9 @@ from lens_sklearn.metrics import (
     BestOfNScorer,
     best_of_n_curve,
     best_of_n_score,
+    calibration_bins,
     count_pairs,
+    expected_calibration_error,
     pair_accuracy_score,
 )
 
@@ -464,3 +466,54 @@ def test_the_first_bad_row_of_pairs_is_named_and_other_shapes_refused():
         pair_accuracy_score(np.zeros((4, 2)), [1, 2, 0, 3])
     with pytest.raises(ValueError, match=r"shape \(n, 2\); got \(4, 2, 2\)"):
         pair_accuracy_score(np.zeros((4, 2, 2)))
+
+
+# ------------------------------------------------------------------------ calibration
+def test_calibration_error_by_hand():
+    probabilities = [0.05, 0.1, 0.15, 0.95, 1.0, 0.0]
+    targets = [0, 1, 0, 1, 0.5, 0]
+    counts, predicted, observed = calibration_bins(probabilities, targets)
+    assert counts.tolist() == [2, 2, 0, 0, 0, 0, 0, 0, 0, 2]  # 0.1 opens a bin, 1 is in the last
+    np.testing.assert_allclose(predicted[[0, 1, 9]], [0.05, 0.25, 1.95])
+    np.testing.assert_allclose(observed[[0, 1, 9]], [0, 1, 1.5])
+    expected = (0.05 + 0.75 + 0.45) / 6
+    assert expected_calibration_error(probabilities, targets) == pytest.approx(expected)
+    one = expected_calibration_error(probabilities, targets, n_bins=1)
+    assert one == pytest.approx(abs(2.25 - 2.5) / 6)
+
+
+@given(st.integers(1, 40), st.integers(1, 12), st.integers(0, 99))
+def test_calibration_error_is_of_the_sums_and_lies_below_a_coin_that_is_sure(n, n_bins, seed):
+    rng = np.random.default_rng(seed)
+    p, t = rng.random(n).round(1), rng.integers(0, 2, n)
+    error = expected_calibration_error(p, t, n_bins=n_bins)
+    whole = expected_calibration_error(p, t, n_bins=1)
+    assert whole - 1e-12 <= error <= np.abs(p - t).mean() + 1e-12  # bins part what cancels
+    order = rng.permutation(n)
+    again = expected_calibration_error(p[order], t[order], n_bins=n_bins)
+    assert again == pytest.approx(error)
+    assert expected_calibration_error(t, t, n_bins=n_bins) == 0
+
+
+def test_every_tenth_lies_in_the_bin_that_it_opens():
+    for n_bins in (10, 100):
+        edges = np.arange(n_bins) / n_bins
+        assert calibration_bins(edges, 0 * edges, n_bins)[0].tolist() == [1] * n_bins
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "targets", "n_bins", "message"),
+    [
+        ([0.5, 1.5], [0, 1], 10, r"probabilities\[1\] is 1.5"),
+        ([0.5, np.nan], [0, 1], 10, r"probabilities\[1\] is nan"),
+        ([0.5, 0.5], [-1, 1], 10, r"targets\[0\] is -1.0"),
+        ([0.5, 0.5], [0], 10, r"got \(2,\) and \(1,\)"),
+        ([[0.5, 0.5]], [[0, 1]], 10, r"got \(1, 2\)"),
+        ([], [], 10, r"n >= 1; got \(0,\)"),
+        ([0.5], [0], 0, "n_bins=0"),
+        ([0.5], [0], 2.5, "n_bins=2.5"),
+    ],
+)
+def test_what_is_no_probability_is_refused(probabilities, targets, n_bins, message):
+    with pytest.raises(ValueError, match=message):
+        expected_calibration_error(probabilities, targets, n_bins=n_bins)

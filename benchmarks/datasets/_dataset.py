@@ -25,6 +25,8 @@ class Dataset:
         Training pairs N at which these run.
     needs_files : bool, default=True
         Whether `load` reads the folder `data`.
+    made : str, default=None
+        The file in the folder for embeddings that it reads and does not make.
     """
 
     name: str
@@ -34,3 +36,4 @@ class Dataset:
     suites: tuple = ()
     sizes: tuple = ()
     needs_files: bool = True
+    made: str | None = None

@@ -1,7 +1,8 @@
 """Splits by prompt whose pairs at a small N are a prefix of those at a larger one."""
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import numpy as np
 from sklearn.model_selection import GroupShuffleSplit
@@ -12,6 +13,26 @@ from ..objective import MIN_GAP
 
 N_TEST_PROMPTS = 105
 BLOCK = 4096  # candidate pairs drawn at once
+#: What a method may read of a response: what it says, how it is written, or both.
+VIEWS = ("embedding", "features", "both")
+
+
+class Columns(NamedTuple):
+    """Columns of a split's responses.
+
+    Attributes
+    ----------
+    pairs : ndarray of float32, shape (n, 2, k)
+        Of the training pairs.
+    unlabeled : ndarray of float32, shape (m, N, k), or None
+        Of the responses that carry no labels.
+    test : ndarray of float32, shape (p, N, k)
+        Of the test set.
+    """
+
+    pairs: np.ndarray
+    unlabeled: np.ndarray | None
+    test: np.ndarray
 
 
 @dataclass(eq=False)
@@ -32,6 +53,12 @@ class Split:
         chosen.
     gold : ndarray, shape (p, N), or None
         Gold rewards of the candidates.
+    lengths : ndarray, shape (p, N), or None
+        Characters of the test responses, for metrics and for methods that read nothing else.
+    features : Columns or None
+        Response features, never standardised.
+    n_response_features : int
+        How many of the last columns are response features; the others are embeddings.
     details : dict
         What a method wants to be kept beside its result.
     borrowed : float
@@ -43,9 +70,13 @@ class Split:
     unlabeled: np.ndarray | None
     test: np.ndarray
     gold: np.ndarray | None
+    lengths: np.ndarray | None = None
+    features: Columns | None = None
+    n_response_features: int = 0
     details: dict = field(default_factory=dict)
     borrowed: float = 0.0
     _shared: dict = field(default_factory=dict)
+    _views: dict = field(default_factory=dict)
 
     def scaled(self):
         """Return the split standardised by its training pairs: the one place where it is done.
@@ -53,7 +84,7 @@ class Split:
         Returns
         -------
         Split
-            With new arrays; this one stays as it is.
+            With new arrays; this one stays as it is. Response features are left as they are.
         """
         scaler = EmbeddingScaler().fit(self.pairs)
         unlabeled = None if self.unlabeled is None else scaler.transform(self.unlabeled)
@@ -63,7 +94,45 @@ class Split:
             unlabeled,
             scaler.transform(self.test),
             self.gold,
+            self.lengths,
+            self.features,
         )
+
+    def view(self, name):
+        """Return the split with the columns that a method reads.
+
+        Parameters
+        ----------
+        name : {"embedding", "features", "both"}
+            The embeddings, the response features, or these behind those.
+
+        Returns
+        -------
+        Split
+            Itself for "embedding"; else one that is made once and shares nothing that methods
+            keep: work on other columns is other work. `n_response_features` is 0 unless both are
+            there to be told apart.
+
+        Raises
+        ------
+        ValueError
+            If there is no such view, or the data set has no response features.
+        """
+        if name not in VIEWS:
+            raise ValueError(f"view={name!r} is none of {', '.join(VIEWS)}.")
+        if name == "embedding":
+            return self
+        if self.features is None:
+            raise ValueError(f"view={name!r} needs response features; this data set has none.")
+        if name not in self._views:
+            columns, k = self.features, 0
+            if name == "both":
+                embeddings = Columns(self.pairs, self.unlabeled, self.test)
+                columns = Columns(*map(_joined, embeddings, self.features))
+                k = self.features.pairs.shape[-1]
+            made = replace(self, **columns._asdict(), n_response_features=k)
+            self._views[name] = replace(made, details={}, borrowed=0.0, _shared={}, _views={})
+        return self._views[name]
 
     def once(self, key, compute):
         """Compute what several methods share once, and charge each of them its time.
@@ -89,6 +158,20 @@ class Split:
         return self._shared[key][0]
 
 
+def _joined(embeddings, features):
+    """Join two views on the last axis, None where there are no responses."""
+    return None if embeddings is None else np.concatenate([embeddings, features], axis=-1)
+
+
+def _check_aligned(responses, features, lengths):
+    """Raise ValueError unless features and lengths are of the responses (n, N, d)."""
+    shape = responses.shape[:2]
+    if features is not None and (features.ndim != 3 or features.shape[:2] != shape):
+        raise ValueError(f"features must have the shape {(*shape, 'k')}; got {features.shape}.")
+    if lengths is not None and lengths.shape != shape:
+        raise ValueError(f"lengths must have the shape {shape}; got {lengths.shape}.")
+
+
 class CandidateData:
     """Candidates with gold rewards; pairs are drawn from the training prompts.
 
@@ -100,14 +183,21 @@ class CandidateData:
         Gold rewards, NaN for padding.
     n_test : int, default=N_TEST_PROMPTS
         Test prompts of a split.
+    features : ndarray of float32, shape (n_prompts, N, k), default=None
+        Response features, NaN for padding.
+    lengths : ndarray, shape (n_prompts, N), default=None
+        Characters of the responses, NaN for padding.
     """
 
     max_pairs = None  # drawn with replacement
 
-    def __init__(self, candidates, gold, n_test=N_TEST_PROMPTS):
+    def __init__(self, candidates, gold, n_test=N_TEST_PROMPTS, features=None, lengths=None):
+        _check_aligned(candidates, features, lengths)
         self.candidates = candidates
         self.gold = gold
         self.n_test = n_test
+        self.features = features
+        self.lengths = lengths
 
     def split(self, n_pairs, seed):
         """Return a split; the test set and the first pairs do not depend on `n_pairs`.
@@ -126,12 +216,19 @@ class CandidateData:
         """
         train, test = _by_group(np.arange(len(self.gold)), self.n_test, seed)
         prompt, two = self._draw(train, n_pairs, np.random.default_rng(seed))
+
+        def columns(array):
+            return Columns(array[prompt[:, None], two], array[train], array[test])
+
+        embedding = columns(self.candidates)
         return Split(
-            self.candidates[prompt[:, None], two],
+            embedding.pairs,
             prompt,
-            self.candidates[train],
-            self.candidates[test],
+            embedding.unlabeled,
+            embedding.test,
             self.gold[test],
+            None if self.lengths is None else self.lengths[test],
+            None if self.features is None else columns(self.features),
         )
 
     def _draw(self, train, n_pairs, rng):
@@ -163,10 +260,17 @@ class PairData:
         Their prompts; None gives each pair its own.
     n_test : int, default=300
         Test prompts of a split.
+    features : ndarray of float32, shape (n, 2, k), default=None
+        Response features.
+    lengths : ndarray, shape (n, 2), default=None
+        Characters of the responses.
     """
 
-    def __init__(self, pairs, groups=None, n_test=300):
+    def __init__(self, pairs, groups=None, n_test=300, features=None, lengths=None):
+        _check_aligned(pairs, features, lengths)
         self.pairs = pairs
+        self.features = features
+        self.lengths = lengths
         self.groups = np.arange(len(pairs)) if groups is None else np.asarray(groups)
         self.n_test = n_test
 
@@ -196,13 +300,20 @@ class PairData:
             raise ValueError(f"{n_pairs} training pairs asked for; split {seed} has {len(train)}.")
         rng = np.random.default_rng(seed)
         train = rng.permutation(train)
-        columns = np.argsort(rng.random((len(train), 2)), axis=1)
+        order = np.argsort(rng.random((len(train), 2)), axis=1)
+
+        def columns(array):
+            return Columns(array[train[:n_pairs]], array[train[:, None], order], array[test])
+
+        embedding = columns(self.pairs)
         return Split(
-            self.pairs[train[:n_pairs]],
+            embedding.pairs,
             self.groups[train[:n_pairs]],
-            self.pairs[train[:, None], columns],
-            self.pairs[test],
+            embedding.unlabeled,
+            embedding.test,
             None,
+            None if self.lengths is None else self.lengths[test],
+            None if self.features is None else columns(self.features),
         )
 
 

@@ -31,7 +31,7 @@ def _alpaca(data, store=None, *, terms):
     """Read ``alpaca_eval_dev.jsonl.gz``."""
     rows, gold = load_candidates(data / "alpaca_eval_dev.jsonl.gz")
     texts = [text for row in rows for text in row["responses"]]
-    return CandidateData(_embedded(texts, terms).reshape(*gold.shape, -1), gold)
+    return CandidateData(embedded(texts, terms).reshape(*gold.shape, -1), gold)
 
 
 def _hh(data, store=None, *, terms):
@@ -39,10 +39,24 @@ def _hh(data, store=None, *, terms):
     with gzip.open(data / "hh_harmless_dev.jsonl.gz", "rt", encoding="utf-8") as file:
         rows = [json.loads(line) for line in file]
     texts = [row[column] for row in rows for column in ("chosen", "rejected")]
-    return PairData(_embedded(texts, terms).reshape(len(rows), 2, -1))
+    return PairData(embedded(texts, terms).reshape(len(rows), 2, -1))
 
 
-def _embedded(texts, terms):
+def embedded(texts, terms="words"):
+    """Embed texts by the terms that occur in them.
+
+    Parameters
+    ----------
+    texts : list of str
+        All that are to be embedded.
+    terms : str, default="words"
+        A key of ``TERMS``.
+
+    Returns
+    -------
+    ndarray of float32, shape (n, N_FEATURES)
+        Embeddings.
+    """
     counts = TfidfVectorizer(sublinear_tf=True, min_df=3, max_features=N_TERMS, **TERMS[terms])
     analysis = make_pipeline(counts, TruncatedSVD(N_FEATURES, random_state=0))
     return analysis.fit_transform(texts).astype(np.float32)

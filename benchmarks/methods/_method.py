@@ -16,6 +16,7 @@ class Method:
     fit : callable
         ``fit(split, seed) -> score``, a score being a map (..., d) -> (...). The split is
         standardised; `fit` reads its ``pairs``, ``groups`` and ``unlabeled``, never its test set.
+        Shortcuts, which learn nothing, may return the ``lengths`` of test responses.
     suites : tuple of str, default=()
         The suites that run it.
     label : str, default=""
@@ -30,6 +31,14 @@ class Method:
         Whether a fit at d = 3840 takes minutes: some suites leave it out there.
     max_pairs, max_features : int, default=None
         Beyond these the suite ``curves`` does not run it.
+    view : {"embedding", "features", "both"}, default="embedding"
+        The columns of responses that it reads.
+    log_odds : bool, default=True
+        Whether differences of its score are meant as log-odds.
+    shortcut : bool, default=False
+        Whether it learns nothing.
+    diagram : tuple of int, default=()
+        The N at which results keep what its reliability diagram shows.
     shares : str, default=""
         The method whose work on a split it takes over, so that both cost little more than one.
     setting : dict of str to float
@@ -48,6 +57,10 @@ class Method:
     slow: bool = False
     max_pairs: int | None = None
     max_features: int | None = None
+    view: str = "embedding"
+    log_odds: bool = True
+    shortcut: bool = False
+    diagram: tuple = ()
     shares: str = ""
     setting: dict = field(default_factory=dict)
     style: dict | None = None

@@ -53,7 +53,7 @@ METHODS = [
     Method(
         "distillation",
         fit,
-        suites=SUITES,
+        suites=(*SUITES, "embedders"),
         style=dict(color="#009E73", linewidth=2.5),
     ),
     Method(
@@ -69,7 +69,7 @@ METHODS = [
     Method(
         "distillation, unlabelled",
         partial(fit, unlabeled=True),
-        suites=SUITES,
+        suites=(*SUITES, "embedders"),
         label="distillation with unlabelled",
         unlabeled=True,
         slow=True,

@@ -25,12 +25,28 @@ def settings_of(reward):
 
 ALL = ("curves", "headline", "blocks", "lsa", "text", "mpnet")
 SOME = ("curves", "headline", "blocks", "lsa")
+EMBEDDERS = ("embedders", "embedders_quick")
 METHODS = [
-    Method("GP", fit, suites=ALL, label="Gaussian process", style=dict(color="#CC79A7")),
+    Method(
+        "GP",
+        fit,
+        suites=(*ALL, *EMBEDDERS),
+        label="Gaussian process",
+        diagram=(100, 1000),
+        style=dict(color="#CC79A7"),
+    ),
+    Method(
+        "GP, features",
+        fit,
+        suites=EMBEDDERS,
+        label="Gaussian process, features",
+        view="features",
+    ),
+    Method("GP, both", fit, suites=EMBEDDERS, label="Gaussian process, both", view="both"),
     Method(
         "GP, unlabelled",
         partial(fit, unlabeled=True),
-        suites=ALL,
+        suites=(*ALL, "embedders"),
         label="Gaussian process with unlabelled",
         unlabeled=True,
     ),

@@ -63,7 +63,10 @@ METHODS = [
     Method(
         "LENS 4x",
         Lens(factor=4),
-        suites=("curves", "headline", "table1", "table5", "figure2", "figure2, pairs", "figure4"),
+        suites=(
+            *("curves", "headline", "table1", "table5", "figure2", "figure2, pairs", "figure4"),
+            *("embedders", "embedders_quick"),
+        ),
         setting={"γ": 0.1, "σ²": 0.01, "β": 1.0},
         style=dict(color="#E69F00"),
     ),

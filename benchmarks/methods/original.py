@@ -32,8 +32,12 @@ METHODS = [
     Method(
         "original, zero output",
         partial(fit, output_init="zero"),
-        suites=("curves", "headline", "why", "probe", "blocks", "lsa", "text", "mpnet", "keep"),
+        suites=(
+            *("curves", "headline", "why", "probe", "blocks", "lsa", "text", "mpnet", "keep"),
+            *("embedders", "embedders_quick"),
+        ),
         baseline=True,
+        diagram=(100, 1000),
         style=dict(color="#999999", linewidth=2),
     ),
 ]

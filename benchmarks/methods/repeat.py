@@ -23,8 +23,12 @@ METHODS = [
     Method(
         "repeat 4x, zero output",
         from_zero,
-        suites=("curves", "headline", "why", "probe", "lsa", "mpnet", "keep"),
+        suites=(
+            *("curves", "headline", "why", "probe", "lsa", "mpnet", "keep"),
+            *("embedders", "embedders_quick"),
+        ),
         baseline=True,
+        diagram=(100, 1000),
     ),
     Method(
         "repeat 4x, zero output, five",

@@ -11,13 +11,30 @@ def fit(split, seed):
     return reward.predict
 
 
+EMBEDDERS = ("embedders", "embedders_quick")
 METHODS = [
     Method(
         "tuned linear",
         fit,
-        suites=("curves", "headline", "blocks", "lsa", "text", "mpnet"),
+        suites=("curves", "headline", "blocks", "lsa", "text", "mpnet", *EMBEDDERS, "layers"),
         baseline=True,
         tuned=True,
+        diagram=(100, 1000),
         style=dict(color="#000000", linestyle="--"),
-    )
+    ),
+    Method(
+        "tuned linear, features",
+        fit,
+        suites=EMBEDDERS,
+        view="features",
+        diagram=(100, 1000),
+        style=dict(color="#D55E00", linestyle="--"),
+    ),
+    Method(
+        "tuned linear, both",
+        fit,
+        suites=EMBEDDERS,
+        view="both",
+        style=dict(color="#E69F00", linestyle="--"),
+    ),
 ]
