@@ -6,11 +6,14 @@ import numpy as np
 from scipy.special import gammaln
 from sklearn.utils import check_random_state, gen_batches
 
+from ._calibration import calibration_bins, expected_calibration_error
+
 __all__ = [
     "BestOfNCurve",
     "BestOfNScorer",
     "best_of_n_curve",
     "best_of_n_score",
+    "calibration_bins",
     "count_pairs",
     "expected_calibration_error",
     "pair_accuracy_score",
@@ -237,91 +240,6 @@ def pair_agreement(rewards, y=None):
             f"y[{row}] is {target[row]}; the probability that column 0 wins is in [0, 1]."
         )
     return target * wins + (1 - target) * (1 - wins)
-
-
-def expected_calibration_error(probabilities, targets, *, n_bins=10):
-    r"""Mean gap between predicted probabilities and how often the event came true.
-
-    Predictions fall into `n_bins` bins of equal width, and
-
-    .. math:: \mathrm{ECE} = \sum_b \frac{n_b}{n} \, |\bar p_b - \bar t_b|
-
-    with :math:`n_b` predictions of mean :math:`\bar p_b` and mean target :math:`\bar t_b` in bin
-    b. It says whether probabilities mean what they say, not whether they tell pairs apart: a coin
-    has 0. Few pairs a bin make it larger, since each gap counts its noise as well.
-
-    Parameters
-    ----------
-    probabilities : array-like of shape (n,)
-        Predicted probabilities that column 0 wins, as in ``reward.predict_proba(pairs)[:, 1]``.
-    targets : array-like of shape (n,)
-        Whether it won, 0 or 1, or the probability that it does. Where column 0 always wins,
-        turn half of the pairs around first: one outcome alone hides what is wrong with the other.
-    n_bins : int, default=10
-        Bins between 0 and 1. A bin holds its lower edge, and the last one 1 as well.
-
-    Returns
-    -------
-    float
-        Between 0 and 1; smaller is better.
-
-    Raises
-    ------
-    ValueError
-        On shapes that differ or are empty, values that are not in [0, 1], the message naming the
-        row, or an `n_bins` that is no whole number of at least 1.
-
-    Examples
-    --------
-    >>> from lens_sklearn.metrics import expected_calibration_error
-    >>> round(expected_calibration_error([0.75, 0.75, 0.25, 0.25], [1, 0, 0, 0]), 3)
-    0.25
-    """
-    counts, predicted, observed = calibration_bins(probabilities, targets, n_bins)
-    return float(np.abs(predicted - observed).sum() / counts.sum())
-
-
-def calibration_bins(probabilities, targets, n_bins=10):
-    """Return what a reliability diagram shows.
-
-    Parameters
-    ----------
-    probabilities, targets : array-like of shape (n,)
-        As in `expected_calibration_error`.
-    n_bins : int, default=10
-        Bins of equal width between 0 and 1.
-
-    Returns
-    -------
-    counts : ndarray of int, shape (n_bins,)
-        Predictions in each bin.
-    predicted, observed : ndarray of float, shape (n_bins,)
-        Sums of their probabilities and of their targets.
-
-    Raises
-    ------
-    ValueError
-        As `expected_calibration_error`.
-    """
-    if n_bins != int(n_bins) or n_bins < 1:
-        raise ValueError(f"n_bins={n_bins!r}; bins are a whole number, at least 1.")
-    p, t = np.asarray(probabilities, dtype=float), np.asarray(targets, dtype=float)
-    if p.ndim != 1 or p.shape != t.shape or not len(p):
-        raise ValueError(
-            f"probabilities and targets must both have the shape (n,) with n >= 1; got {p.shape} "
-            f"and {t.shape}."
-        )
-    for name, values in (("probabilities", p), ("targets", t)):
-        bad = ~((values >= 0) & (values <= 1))
-        if bad.any():
-            row = np.flatnonzero(bad)[0]
-            raise ValueError(f"{name}[{row}] is {values[row]}; it must be in [0, 1].")
-    edges = np.arange(1, n_bins) / n_bins  # p * n_bins would round 0.29 * 100 below its edge
-    at = np.searchsorted(edges, p, side="right")
-    counts, predicted, observed = (
-        np.bincount(at, weight, minlength=n_bins) for weight in (None, p, t)
-    )
-    return counts, predicted, observed
 
 
 def _count_right(rewards, gold, min_gap, kept):
