@@ -143,6 +143,15 @@ def test_any_text_has_finite_features_in_their_range(prompt, response):
     assert not values[0, 1, :-1].any()  # nothing is nothing
 
 
+@pytest.mark.parametrize(
+    "piece", [".", "!)", "*", "`", "$a", "|", "\n ", "a'", "_", "\\(", "](", " "]
+)
+def test_what_a_stuck_model_repeats_takes_no_quadratic_time(piece):
+    # 400,000 characters: minutes, were each repetition to look at all that follow.
+    text = piece * (400_000 // len(piece)) + "x"
+    assert np.isfinite(ResponseFeatures().fit_transform([[text]])).all()
+
+
 # ------------------------------------------------------------------------------ rows
 @given(
     st.lists(st.tuples(*[st.sampled_from(["a b", "b a", "A?!", "", "1. c\nd"])] * 3), min_size=1)
