@@ -97,6 +97,27 @@ def check_response_features(n_response_features, n_columns):
         )
 
 
+def check_views(n_response_features, n_columns):
+    """Check that there are as many columns as response features; there may be no others.
+
+    Parameters
+    ----------
+    n_response_features : int
+        How many of the last columns are response features.
+    n_columns : int
+        All columns.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer.
+    """
+    if n_response_features > n_columns:
+        raise ValueError(
+            f"n_response_features={n_response_features}, but X has {n_columns} features in all."
+        )
+
+
 def check_finite(X, *, allow_padding=False):
     """Raise if an embedding is not finite, naming its row.
 
