@@ -37,6 +37,7 @@ _HOMES = {
     "LinearRewardRegressor": "_linear_reward",
     "PairClassifier": "_pair_classifier",
     "RepeatAugmenter": "_augmenters",
+    "VotingRewardRegressor": "_voting_reward",
     "WithinPromptWhitening": "_within_prompt_whitening",
     "best_of_n_curve": "metrics",
     "best_of_n_score": "metrics",

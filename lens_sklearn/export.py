@@ -31,6 +31,7 @@ from ._latent_augmenter import LatentPairAugmenter
 from ._linear_reward import LinearRewardRegressor
 from ._pair_classifier import PairClassifier
 from ._scaler import EmbeddingScaler
+from ._voting_reward import VotingRewardRegressor
 from ._within_prompt_whitening import WithinPromptWhitening
 
 __all__ = ["load", "save"]
@@ -54,6 +55,7 @@ CLASSES = {
         LinearRewardRegressor,
         GPRewardRegressor,
         PairClassifier,
+        VotingRewardRegressor,
     )
 }
 #: Parameters that belong to a machine and not to a model, with what is written for them.
@@ -229,11 +231,14 @@ def _read_params(description):
     """Return the estimator that `_write_params` described, not fitted."""
     if description["class"] not in CLASSES:
         raise ValueError(f"class {description['class']!r} is none of {sorted(CLASSES)}")
-    params = {
-        key: _read_params(value) if isinstance(value, dict) else value
-        for key, value in description["params"].items()
-    }
+    params = {key: _read_param(value) for key, value in description["params"].items()}
     return CLASSES[description["class"]](**params)
+
+
+def _read_param(value):
+    if isinstance(value, list):
+        return [_read_param(v) for v in value]
+    return _read_params(value) if isinstance(value, dict) else value
 
 
 # ------------------------------------------------------------------------------ fitted state
