@@ -39,6 +39,7 @@ _HOMES = {
     "RepeatAugmenter": "_augmenters",
     "ResponseFeatures": "_response_features",
     "ResponseViews": "_response_views",
+    "VotingRewardRegressor": "_voting_reward",
     "WithinPromptWhitening": "_within_prompt_whitening",
     "best_of_n_curve": "metrics",
     "best_of_n_score": "metrics",

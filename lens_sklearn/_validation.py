@@ -5,6 +5,7 @@ all-NaN rows as padding.
 """
 
 import numpy as np
+from sklearn.base import is_regressor
 from sklearn.utils.validation import (
     _check_sample_weight,
     check_array,
@@ -233,7 +234,8 @@ def check_training_pairs(
     Warns
     -----
     UserWarning
-        If rated embeddings come without groups.
+        If rated embeddings come without groups, or all pairs that a reward is fitted on
+        are ties.
     """
     if isinstance(X, AugmentedPairs):
         check_embeddings(estimator, X.originals, reset=reset, min_ndim=3)
@@ -253,12 +255,27 @@ def check_training_pairs(
     n = len(X.originals) if isinstance(X, AugmentedPairs) else len(X)
     groups = _check_groups(groups, n)
     if sample_weight is not None:
-        n = n if len(sample_weight) == n else len(X)
-        sample_weight = _check_sample_weight(
-            sample_weight, np.empty((n, 1)), ensure_non_negative=True
-        )
+        sample_weight = _check_pair_weight(sample_weight, n, len(X))
     pairs = X if isinstance(X, AugmentedPairs) else AugmentedPairs(X)
-    return pairs.with_target(y).weigh(sample_weight), groups
+    pairs = pairs.with_target(y).weigh(sample_weight)
+    if reset and is_regressor(estimator) and (pairs.target == 0.5).all():
+        warn(
+            f"all {len(pairs)} pairs are ties, of equal columns or with the target 0.5: none says "
+            "which of two responses is better, so there is nothing to learn."
+        )
+    return pairs, groups
+
+
+def _check_pair_weight(sample_weight, n, n_pairs):
+    """Return weights (n,), one an original, or (n_pairs,)."""
+    shape = np.shape(sample_weight)
+    if shape not in ((n,), (n_pairs,)):
+        or_original = "" if n == n_pairs else f", or ({n},), one an original"
+        raise ValueError(
+            f"sample_weight must have shape ({n_pairs},), a weight a pair{or_original}; got "
+            f"{shape}."
+        )
+    return _check_sample_weight(sample_weight, np.empty((*shape, 1)), ensure_non_negative=True)
 
 
 def _pair_rated(X, y, sample_weight, groups):
@@ -325,11 +342,19 @@ def encode_groups(groups):
     groups = np.asarray(groups)
     if groups.ndim != 1:
         raise ValueError(f"groups must have the shape (n,), a prompt each; got {groups.shape}.")
-    missing = np.array([g is None or g != g for g in groups.tolist()], dtype=bool)
+    missing = np.array([_is_missing(group) for group in groups.tolist()], dtype=bool)
     if missing.any():
         i = int(np.flatnonzero(missing)[0])
         raise ValueError(f"groups[{i}] is {groups[i]}; every pair needs a prompt.")
     return np.unique(groups, return_inverse=True)[1]
+
+
+def _is_missing(value):
+    """Whether a value is None, NaN, NaT or pandas' NA, which refuses to be compared."""
+    try:
+        return value is None or bool(value != value)
+    except TypeError:
+        return True
 
 
 def _check_groups(groups, n):

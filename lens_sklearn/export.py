@@ -33,6 +33,7 @@ from ._pair_classifier import PairClassifier
 from ._response_features import ResponseFeatures
 from ._response_views import ResponseViews
 from ._scaler import EmbeddingScaler
+from ._voting_reward import VotingRewardRegressor
 from ._within_prompt_whitening import WithinPromptWhitening
 
 __all__ = ["load", "save"]
@@ -58,6 +59,7 @@ CLASSES = {
         LinearRewardRegressor,
         GPRewardRegressor,
         PairClassifier,
+        VotingRewardRegressor,
     )
 }
 #: Parameters that belong to a machine and not to a model, with what is written for them.
@@ -239,11 +241,14 @@ def _read_params(description):
         return Pipeline([(step["name"], _read_params(step)) for step in description["steps"]])
     if description["class"] not in CLASSES:
         raise ValueError(f"class {description['class']!r} is none of {sorted(CLASSES)}")
-    params = {
-        key: _read_params(value) if isinstance(value, dict) else value
-        for key, value in description["params"].items()
-    }
+    params = {key: _read_param(value) for key, value in description["params"].items()}
     return CLASSES[description["class"]](**params)
+
+
+def _read_param(value):
+    if isinstance(value, list):
+        return [_read_param(v) for v in value]
+    return _read_params(value) if isinstance(value, dict) else value
 
 
 # ------------------------------------------------------------------------------ fitted state

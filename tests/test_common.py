@@ -15,6 +15,7 @@ from lens_sklearn import (
     LatentPairAugmenter,
     LinearRewardRegressor,
     RepeatAugmenter,
+    VotingRewardRegressor,
     WithinPromptWhitening,
 )
 
@@ -38,6 +39,7 @@ ESTIMATORS = [
     DifferenceAugmenter(),
     DistillationAugmenter(factor=2),
     LinearRewardRegressor(),
+    VotingRewardRegressor([("linear", LinearRewardRegressor())]),
 ]
 
 MORE_ROWS = "fit_transform returns factor * n pairs and transform is the identity, by design"
@@ -53,6 +55,7 @@ EXPECTED_FAILURES = {
         (BTRewardRegressor, STEPS),
         (LinearRewardRegressor, BY_RANK),
         (GPRewardRegressor, BY_RANK),
+        (VotingRewardRegressor, BY_RANK),
     )
 }
 

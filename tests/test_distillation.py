@@ -380,6 +380,7 @@ def test_auto_refuses_a_teacher_that_is_wrong():
     assert wrong.factor_scores_[1] > 0.5 > wrong.factor_scores_[209]
 
 
+@pytest.mark.filterwarnings("ignore:all .* pairs are ties:UserWarning")
 def test_students_are_compared_where_pairs_are_many():
     """A teacher that is right gains nothing where the network cannot follow it."""
     toy = make_preference_pairs(150, 64, random_state=0)

@@ -716,6 +716,7 @@ def test_fitted_state_comes_back(anisotropic_pairs, candidates):
         GPRewardRegressor().get_fitted_state()
 
 
+@pytest.mark.filterwarnings("ignore:all .* pairs are ties:UserWarning")
 def test_padding_ties_and_bad_input(pairs, candidates):
     embeddings = candidates[0].copy()
     embeddings[2, 4] = np.nan

@@ -209,6 +209,7 @@ def test_a_target_of_0_is_the_other_column():
     assert_allclose(against.coef_, -reward.coef_, **CLOSE)
 
 
+@pytest.mark.filterwarnings("ignore:all .* pairs are ties:UserWarning")
 def test_pairs_that_are_as_likely_as_not_give_no_reward():
     reward = LinearRewardRegressor(GRID).fit(make_pairs(30, 4), np.full(30, 0.5))
     assert_allclose(reward.coef_, 0, atol=1e-6)
