@@ -506,27 +506,25 @@ def test_auto_gets_both_views_and_what_it_may_read(world, monkeypatch):
 
 
 def test_the_suite_runs_shortcuts_and_views_everywhere():
-    cells = SUITES["embedders"]()
-    settings = {(c.dataset, c.n_pairs): c for c in cells}
-    sources = Counter(name.split("_")[0] for name in {c.dataset for c in cells})
+    settings = {}
+    for cell in SUITES["embedders"]():
+        settings.setdefault((cell.dataset, cell.n_pairs), []).append(cell)
+    sources = Counter(name.split("_")[0] for name in {dataset for dataset, _ in settings})
     assert set(sources) == set(SOURCES) and sources["alpaca"] >= 4
-    wanted = {
-        "longest",
-        "shortest",
-        "random",
-        "auto",
-        "auto, unlabelled",
-        "LENS 4x",
-        "tuned linear",
-    }
+    wanted = {"longest", "shortest", "random", "LENS 4x", "tuned linear", "auto", "GP"}
     wanted |= {"tuned linear, both", "tuned linear, features", "GP, both", "GP, features"}
-    for (_, n), cell in settings.items():
+    for (_, n), (cell, *dear) in settings.items():
         assert wanted <= set(cell.methods) and cell.n_splits == (20 if n <= 500 else 8)
+        assert ("auto, unlabelled" in cell.methods) == (n <= 500)
+        assert not any(set(cell.methods) & set(d.methods) for d in dear)
     assert {n for d, n in settings if d == "alpaca_smollm576"} == set(_texts.SIZES)
+    dear = {(d, n) for (d, n), found in settings.items() if len(found) == 2}
+    quick = ("alpaca_smollm576", "hh_smollm576", "wildbench_lsa")
+    assert dear == {(d, n) for d in quick for n in (100, 300)}
+    found = SUITES["embedders_quick"]()
+    assert {(c.dataset, c.n_pairs) for c in found} == {(d, n) for d in quick for n in (100, 200)}
+    assert all(c.n_splits == 2 and "auto" in c.methods for c in found)
     assert all(METHODS[name].view == "embedding" for name in SUITES["layers"]()[0].methods)
-    assert all(c.n_splits == 2 for c in SUITES["embedders_quick"]())
-    for name in ("alpaca_smollm576", "hh_smollm576", "wildbench_lsa"):
-        assert {c.n_pairs for c in SUITES["embedders_quick"]() if c.dataset == name} == {100, 200}
 
 
 # -------------------------------------------------------------------------- the report
