@@ -198,7 +198,8 @@ def test_calibration_by_hand():
     margin = np.log([3.0, 3.0, 3.0, 1 / 3])  # right three times of four, as it says
     found = calibration(margin)
     loss = -(3 * np.log(0.75) + np.log(0.25)) / 4
-    assert found["log_loss"] == found["log_loss_best_slope"] == pytest.approx(loss, abs=1e-5)
+    assert found["log_loss"] == pytest.approx(loss)
+    assert found["log_loss_best_slope"] == pytest.approx(loss)
     assert calibration(5 * margin)["log_loss_best_slope"] == pytest.approx(loss, abs=1e-5)
     assert calibration(5 * margin)["log_loss"] > loss + 0.1
     assert best_slope_loss(-margin) == pytest.approx(np.log(2), abs=1e-4), "no slope is negative"
@@ -579,7 +580,7 @@ def test_differences_are_averaged_over_embedders_split_by_split():
     assert title.endswith("pair accuracy")
     # Both data sets have the same ± .001 over the splits: Student's interval of 4.
     half = interval(np.array([0.011, 0.009, 0.011, 0.009])).half_width
-    assert cells(table, "alpaca_lsa")[0] == f"+0.010 ± {half:.3f}\\* (tuned linear)"
+    assert cells(table, "alpaca_lsa")[0] == f"+0.010 ± {half:.3f} ↑ (tuned linear)"
     assert cells(table, "hh_lsa")[1] == f"**−0.020 ± {half:.3f}** (Gaussian process)"
     assert cells(table, "average of all") == [f"**−0.005 ± {half:.3f}**"] * 2
     assert cells(table, "average of hh") == [f"**−0.020 ± {half:.3f}**"] * 2
@@ -610,7 +611,8 @@ def test_shortcuts_and_probabilities_have_their_tables():
     assert table.startswith("| N = 200 ")
     assert cells(table, "the longest response")[3] == "0.400"
     (table,) = embedders_report.calibration_table(records)
-    assert cells(table, "auto") == ["0.600 / 0.590 / 0.050"] * 2
+    # In each split's bin: 10 pairs of probability .2 on average, of which 3 came true.
+    assert cells(table, "auto") == ["0.600 / 0.590 / 0.050, pooled 0.100"] * 2
     assert "longest" not in table
     for record in records:
         if record["method"] == "auto" and record["n_pairs"] == 200:
@@ -619,6 +621,10 @@ def test_shortcuts_and_probabilities_have_their_tables():
     assert missed.endswith("an error above 0.06: auto at N = 200.")
     without = [{k: v for k, v in r.items() if k != "ece"} for r in records]
     assert embedders_report.calibration_table(without) == []
+    opposite = {"method": "auto", "n_pairs": 100, "reliability": [[10, 0], [4.0, 0.0], [3, 0]]}
+    found = embedders_report.pooled_error([*records[:5], opposite], "auto", 100)
+    assert found == pytest.approx(0), "the noise of splits cancels"
+    assert embedders_report.pooled_error(records, "longest", 100) is None
 
 
 def test_multipliers_are_read_twice():
