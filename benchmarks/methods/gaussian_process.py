@@ -4,7 +4,7 @@ from functools import partial
 
 from lens_sklearn import GPRewardRegressor
 
-from ._method import Method
+from ._method import DIAGRAM, Method
 
 
 def fit(split, seed, unlabeled=False, **params):
@@ -32,7 +32,7 @@ METHODS = [
         fit,
         suites=(*ALL, *EMBEDDERS),
         label="Gaussian process",
-        diagram=(100, 1000),
+        diagram=DIAGRAM,
         style=dict(color="#CC79A7"),
     ),
     Method(

@@ -2,7 +2,7 @@
 
 from lens_sklearn import LinearRewardRegressor
 
-from ._method import Method
+from ._method import DIAGRAM, Method
 
 
 def fit(split, seed):
@@ -19,7 +19,7 @@ METHODS = [
         suites=("curves", "headline", "blocks", "lsa", "text", "mpnet", *EMBEDDERS, "layers"),
         baseline=True,
         tuned=True,
-        diagram=(100, 1000),
+        diagram=DIAGRAM,
         style=dict(color="#000000", linestyle="--"),
     ),
     Method(
@@ -27,7 +27,7 @@ METHODS = [
         fit,
         suites=EMBEDDERS,
         view="features",
-        diagram=(100, 1000),
+        diagram=DIAGRAM,
         style=dict(color="#D55E00", linestyle="--"),
     ),
     Method(
@@ -35,6 +35,6 @@ METHODS = [
         fit,
         suites=EMBEDDERS,
         view="both",
-        style=dict(color="#E69F00", linestyle="--"),
+        style=dict(color="#8C564B", linestyle="--"),
     ),
 ]
