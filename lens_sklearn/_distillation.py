@@ -410,7 +410,9 @@ class DistillationAugmenter(PairAugmenter):
         return replace(augmented, target=target, has_targets=True)
 
     def _new_teacher(self):
-        return GPRewardRegressor() if self.teacher is None else self.teacher
+        if self.teacher is None:
+            return GPRewardRegressor(n_response_features=self.n_response_features)
+        return self.teacher
 
     def _route(self, metadata):
         """Return the metadata of the teacher's fit."""

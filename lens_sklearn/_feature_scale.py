@@ -93,7 +93,9 @@ def check_controlled(controlled, n_columns, *, first=0):
     if not columns.size:
         return np.zeros(0, dtype=int)
     if columns.ndim != 1 or columns.dtype.kind not in "iu":
-        raise ValueError(f"controlled={controlled!r}; columns are whole numbers, one after another.")
+        raise ValueError(
+            f"controlled={controlled!r}; columns are whole numbers, one after another."
+        )
     bad = columns[(columns >= n_columns) | (columns < -n_columns)]
     if len(bad):
         raise ValueError(f"controlled has column {bad[0]}; X has {n_columns} columns.")

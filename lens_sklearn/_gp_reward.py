@@ -34,7 +34,8 @@ class GPRewardRegressor(RewardRegressor):
     :math:`\sigma(r(e^+) - r(e^-))`. The kernel is a sum of one of the embedding and, where the
     last columns are response features, one of those:
 
-    .. math:: k = v_1 \sum_j \tfrac{1}{3 c_j} k_j(M z, M z') + v_2 \sum_j \tfrac{s_j}{c_j} k_j(f, f')
+    .. math:: k = v_1 \sum_j \tfrac{1}{3 c_j} k_j(M z, M z')
+        + v_2 \sum_j \tfrac{s_j}{c_j} k_j(f, f')
 
     Of the embedding z, standardised, the k_j are the kernels of a linear model, of an infinitely
     wide ReLU network (its neural tangent kernel) and a Gaussian one, after the map M of

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from lens_sklearn._gp_posterior import GPPosterior, TrainingPairs, merge_repeated_pairs
 from scipy.optimize import minimize
 from scipy.special import expit
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
@@ -19,7 +20,6 @@ from lens_sklearn import (
     WithinPromptWhitening,
 )
 from lens_sklearn._device import row_order
-from lens_sklearn._gp_posterior import GPPosterior, TrainingPairs, merge_repeated_pairs
 from lens_sklearn._gp_selection import (
     SelectionSettings,
     draw_whole_groups,
