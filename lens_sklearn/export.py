@@ -9,6 +9,7 @@ import json
 import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
+from inspect import signature
 from pathlib import Path
 
 import numpy as np
@@ -243,7 +244,11 @@ def _read_params(description):
         key: _read_params(value) if isinstance(value, dict) else value
         for key, value in description["params"].items()
     }
-    return CLASSES[description["class"]](**params)
+    kind = CLASSES[description["class"]]
+    for name, parameter in signature(kind).parameters.items():
+        if isinstance(parameter.default, tuple) and isinstance(params.get(name), list):
+            params[name] = tuple(params[name])  # JSON has lists alone
+    return kind(**params)
 
 
 # ------------------------------------------------------------------------------ fitted state
