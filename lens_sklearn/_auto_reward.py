@@ -89,8 +89,9 @@ class AutoRewardRegressor(MetaEstimatorMixin, RewardRegressor):
         \log\bigl(1 + e^{-\sum_k w_k l_{ik}}\bigr) + \lambda \lVert w - w^0 \rVert^2,
 
     with :math:`l_{ik}` the log-odds of pair i by candidate k. With few pairs the weights stay near
-    those of the prior, equal ones of all candidates that read every column; with many they go
-    where the pairs say. The sum is a log-odds, and `predict_proba` means what it says.
+    the prior's :math:`w^0`, which is the Gaussian process of both views alone, or, where there is
+    one view, the mean of Gaussian process and linear model; with many they go where the pairs say.
+    The sum is a log-odds, and `predict_proba` means what it says.
 
     Parameters
     ----------
@@ -279,11 +280,13 @@ class AutoRewardRegressor(MetaEstimatorMixin, RewardRegressor):
             settings = {"n_response_features": k, "controlled": tuple(int(c) for c in controlled)}
             if name == "GP":
                 settings["random_state"] = draw_seed(random_state)
+            # With two views a penalised sum of both is rarely far from the best (docs/research).
+            prior = float(name == "GP" or not two_views)
             if not two_views:
-                return [Candidate(name, kind(**settings), slice(None), 1.0)]
+                return [Candidate(name, kind(**settings), slice(None), prior)]
             alone = {key: value for key, value in settings.items() if key == "random_state"}
             made = [
-                Candidate(f"{name}, both views", kind(**settings), slice(None), 1.0),
+                Candidate(f"{name}, both views", kind(**settings), slice(None), prior),
                 Candidate(f"{name}, embedding", kind(**alone), slice(0, d - k), 0.0),
             ]
             if len(controlled) < k:
@@ -305,7 +308,7 @@ class AutoRewardRegressor(MetaEstimatorMixin, RewardRegressor):
         with config_context(enable_metadata_routing=True):
             reward.set_fit_request(sample_weight=True)
         pipeline = Pipeline([("augment", augmenter), ("reward", reward)])
-        return [Candidate(name, pipeline, slice(None), 1.0)]
+        return [Candidate(name, pipeline, slice(None), 0.0)]
 
     def _weigh(self, fitted, pairs, group, settings):
         """Find the weights, and set the fitted attributes."""
