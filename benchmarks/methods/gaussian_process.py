@@ -8,19 +8,17 @@ from ._method import DIAGRAM, Method
 
 
 def fit(split, seed, unlabeled=False, **params):
-    reward = GPRewardRegressor(random_state=seed, **params)
+    reward = GPRewardRegressor(
+        n_response_features=split.n_response_features, random_state=seed, **params
+    )
     reward.fit(split.pairs, unlabeled=split.unlabeled if unlabeled else None, groups=split.groups)
     split.details |= settings_of(reward)
     return reward.predict
 
 
 def settings_of(reward):
-    """Return what a fitted Gaussian process chose by cross-validation."""
-    return {
-        "uncertainty_penalty": reward.uncertainty_penalty_,
-        "covariance_exponent": reward.whitening_.covariance_exponent,
-        "norm_exponent": reward.whitening_.norm_exponent,
-    }
+    """Return what a fitted Gaussian process learnt of its prior."""
+    return {"prior_variance": reward.prior_variance_.tolist(), "slope": reward.slope_}
 
 
 ALL = ("curves", "headline", "blocks", "lsa", "text", "mpnet")
