@@ -9,6 +9,7 @@ import json
 import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
+from inspect import signature
 from pathlib import Path
 
 import numpy as np
@@ -242,7 +243,11 @@ def _read_params(description):
     if description["class"] not in CLASSES:
         raise ValueError(f"class {description['class']!r} is none of {sorted(CLASSES)}")
     params = {key: _read_param(value) for key, value in description["params"].items()}
-    return CLASSES[description["class"]](**params)
+    kind = CLASSES[description["class"]]
+    for name, parameter in signature(kind).parameters.items():
+        if isinstance(parameter.default, tuple) and isinstance(params.get(name), list):
+            params[name] = tuple(params[name])  # JSON has lists alone
+    return kind(**params)
 
 
 def _read_param(value):
