@@ -82,10 +82,12 @@ class LinearRewardRegressor(RewardRegressor):
     control_coef_ : ndarray of float64, shape (c,)
         The weights of the controlled columns in the same units.
     slope_ : float
-        What the weights were multiplied by at the end; 1 where no prompt could be left out.
+        What the weights were multiplied by at the end, so that the left-out log-odds mean what
+        they say; 1 where no prompt could be left out.
     left_out_log_odds_ : ndarray of float64, shape (n_pairs,)
-        What is predicted of each pair by the fold that it was left out of, times `slope_`; NaN
-        for synthetic pairs, pairs of weight 0, and where no prompt could be left out.
+        What is predicted of each pair by weights that were fitted without its fold, made as long
+        as the final ones; NaN for synthetic pairs, pairs of weight 0, and where no prompt could
+        be left out.
     C_ : float
         The chosen C. At an end of the grid another grid may do better.
     Cs_ : ndarray of float64, shape (n_values,)
@@ -298,6 +300,7 @@ class LinearRewardRegressor(RewardRegressor):
         best, ratio, left_out = self._search(design, ratios, target, weight, original, group)
         self.C_, self.feature_ratio_ = float(self.Cs_[best]), float(ratio)
         coef = self._solve(design, target, weight, best)
+        left_out *= np.linalg.norm(coef[: design.n_free])
         return design.weights(coef, ratio), left_out
 
     def _grid(self):
@@ -312,7 +315,9 @@ class LinearRewardRegressor(RewardRegressor):
     def _search(self, design, ratios, target, weight, original, group):
         """Find what predicts left-out groups best; set `log_losses_`.
 
-        Return which value of C it is, the ratio, and the log-odds of left-out pairs (n,).
+        Return which value of C it is, the ratio, and log-odds of left-out pairs (n,) by weights
+        of length 1. Under a strong penalty weights are as long as the pairs are many, and folds
+        have fewer pairs than the final fit, whose length these log-odds are to have.
         """
         n_values, n = len(self.Cs_), len(target)
         losses = np.full((n_values, len(ratios)), np.nan)
@@ -340,7 +345,9 @@ class LinearRewardRegressor(RewardRegressor):
                 margin = rows[test] @ coefs.T  # (n_test, n_values)
                 loss = np.logaddexp(0, margin) - target[test, None] * margin
                 total += weight[test] @ loss
-                left_out[test, :, number] = rows[test, :n_free] @ coefs[:, :n_free].T
+                length = np.linalg.norm(coefs[:, :n_free], axis=1)  # (n_values,)
+                length[length == 0] = 1.0
+                left_out[test, :, number] = rows[test, :n_free] @ coefs[:, :n_free].T / length
             losses[:, number] = total / weight[original].sum()
         best, number = divmod(int(losses.argmin()), len(ratios))
         return best, ratios[number], left_out[:, best, number]

@@ -474,13 +474,16 @@ def test_two_prompts_are_enough_to_choose_a_penalty():
 
 
 # ------------------------------------------------------------------------------- slope
-def left_out_margins(rows, target, weight, fold, C):
-    """Log-odds of each pair by the minimum of the pairs of all other folds."""
-    margin = np.empty(len(rows))
+def left_out_margins(rows, target, weight, fold, C, free=slice(None)):
+    """Log-odds of each pair by the minimum of all other folds, and as long as that of all."""
+    margin, long = np.empty(len(rows)), np.empty(len(rows))
+    length = np.linalg.norm(minimum(rows, target, weight, C)[free])
     for number in np.unique(fold):
         known, test = fold != number, fold == number
-        margin[test] = rows[test] @ minimum(rows[known], target[known], weight[known], C)
-    return margin
+        w = minimum(rows[known], target[known], weight[known], C)[free]
+        margin[test] = rows[test][:, free] @ w
+        long[test] = margin[test] * length / np.linalg.norm(w)
+    return margin, long
 
 
 @pytest.mark.parametrize("shape", [(50, 6), (30, 40)], ids=["n > d", "n < d"])
@@ -493,10 +496,10 @@ def test_the_slope_is_fitted_to_left_out_log_odds(shape):
     fold = np.empty(n // 2, dtype=int)
     fold[np.argsort(-weight[::2])] = np.arange(n // 2) % 5
     rows = (pairs[:, 0].astype(float) - pairs[:, 1]) / deviations(pairs, weight)
-    margin = left_out_margins(rows, target, weight, fold[groups], 0.01)
-    slope = fit_slope(margin, target, weight)
+    margin, long = left_out_margins(rows, target, weight, fold[groups], 0.01)
+    slope = fit_slope(long, target, weight)
     assert reward.slope_ == pytest.approx(slope, rel=1e-3)
-    assert_allclose(reward.left_out_log_odds_, slope * margin, rtol=2e-2, atol=1e-4)
+    assert_allclose(reward.left_out_log_odds_, slope * long, rtol=2e-2, atol=1e-4)
     loss = np.average(np.logaddexp(0, margin) - target * margin, weights=weight)
     assert_allclose(reward.log_losses_, [loss], **CLOSE_LOSSES)  # the slope comes after the choice
 
@@ -544,6 +547,17 @@ def test_left_out_log_odds_stand_where_the_pairs_were_given():
     kept = np.flatnonzero(weight)
     same = LinearRewardRegressor(GRID).fit(make_pairs(30, 4)[kept], sample_weight=weight[kept])
     assert_allclose(same.left_out_log_odds_, array.left_out_log_odds_[kept], **CLOSE)
+
+
+def test_folds_of_fewer_pairs_make_no_slope():
+    # Under so strong a penalty weights are as long as the pairs are many: a half has half of it.
+    pairs = np.zeros((40, 2, 1), dtype=np.float32)
+    pairs[:, 0] = 1
+    reward = LinearRewardRegressor([1e-9], cv=2, standardize=False).fit(pairs)
+    coef = 1e-9 * 40 / 2
+    assert weights(reward) == pytest.approx([coef], rel=1e-3)
+    assert reward.slope_ == pytest.approx(fit_slope(np.full(40, coef), np.ones(40)), rel=1e-3)
+    assert_allclose(reward.left_out_log_odds_, reward.decision_function(pairs), rtol=1e-6)
 
 
 def test_without_two_groups_there_is_no_slope():
@@ -749,14 +763,10 @@ def test_controlled_columns_have_a_penalty_of_their_own(C, d):
     coef[[2, -1]] = 0
     assert_allclose(weights(reward), coef, rtol=5e-3, atol=2e-2 * np.abs(coef).max())
     # Log-odds and slope are of what is predicted: the rest of each fold's solution.
-    margin = np.empty(40)
-    fold = np.argsort(row_order(pairs)) % 5
-    for number in range(5):
-        known = fold != number
-        w = minimum(rows[known], np.ones(known.sum()), np.ones(known.sum()), C)
-        w[[2, -1]] = 0
-        margin[~known] = rows[~known] @ w
-    slope = fit_slope(margin, np.ones(40))
+    fold, ones = np.argsort(row_order(pairs)) % 5, np.ones(40)
+    free = np.setdiff1d(np.arange(d), [2, d - 1])
+    _, margin = left_out_margins(rows, ones, ones, fold, C, free)
+    slope = fit_slope(margin, ones)
     assert reward.slope_ == pytest.approx(slope, rel=2e-2)
     log_odds = slope * margin
     error = np.abs(reward.left_out_log_odds_ - log_odds).max()
