@@ -13,6 +13,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.metadata_routing import get_routing_for_object
+from sklearn.utils.validation import has_fit_parameter
 
 from ._augmenters import RepeatAugmenter
 from ._base_reward import RewardRegressor
@@ -88,8 +89,9 @@ class AutoRewardRegressor(MetaEstimatorMixin, RewardRegressor):
         \log\bigl(1 + e^{-\sum_k w_k l_{ik}}\bigr) + \lambda \lVert w - w^0 \rVert^2,
 
     with :math:`l_{ik}` the log-odds of pair i by candidate k. With few pairs the weights stay near
-    those of the prior, equal ones of all candidates that read every column; with many they go
-    where the pairs say. The sum is a log-odds, and `predict_proba` means what it says.
+    the prior's :math:`w^0`, which is the Gaussian process of both views alone, or, where there is
+    one view, the mean of Gaussian process and linear model; with many they go where the pairs say.
+    The sum is a log-odds, and `predict_proba` means what it says.
 
     Parameters
     ----------
@@ -278,11 +280,13 @@ class AutoRewardRegressor(MetaEstimatorMixin, RewardRegressor):
             settings = {"n_response_features": k, "controlled": tuple(int(c) for c in controlled)}
             if name == "GP":
                 settings["random_state"] = draw_seed(random_state)
+            # With two views a penalised sum of both is rarely far from the best (docs/research).
+            prior = float(name == "GP" or not two_views)
             if not two_views:
-                return [Candidate(name, kind(**settings), slice(None), 1.0)]
+                return [Candidate(name, kind(**settings), slice(None), prior)]
             alone = {key: value for key, value in settings.items() if key == "random_state"}
             made = [
-                Candidate(f"{name}, both views", kind(**settings), slice(None), 1.0),
+                Candidate(f"{name}, both views", kind(**settings), slice(None), prior),
                 Candidate(f"{name}, embedding", kind(**alone), slice(0, d - k), 0.0),
             ]
             if len(controlled) < k:
@@ -301,8 +305,10 @@ class AutoRewardRegressor(MetaEstimatorMixin, RewardRegressor):
         else:
             augmenter = DistillationAugmenter(n_response_features=k, **seeds)
         reward = BTRewardRegressor(n_response_features=k, random_state=draw_seed(random_state))
+        with config_context(enable_metadata_routing=True):
+            reward.set_fit_request(sample_weight=True)
         pipeline = Pipeline([("augment", augmenter), ("reward", reward)])
-        return [Candidate(name, pipeline, slice(None), 1.0)]
+        return [Candidate(name, pipeline, slice(None), 0.0)]
 
     def _weigh(self, fitted, pairs, group, settings):
         """Find the weights, and set the fitted attributes."""
@@ -404,9 +410,7 @@ def _judge(log_odds, target, weight, group):
 def _fit_candidate(candidate, pairs, group, unlabeled, settings, seed):
     """Return a fitted reward, and what it predicts of left-out pairs (n,), NaN where it cannot."""
     columns = candidate.columns
-    own = pairs
-    if columns != slice(None):
-        own = pairs.with_rows(lambda rows: rows[..., columns])
+    own = pairs if columns == slice(None) else pairs.with_rows(lambda rows: rows[..., columns])
     own_unlabeled = None if unlabeled is None else unlabeled[..., columns]
     reward = _fit(candidate.estimator, own, group, own_unlabeled)
     if hasattr(reward, "left_out_log_odds_"):
@@ -428,12 +432,24 @@ def _fit_candidate(candidate, pairs, group, unlabeled, settings, seed):
 
 
 def _fit(estimator, pairs, group, unlabeled):
-    """Fit with what it asks for of prompts and of responses without labels."""
-    with config_context(enable_metadata_routing=True):
-        given = {"groups": group, "unlabeled": unlabeled}
-        given = {name: value for name, value in given.items() if value is not None}
-        asked = get_routing_for_object(estimator).consumes("fit", given)
-        return estimator.fit(pairs, **{name: given[name] for name in asked})
+    """Fit with what it asks for of weights, prompts and responses without labels."""
+    given = {"groups": group, "unlabeled": unlabeled}
+    if pairs.is_synthetic.any():  # these carry their targets and weights
+        X, y = pairs, None
+    else:
+        X, y = pairs.rows(np.arange(len(pairs))), pairs.target
+        given |= {"groups": group[pairs.parent]}
+        if np.ptp(pairs.weight) > 0:
+            given |= {"sample_weight": pairs.weight}
+    given = {name: value for name, value in given.items() if value is not None}
+    with config_context(enable_metadata_routing=isinstance(estimator, Pipeline)):
+        if isinstance(estimator, Pipeline):
+            asked = get_routing_for_object(estimator).consumes("fit", given)
+        else:
+            asked = {name for name in given if has_fit_parameter(estimator, name)}
+        if "sample_weight" in given and "sample_weight" not in asked:
+            raise ValueError(f"a {type(estimator).__name__} takes no weights of pairs.")
+        return estimator.fit(X, y, **{name: given[name] for name in asked})
 
 
 def _seed(estimator, random_state):

@@ -16,7 +16,7 @@ from ._calibration import fit_slope
 from ._device import row_order
 from ._feature_scale import FeatureScale
 from ._fitted_state import check_shapes
-from ._validation import check_training_pairs, kept_pairs
+from ._validation import check_response_features, check_training_pairs, kept_pairs
 from ._warnings import warn
 
 CHUNK = 4096  # rows turned into float64 at once: bounds the memory of fit and predict
@@ -256,11 +256,7 @@ class LinearRewardRegressor(RewardRegressor):
     def _columns(self, d):
         """Return the columns of the embedding, of the features, and the controlled ones."""
         k = self.n_response_features
-        if k > d:
-            raise ValueError(
-                f"n_response_features={k}, but X has {d} features in all: response features are "
-                "the last of them."
-            )
+        check_response_features(k, d, alone=True)
         controlled = _check_controlled(self.controlled, d)
         free = np.setdiff1d(np.arange(d), controlled)
         return free[free < d - k], free[free >= d - k], controlled

@@ -76,8 +76,8 @@ def _has_feature_names(X, estimator):
     )
 
 
-def check_response_features(n_response_features, n_columns):
-    """Check that response features leave columns to the embedding.
+def check_response_features(n_response_features, n_columns, *, alone=False):
+    """Check that there are as many response features, and that they leave an embedding.
 
     Parameters
     ----------
@@ -85,13 +85,21 @@ def check_response_features(n_response_features, n_columns):
         How many of the last columns are response features.
     n_columns : int
         All columns.
+    alone : bool, default=False
+        Whether response features without an embedding will do.
 
     Raises
     ------
     ValueError
-        If there is no other column.
+        If there is no other column, or with `alone` if there are fewer columns.
     """
-    if n_response_features >= n_columns:
+    if alone:
+        if n_response_features > n_columns:
+            raise ValueError(
+                f"n_response_features={n_response_features}, but X has {n_columns} features in "
+                "all: response features are the last of them."
+            )
+    elif n_response_features >= n_columns:
         raise ValueError(
             f"n_response_features={n_response_features}, but X has {n_columns} features in all: "
             "the first ones must be the embedding's, which this acts on."

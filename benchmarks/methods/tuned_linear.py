@@ -6,7 +6,8 @@ from ._method import DIAGRAM, Method
 
 
 def fit(split, seed):
-    reward = LinearRewardRegressor().fit(split.pairs, groups=split.groups)
+    reward = LinearRewardRegressor(n_response_features=split.n_response_features)
+    reward.fit(split.pairs, groups=split.groups)
     split.details["C"] = float(reward.C_)
     return reward.predict
 
