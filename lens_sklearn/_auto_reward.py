@@ -20,7 +20,7 @@ from ._base_reward import RewardRegressor
 from ._bt_reward import BTRewardRegressor
 from ._calibration import fit_slope
 from ._contrastive_vae import ContrastiveVAE
-from ._device import draw_seed
+from ._device import draw_seed, row_order
 from ._distillation import DistillationAugmenter
 from ._feature_scale import check_controlled
 from ._gp_reward import GPRewardRegressor
@@ -209,6 +209,8 @@ class AutoRewardRegressor(MetaEstimatorMixin, RewardRegressor):
         """
         pairs, group = check_training_pairs(self, X, y, sample_weight, groups)
         check_views(self.n_response_features, pairs.shape[-1])
+        if groups is None:
+            group = np.argsort(row_order(pairs.originals))  # folds do not depend on their order
         if unlabeled is not None:
             unlabeled = check_unlabeled(self, unlabeled)
         random_state = check_random_state(self.random_state)
@@ -365,10 +367,11 @@ class AutoRewardRegressor(MetaEstimatorMixin, RewardRegressor):
 
     def _predict_rows(self, rows):
         """Return the rewards of embeddings (m, d)."""
-        rewards = np.zeros(len(rows))
+        rewards = np.where(np.isnan(rows).all(axis=1), np.nan, 0.0)  # padding
+        there = rows[~np.isnan(rewards)]
         for name, reward in self.candidates_.items():
-            predicted = reward.predict(rows[:, self._columns(self.views_[name])])
-            rewards += self.weights_[name] * predicted
+            predicted = reward.predict(there[:, self._columns(self.views_[name])])
+            rewards[~np.isnan(rewards)] += self.weights_[name] * predicted
         return rewards
 
 
