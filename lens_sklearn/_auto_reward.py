@@ -20,7 +20,7 @@ from ._base_reward import RewardRegressor
 from ._bt_reward import BTRewardRegressor
 from ._calibration import fit_slope
 from ._contrastive_vae import ContrastiveVAE
-from ._device import draw_seed
+from ._device import draw_seed, row_order
 from ._distillation import DistillationAugmenter
 from ._feature_scale import check_controlled
 from ._gp_reward import GPRewardRegressor
@@ -29,7 +29,6 @@ from ._linear_reward import LinearRewardRegressor
 from ._validation import check_training_pairs, check_unlabeled, check_views
 from ._warnings import warn
 
-VIEWS = ("both", "embedding", "features")
 #: What ``candidates="auto"`` tries; each takes seconds.
 QUICK = ("linear", "GP", "network")
 #: What ``candidates="all"`` tries besides.
@@ -58,7 +57,7 @@ class StackingSettings:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A reward with the columns that it reads.
+    """A reward with the view that it reads.
 
     Parameters
     ----------
@@ -66,15 +65,15 @@ class Candidate:
         What `cv_results_` calls it.
     estimator : estimator
         Not fitted.
-    columns : slice
-        Of the last axis.
+    view : {"both", "embedding", "features"}
+        Its columns.
     prior : float
         Its weight before any pair has spoken, up to a factor.
     """
 
     name: str
     estimator: object
-    columns: slice
+    view: str
     prior: float
 
 
@@ -121,6 +120,8 @@ class AutoRewardRegressor(MetaEstimatorMixin, RewardRegressor):
         Those fitted candidates that have a weight.
     weights_ : dict of str to float
         Their weights :math:`w_k`, the factor that calibrates the candidate included.
+    views_ : dict of str to str
+        The columns that they read: "embedding", "features" or "both".
     n_features_in_ : int
         d.
 
@@ -160,7 +161,7 @@ class AutoRewardRegressor(MetaEstimatorMixin, RewardRegressor):
 
     __metadata_request__fit = {"groups": True, "unlabeled": True}  # with metadata routing on
 
-    fitted_state_names = ("n_features_in_", "candidates_", "weights_", "cv_results_")
+    fitted_state_names = ("n_features_in_", "candidates_", "weights_", "views_", "cv_results_")
 
     def __init__(
         self, candidates="auto", *, n_response_features=0, controlled=(), random_state=None
@@ -208,18 +209,25 @@ class AutoRewardRegressor(MetaEstimatorMixin, RewardRegressor):
         """
         pairs, group = check_training_pairs(self, X, y, sample_weight, groups)
         check_views(self.n_response_features, pairs.shape[-1])
+        if groups is None:
+            group = np.argsort(row_order(pairs.originals))  # folds do not depend on their order
         if unlabeled is not None:
             unlabeled = check_unlabeled(self, unlabeled)
         random_state = check_random_state(self.random_state)
         candidates = self._make_candidates(random_state)
+        given = {"unlabeled": unlabeled}
+        if unlabeled is not None and not any(_asked(c.estimator, given) for c in candidates):
+            names = [candidate.name for candidate in candidates]
+            warn(f"none of the candidates {names} learns from unlabeled: it has no effect.")
         settings = StackingSettings()
         seed = draw_seed(random_state)
         fitted, errors = [], []
         for candidate in candidates:
             start = time.perf_counter()
             try:
+                columns = self._columns(candidate.view)
                 reward, left_out = _fit_candidate(
-                    candidate, pairs, group, unlabeled, settings, seed
+                    candidate.estimator, columns, pairs, group, unlabeled, settings, seed
                 )
             except (ValueError, RuntimeError, np.linalg.LinAlgError) as error:
                 errors.append(f"{candidate.name}: {error}")
@@ -259,7 +267,12 @@ class AutoRewardRegressor(MetaEstimatorMixin, RewardRegressor):
                     "own; set it there, and leave it out here."
                 )
             estimator = _seed(clone(item[1]), random_state)
-            made.append(Candidate(str(item[0]), estimator, slice(None), 1.0))
+            made.append(Candidate(str(item[0]), estimator, "both", 1.0))
+        if not made:
+            raise ValueError(
+                f"candidates={given!r} have no part that could be left out, so that none can do "
+                'what controlled asks; "linear" and "GP" can.'
+            )
         repeated = {c.name for c in made if [m.name for m in made].count(c.name) > 1}
         if repeated:
             raise ValueError(f"candidates names {sorted(repeated)[0]!r} twice.")
@@ -283,15 +296,14 @@ class AutoRewardRegressor(MetaEstimatorMixin, RewardRegressor):
             # With two views a penalised sum of both is rarely far from the best (docs/research).
             prior = float(name == "GP" or not two_views)
             if not two_views:
-                return [Candidate(name, kind(**settings), slice(None), prior)]
+                return [Candidate(name, kind(**settings), "both", prior)]
             alone = {key: value for key, value in settings.items() if key == "random_state"}
             made = [
-                Candidate(f"{name}, both views", kind(**settings), slice(None), prior),
-                Candidate(f"{name}, embedding", kind(**alone), slice(0, d - k), 0.0),
+                Candidate(f"{name}, both views", kind(**settings), "both", prior),
+                Candidate(f"{name}, embedding", kind(**alone), "embedding", 0.0),
             ]
             if len(controlled) < k:
-                features = Candidate(f"{name}, features", kind(**settings), slice(d - k, None), 0.0)
-                made.append(features)
+                made.append(Candidate(f"{name}, features", kind(**settings), "features", 0.0))
             return made
         if name not in QUICK + SLOW:
             raise ValueError(f"candidates has {name!r}; the names are {list(QUICK + SLOW)}.")
@@ -308,7 +320,7 @@ class AutoRewardRegressor(MetaEstimatorMixin, RewardRegressor):
         with config_context(enable_metadata_routing=True):
             reward.set_fit_request(sample_weight=True)
         pipeline = Pipeline([("augment", augmenter), ("reward", reward)])
-        return [Candidate(name, pipeline, slice(None), 0.0)]
+        return [Candidate(name, pipeline, "both", 0.0)]
 
     def _weigh(self, fitted, pairs, group, settings):
         """Find the weights, and set the fitted attributes."""
@@ -325,7 +337,7 @@ class AutoRewardRegressor(MetaEstimatorMixin, RewardRegressor):
             weights = prior
             warn(
                 "all pairs are of one prompt, so that none can be left out: the candidates' "
-                "weights are equal, and probabilities are not calibrated."
+                "weights are the prior's, and probabilities are not calibrated."
             )
         weights[weights < settings.min_weight * weights.max()] = 0
         combined = weights @ log_odds
@@ -341,22 +353,25 @@ class AutoRewardRegressor(MetaEstimatorMixin, RewardRegressor):
         }
         self.cv_results_["fit_time"][-1] = np.nansum(self.cv_results_["fit_time"])
         used = np.flatnonzero(weights)
+        if not len(used):
+            warn("no candidate orders left-out pairs better than chance: every reward is 0.")
         self.candidates_ = {names[i]: fitted[i][1] for i in used}
         self.weights_ = {names[i]: float(weights[i] * slopes[i]) for i in used}
+        self.views_ = {names[i]: fitted[i][0].view for i in used}
 
-    def _columns_of(self, name):
-        """Return the columns that a candidate reads."""
+    def _columns(self, view):
+        """Return the columns of a view."""
         first = self.n_features_in_ - self.n_response_features
-        if name.endswith(", embedding"):
-            return slice(0, first)
-        return slice(first, None) if name.endswith(", features") else slice(None)
+        of_view = {"embedding": slice(0, first), "features": slice(first, None)}
+        return of_view.get(view, slice(None))
 
     def _predict_rows(self, rows):
         """Return the rewards of embeddings (m, d)."""
-        rewards = np.zeros(len(rows))
+        rewards = np.where(np.isnan(rows).all(axis=1), np.nan, 0.0)  # padding
+        there = rows[~np.isnan(rewards)]
         for name, reward in self.candidates_.items():
-            predicted = reward.predict(rows[:, self._columns_of(name)])
-            rewards += self.weights_[name] * predicted
+            predicted = reward.predict(there[:, self._columns(self.views_[name])])
+            rewards[~np.isnan(rewards)] += self.weights_[name] * predicted
         return rewards
 
 
@@ -407,12 +422,11 @@ def _judge(log_odds, target, weight, group):
     return {"log_loss": mean, "log_loss_error": error if m > 1 else np.nan, "accuracy": accuracy}
 
 
-def _fit_candidate(candidate, pairs, group, unlabeled, settings, seed):
+def _fit_candidate(estimator, columns, pairs, group, unlabeled, settings, seed):
     """Return a fitted reward, and what it predicts of left-out pairs (n,), NaN where it cannot."""
-    columns = candidate.columns
     own = pairs if columns == slice(None) else pairs.with_rows(lambda rows: rows[..., columns])
     own_unlabeled = None if unlabeled is None else unlabeled[..., columns]
-    reward = _fit(candidate.estimator, own, group, own_unlabeled)
+    reward = _fit(estimator, own, group, own_unlabeled)
     if hasattr(reward, "left_out_log_odds_"):
         return reward, reward.left_out_log_odds_
     left_out = np.full(len(pairs), np.nan)
@@ -425,7 +439,7 @@ def _fit_candidate(candidate, pairs, group, unlabeled, settings, seed):
         test = test[~pairs.is_synthetic[test]]
         if not len(test):
             continue
-        other = _fit(clone(candidate.estimator), own[train], group, own_unlabeled)
+        other = _fit(clone(estimator), own[train], group, own_unlabeled)
         rewards = np.asarray(other.predict(own.rows(test)), dtype=np.float64)
         left_out[test] = rewards[:, 0] - rewards[:, 1]
     return reward, left_out
@@ -439,17 +453,22 @@ def _fit(estimator, pairs, group, unlabeled):
     else:
         X, y = pairs.rows(np.arange(len(pairs))), pairs.target
         given |= {"groups": group[pairs.parent]}
-        if np.ptp(pairs.weight) > 0:
+        if (pairs.weight != 1).any():
             given |= {"sample_weight": pairs.weight}
     given = {name: value for name, value in given.items() if value is not None}
+    asked = _asked(estimator, given)
+    if "sample_weight" in given and "sample_weight" not in asked and np.ptp(pairs.weight) > 0:
+        raise ValueError(f"a {type(estimator).__name__} takes no weights of pairs.")
     with config_context(enable_metadata_routing=isinstance(estimator, Pipeline)):
-        if isinstance(estimator, Pipeline):
-            asked = get_routing_for_object(estimator).consumes("fit", given)
-        else:
-            asked = {name for name in given if has_fit_parameter(estimator, name)}
-        if "sample_weight" in given and "sample_weight" not in asked:
-            raise ValueError(f"a {type(estimator).__name__} takes no weights of pairs.")
         return estimator.fit(X, y, **{name: given[name] for name in asked})
+
+
+def _asked(estimator, given):
+    """Return the names of what its fit takes."""
+    if not isinstance(estimator, Pipeline):
+        return {name for name in given if has_fit_parameter(estimator, name)}
+    with config_context(enable_metadata_routing=True):
+        return get_routing_for_object(estimator).consumes("fit", given)
 
 
 def _seed(estimator, random_state):

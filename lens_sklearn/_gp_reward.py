@@ -13,10 +13,10 @@ from ._device import row_order
 from ._feature_scale import FeatureScale, check_controlled
 from ._fitted_state import check_shapes
 from ._gp_pairs import TrainingPairs, merge_repeated_pairs
-from ._gp_selection import Prior, SelectionSettings, average_posteriors, draw_whole_groups
+from ._gp_selection import Prior, SelectionSettings, average_posteriors, draw_groups
 from ._kernels import KERNELS, KernelSum, fit_kernel_sum
 from ._laplace import condition
-from ._validation import check_training_pairs, check_unlabeled, check_views
+from ._validation import check_training_pairs, check_unlabeled, check_views, kept_pairs
 from ._warnings import warn
 from ._within_prompt_whitening import Whitening, WithinPromptSpectra, WithinPromptWhitening
 
@@ -103,7 +103,7 @@ class GPRewardRegressor(RewardRegressor):
         the above already.
     left_out_log_odds_ : ndarray of float64, shape (n_pairs,)
         Log-odds of each pair of `X` from the pairs of all other prompts; NaN for pairs that were
-        not used, and where there is one prompt alone.
+        not used or have no weight, and where there is one prompt alone.
     log_marginal_likelihood_value_ : float
         Log marginal likelihood of the targets at the mean strengths, by Laplace's approximation.
     n_iter_ : int
@@ -229,7 +229,8 @@ class GPRewardRegressor(RewardRegressor):
         ValueError
             On malformed pairs, targets outside [0, 1], or weights that are all zero; if
             unlabelled responses have another shape or d, or no prompt has two; if `groups` are
-            not as many as the pairs; if `controlled` names no response features, or all columns.
+            not as many as the pairs; if `controlled` names no response features, or all columns; if
+            there is no embedding for a `kernel` or `whitening`.
 
         Warns
         -----
@@ -241,40 +242,42 @@ class GPRewardRegressor(RewardRegressor):
         """
         pairs, group = check_training_pairs(self, X, y, sample_weight, groups)
         check_views(self.n_response_features, pairs.shape[-1])
+        self._check_kernel(self._views())
         if unlabeled is not None:
             unlabeled = check_unlabeled(self, unlabeled)
         random_state = check_random_state(self.random_state)
         used, back = self._training_pairs(pairs, group, random_state)
-        if len(np.unique(used.group)) < 2:
+        if len(np.unique(used.group)) < 2 and (used.target != 0.5).any():
             warn(
-                "all pairs are of one prompt, so that none can be left out: strengths of the prior "
-                "are averaged with equal weights, and probabilities are not calibrated."
+                "all distinct pairs are of one prompt, so that none can be left out: strengths of "
+                "the prior are averaged with equal weights, and probabilities are not calibrated."
             )
         self._learn_scales(used.members, unlabeled, random_state)
-        views = self._views()
-        shares = {name: self._shares(name) for name in views}
-        X_train, kernels, covariances = {}, {}, []
-        for name in views:
-            X_train[name] = self._apply_scale(name, used.members)
-            kernel, covariance = fit_kernel_sum(X_train[name], shares[name])
-            kernels[name] = kernel.weights
-            covariances.append(covariance)
-        names = [name for name in views if name != "controlled"]
-        strength_of = [len(names) - 1 if v == "controlled" else names.index(v) for v in views]
-        predicted = np.array([name != "controlled" for name in views])
-        prior = Prior(covariances, np.array(strength_of), predicted)
-        settings = SelectionSettings()
+        prior = self._learn_kernels(used.members)
+        settings, n_strengths = SelectionSettings(), 1 + int(prior.strength_of.max())
         if self.prior_variance == "auto":
-            strengths = settings.strengths(len(names))
+            strengths = settings.strengths(n_strengths)
         else:
-            strengths = np.full((1, len(names)), self.prior_variance / len(names))
+            strengths = np.full((1, n_strengths), self.prior_variance / n_strengths)
         order = row_order(used.members.reshape(len(used), -1))
-        index = draw_whole_groups(order, used.group, settings.max_left_out)
+        # Bytes may sort by the first column; shuffled, the first pairs are like all others.
+        order = np.random.default_rng(0).permutation(order)
+        index = draw_groups(order, used.group, settings.max_left_out)
         averaged = average_posteriors(prior, used, strengths, index, settings)
-        self.X_train_ = np.concatenate(list(X_train.values()), axis=1)
-        self.kernel_weights_ = kernels
-        self._keep(averaged, back)
+        n_given, given = kept_pairs(X, pairs, sample_weight)
+        left_out = np.full(n_given, np.nan)
+        left_out[given] = back(averaged.left_out)
+        self._keep(averaged, left_out)
         return self
+
+    def _check_kernel(self, views):
+        """Refuse what is said of the embedding's kernels where there is no embedding."""
+        if "embedding" not in views and (self.whitening is not None or self.kernel != "auto"):
+            raise ValueError(
+                f"whitening={self.whitening!r} and kernel={self.kernel!r} are the embedding's and "
+                f"have no effect: all {self.n_features_in_} columns are response features. Leave "
+                "them at their defaults."
+            )
 
     def _training_pairs(self, pairs, groups, random_state):
         """Merge repeated pairs, draw `max_pairs` of them and decode those.
@@ -316,6 +319,21 @@ class GPRewardRegressor(RewardRegressor):
         scale = FeatureScale.estimate(features)
         self.feature_mean_, self.feature_scale_ = scale.mean, scale.scale
 
+    def _learn_kernels(self, members):
+        """Weigh the kernels of each view, and return the prior of the pairs."""
+        views, covariances = self._views(), []
+        X_train, self.kernel_weights_ = [], {}
+        for name in views:
+            X_train.append(self._apply_scale(name, members))
+            kernel, covariance = fit_kernel_sum(X_train[-1], self._shares(name))
+            self.kernel_weights_[name] = kernel.weights
+            covariances.append(covariance)
+        self.X_train_ = np.concatenate(X_train, axis=1)
+        predicted = np.array([name != "controlled" for name in views])
+        # What is controlled is as strong as the last of the others, the features where they are.
+        strength_of = np.minimum(np.arange(len(views)), predicted.sum() - 1)
+        return Prior(covariances, strength_of, predicted)
+
     def _views(self):
         """Return the columns of each view, by its name."""
         d = self.n_features_in_ - self.n_response_features
@@ -342,16 +360,17 @@ class GPRewardRegressor(RewardRegressor):
         columns = self._views()[name] - (self.n_features_in_ - self.n_response_features)
         scale = FeatureScale(self.feature_mean_[columns], self.feature_scale_[columns])
         standard = scale.apply(rows[:, self._views()[name]])
-        return standard / np.sqrt(len(columns))
+        n_varying = np.isfinite(scale.scale).sum()
+        return standard / np.sqrt(max(n_varying, 1))
 
-    def _keep(self, averaged, back):
+    def _keep(self, averaged, left_out):
         """Set the fitted attributes."""
         self.dual_coef_ = averaged.dual_coef
         self.strengths_ = averaged.strengths
         self.strength_weights_ = averaged.weights
         self.prior_variance_ = averaged.prior_variance
         self.slope_ = averaged.slope
-        self.left_out_log_odds_ = back(averaged.left_out)
+        self.left_out_log_odds_ = left_out
         self.L_ = averaged.posterior.L
         self.n_iter_ = averaged.posterior.n_iter
         self.log_marginal_likelihood_value_ = averaged.posterior.log_marginal_likelihood

@@ -153,7 +153,7 @@ def average_posteriors(prior, pairs, strengths, index, settings):
     strengths : ndarray of float64, shape (g, s)
         What is tried.
     index : ndarray of int, shape (m,)
-        The pairs that weigh strengths, whole groups of them.
+        The pairs that weigh strengths.
     settings : SelectionSettings
         How they are weighed.
 
@@ -162,8 +162,8 @@ def average_posteriors(prior, pairs, strengths, index, settings):
     Averaged
         The average.
     """
-    log_weights = np.zeros(len(strengths))
-    if len(index) < len(pairs) and len(strengths) > 1:
+    can_leave_out = len(np.unique(pairs.group)) > 1
+    if can_leave_out and len(index) < len(pairs) and len(strengths) > 1:
         some, known = prior.take(index), pairs.take(index)
         log_weights = _fit_all(some, known, strengths, settings)[0]
         kept = np.sort(np.argsort(-log_weights, kind="stable")[: settings.max_posteriors])
@@ -210,8 +210,8 @@ def _fit_all(prior, pairs, strengths, settings):
     return log_weights, slopes, duals, left_out
 
 
-def draw_whole_groups(order, group, max_size):
-    """Return the first pairs of an order, leaving out groups that do not fit in as a whole.
+def draw_groups(order, group, max_size):
+    """Return the first pairs of an order, as whole groups where at least two fit in.
 
     Parameters
     ----------
@@ -225,11 +225,12 @@ def draw_whole_groups(order, group, max_size):
     Returns
     -------
     ndarray of int, shape (m,)
-        All pairs of some groups, `max_size` at most.
+        `max_size` pairs at most: all pairs of some groups, or, of large groups, the first pairs.
     """
     if len(order) <= max_size:
         return order
     _, first, rank = np.unique(group[order], return_index=True, return_inverse=True)
     by_group = np.argsort(first[rank], kind="stable")
     head, next_pair = by_group[:max_size], by_group[max_size]
-    return order[head[rank[head] != rank[next_pair]]]
+    whole = head[rank[head] != rank[next_pair]]
+    return order[whole] if len(np.unique(rank[whole])) > 1 else order[:max_size]

@@ -11,13 +11,12 @@ from sklearn.utils import gen_batches
 from sklearn.utils._param_validation import Interval
 from threadpoolctl import threadpool_limits
 
-from ._augmented_pairs import AugmentedPairs
 from ._base_reward import RewardRegressor
 from ._calibration import fit_slope
 from ._device import row_order
 from ._feature_scale import FeatureScale
 from ._fitted_state import check_shapes
-from ._validation import check_response_features, check_training_pairs
+from ._validation import check_response_features, check_training_pairs, kept_pairs
 from ._warnings import warn
 
 CHUNK = 4096  # rows turned into float64 at once: bounds the memory of fit and predict
@@ -244,7 +243,7 @@ class LinearRewardRegressor(RewardRegressor):
             coef, left_out = self._learn(rows, columns, target, weight, original, group)
         known = ~np.isnan(left_out)
         self.slope_ = fit_slope(left_out[known], target[known], weight[known])
-        n_given, given = _positions(X, pairs, sample_weight)
+        n_given, given = kept_pairs(X, pairs, sample_weight)
         self.left_out_log_odds_ = np.full(n_given, np.nan)
         self.left_out_log_odds_[given] = self.slope_ * left_out
         coef = self.slope_ * coef / scale
@@ -491,18 +490,6 @@ def _check_controlled(controlled, d):
             f"controlled={given} names all {d} features, which leaves none to predict by."
         )
     return np.array(columns, dtype=int)
-
-
-def _positions(X, pairs, sample_weight):
-    """Return how many pairs were given, and which of them the ones with a weight are."""
-    if not isinstance(X, AugmentedPairs):
-        return len(pairs.originals), pairs.parent
-    weight = X.weight
-    if sample_weight is not None:
-        sample_weight = np.asarray(sample_weight)
-        by_pair = len(sample_weight) == len(X)
-        weight = weight * (sample_weight if by_pair else sample_weight[X.parent])
-    return len(X), np.flatnonzero(weight)
 
 
 def _feature_scale(pairs, original, weight, k):

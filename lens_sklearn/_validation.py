@@ -274,6 +274,35 @@ def check_training_pairs(
     return pairs, groups
 
 
+def kept_pairs(X, pairs, sample_weight=None):
+    """Tell which pairs :func:`check_training_pairs` kept: those that have a weight.
+
+    Parameters
+    ----------
+    X : AugmentedPairs or array-like
+        What it was given.
+    pairs : AugmentedPairs
+        What it returned.
+    sample_weight : array-like, optional
+        As it was given.
+
+    Returns
+    -------
+    n_given : int
+        How many pairs there were.
+    kept : ndarray of int, shape (len(pairs),)
+        The place of each pair among them.
+    """
+    if not isinstance(X, AugmentedPairs):
+        return len(pairs.originals), pairs.parent
+    weight = X.weight
+    if sample_weight is not None:
+        sample_weight = np.asarray(sample_weight)
+        by_pair = len(sample_weight) == len(X)
+        weight = weight * (sample_weight if by_pair else sample_weight[X.parent])
+    return len(X), np.flatnonzero(weight)
+
+
 def _check_pair_weight(sample_weight, n, n_pairs):
     """Return weights (n,), one an original, or (n_pairs,)."""
     shape = np.shape(sample_weight)

@@ -23,6 +23,7 @@ from ._augmenters import (
     GaussianAugmenter,
     RepeatAugmenter,
 )
+from ._auto_reward import AutoRewardRegressor
 from ._bt_reward import BTRewardRegressor
 from ._contrastive_vae import ContrastiveVAE
 from ._distillation import DistillationAugmenter
@@ -56,6 +57,7 @@ CLASSES = {
         DirectNoiseAugmenter,
         GaussianAugmenter,
         RepeatAugmenter,
+        AutoRewardRegressor,
         BTRewardRegressor,
         LinearRewardRegressor,
         GPRewardRegressor,
@@ -258,7 +260,7 @@ def _read_param(value):
 
 # ------------------------------------------------------------------------------ fitted state
 # Of a value of a state that is no JSON type, what it is written as: {"kind": kind, …}.
-ARRAY, ESTIMATOR, MAPPING = "array", "estimator", "mapping"
+ARRAY, ESTIMATOR, MAPPING, TEXTS = "array", "estimator", "mapping", "texts"
 
 
 def _write_fitted(estimator, where, arrays):
@@ -279,6 +281,8 @@ def _write_state(value, where, arrays):
         return value
     if isinstance(value, np.generic):
         return value.item()
+    if isinstance(value, np.ndarray) and value.dtype.kind == "U":
+        return {"kind": TEXTS, "values": value.tolist()}
     if isinstance(value, np.ndarray):
         arrays[where] = np.array(value, order="C")  # keeps 0-d arrays such
         return {"kind": ARRAY, "name": where}
@@ -309,6 +313,8 @@ def _read_state(value, arrays):
         return value
     if value["kind"] == ARRAY:
         return arrays[value["name"]]
+    if value["kind"] == TEXTS:
+        return np.array(value["values"], dtype=np.str_)
     if value["kind"] == MAPPING:
         return {key: _read_state(v, arrays) for key, v in value["items"]}
     if value["kind"] == ESTIMATOR:

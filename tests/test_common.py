@@ -4,6 +4,7 @@ import pytest
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from lens_sklearn import (
+    AutoRewardRegressor,
     BTRewardRegressor,
     ContrastiveVAE,
     DifferenceAugmenter,
@@ -34,12 +35,13 @@ ESTIMATORS = [
     RepeatAugmenter(),
     BTRewardRegressor(max_epochs=3),
     GPRewardRegressor(),
-    GPRewardRegressor(uncertainty_penalty=0),
+    GPRewardRegressor(uncertainty_penalty=0.5),
     WithinPromptWhitening(),
     DifferenceAugmenter(),
     DistillationAugmenter(factor=2),
     LinearRewardRegressor(),
     VotingRewardRegressor([("linear", LinearRewardRegressor())]),
+    AutoRewardRegressor(["linear", "GP"]),
 ]
 
 MORE_ROWS = "fit_transform returns factor * n pairs and transform is the identity, by design"
@@ -56,6 +58,7 @@ EXPECTED_FAILURES = {
         (LinearRewardRegressor, BY_RANK),
         (GPRewardRegressor, BY_RANK),
         (VotingRewardRegressor, BY_RANK),
+        (AutoRewardRegressor, BY_RANK),
     )
 }
 

@@ -1,4 +1,4 @@
-"""The Gaussian process by itself, with its penalty for uncertainty and without."""
+"""The Gaussian process by itself, on either view and both, and with a penalty for uncertainty."""
 
 from functools import partial
 
@@ -49,17 +49,17 @@ METHODS = [
         unlabeled=True,
     ),
     Method(
-        "GP, no penalty",
-        partial(fit, uncertainty_penalty=0),
+        "GP, with penalty",
+        partial(fit, uncertainty_penalty=0.5),
         suites=SOME,
-        label="Gaussian process, `uncertainty_penalty=0`",
+        label="Gaussian process, `uncertainty_penalty=0.5`",
         style=dict(color="#CC79A7", linestyle="--"),
     ),
     Method(
-        "GP, no penalty, unlabelled",
-        partial(fit, unlabeled=True, uncertainty_penalty=0),
+        "GP, with penalty, unlabelled",
+        partial(fit, unlabeled=True, uncertainty_penalty=0.5),
         suites=SOME,
-        label="Gaussian process with unlabelled, `uncertainty_penalty=0`",
+        label="Gaussian process with unlabelled, `uncertainty_penalty=0.5`",
         unlabeled=True,
     ),
 ]
