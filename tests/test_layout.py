@@ -18,7 +18,7 @@ HEAVY = ("transformers", "datasets", "matplotlib", "pandas", "lmdb", "narwhals",
 FLOORS = [
     {"__version__", "_augmented_rows", "_calibration", "_covariance", "_demo_data", "_device",
      "_embedding_array", "_feature_scale", "_fitted_state", "_kernels", "_learning_state",
-     "_lipschitz", "_low_rank_error", "_progress", "_text_counts", "_warnings"},
+     "_lipschitz", "_low_rank_error", "_progress", "_statistics", "_text_counts", "_warnings"},
     {"_array_store", "_language_model", "_laplace", "_pair_vae", "_pools", "_rows", "metrics"},
     {"_augmented_pairs", "_io", "_shortcuts", "displays"},
     {"_reward_net", "_validation", "datasets"},
