@@ -22,6 +22,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "AugmentedPairs": "_augmented_pairs",
+    "AutoRewardRegressor": "_auto_reward",
     "BTRewardRegressor": "_bt_reward",
     "BestOfNDisplay": "displays",
     "BestOfNScorer": "metrics",

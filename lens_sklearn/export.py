@@ -22,6 +22,7 @@ from ._augmenters import (
     GaussianAugmenter,
     RepeatAugmenter,
 )
+from ._auto_reward import AutoRewardRegressor
 from ._bt_reward import BTRewardRegressor
 from ._contrastive_vae import ContrastiveVAE
 from ._distillation import DistillationAugmenter
@@ -54,6 +55,7 @@ CLASSES = {
         DirectNoiseAugmenter,
         GaussianAugmenter,
         RepeatAugmenter,
+        AutoRewardRegressor,
         BTRewardRegressor,
         LinearRewardRegressor,
         GPRewardRegressor,

@@ -29,6 +29,7 @@ FLOORS = [
     {"_gp_selection", "_latent_augmenter", "_pair_classifier"},
     {"_gp_reward"},
     {"_distillation"},
+    {"_auto_reward"},
     {"_demo", "export", "textual", "theory"},
     {"cli"},
     {"__main__"},
