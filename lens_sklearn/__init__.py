@@ -42,6 +42,7 @@ _HOMES = {
     "ResponseViews": "_response_views",
     "WithinPromptWhitening": "_within_prompt_whitening",
     "Comparison": "_comparison_table",
+    "ComparisonDisplay": "displays",
     "best_of_n_curve": "metrics",
     "best_of_n_score": "metrics",
     "compare_rewards": "_comparison",

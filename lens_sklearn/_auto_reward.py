@@ -89,4 +89,4 @@ class AutoRewardRegressor(RewardRegressor):
         return self
 
     def _predict_rows(self, rows):
-        return self.reward_.predict(rows)
+        return self.reward_.predict(rows[:, None])[:, 0]  # padding is of 3-D arrays alone

@@ -1,6 +1,6 @@
 """What a comparison of reward models found: a table of intervals, learning curves, sentences."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
@@ -52,8 +52,8 @@ class Comparison:
     reference: str
     curves: dict
     counts: dict
-    failures: dict = field(default_factory=dict)
-    warnings: dict = field(default_factory=dict)
+    failures: dict
+    warnings: dict
 
     def row(self, method):
         """Return the row of a method.
@@ -91,8 +91,8 @@ class Comparison:
     @property
     def conclusions(self):
         """What can be said, in plain sentences."""
-        sentences = [self._say_better("accuracy")]
-        if self.counts.get("length_matched"):
+        sentences = [*self._say_chance(), self._say_better("accuracy")]
+        if 0 < self.counts.get("length_matched", 0) < self.counts["pairs"]:
             sentences.append(self._say_better("length_matched"))
         sentences += self._say_worse() + self._say_shortcuts() + self._say_gain()
         return sentences
@@ -101,6 +101,17 @@ class Comparison:
         """Return labels of methods, shortcuts left out, that differ beyond chance."""
         rows = [row for row in self.table if row["method"] not in (*SHORTCUTS, "random")]
         return [row["label"] for row in rows if differs(row, metric, sign)]
+
+    def _say_chance(self):
+        row = self.row(self.reference)
+        mean, half_width = row["accuracy"], row["accuracy_half_width"]
+        if mean - half_width > 0.5:
+            return []
+        return [
+            f"The {row['label']} model is not above chance: it orders {mean:.3f} "
+            f"[{mean - half_width:.3f}, {mean + half_width:.3f}] of the pairs. More pairs, or an "
+            "embedding that tells more, are wanted first."
+        ]
 
     def _say_better(self, metric):
         better, reference = self._differing(metric, 1), self.row(self.reference)["label"]

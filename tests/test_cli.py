@@ -16,13 +16,13 @@ from lens_sklearn._bt_reward import BTRewardRegressor
 from lens_sklearn._contrastive_vae import ContrastiveVAE
 from lens_sklearn._embedder import LLMEmbedder
 from lens_sklearn._latent_augmenter import LatentPairAugmenter
-from lens_sklearn.cli import _methods, _output, demo
+from lens_sklearn.cli import _methods, _output, compare, demo
 from lens_sklearn.cli._arguments import load_pipeline
 from lens_sklearn.cli._main import make_parser
 from lens_sklearn.cli.fit import make_pipeline
 from lens_sklearn.export import load, save
 
-COMMANDS = ("fit", "score", "best-of-n", "demo")
+COMMANDS = ("fit", "compare", "score", "best-of-n", "demo")
 
 
 @pytest.fixture(scope="module")
@@ -405,6 +405,174 @@ def test_demo_with_a_tiny_model(data, tmp_path, capsys):
     assert run("best-of-n", tmp_path, tmp_path / "candidates.jsonl", "-o", picks) == 0
     saved = np.mean([row["gold"] for row in read(picks)])
     assert saved == pytest.approx(one["LENS 4×"]["gold"])
+
+
+# ----------------------------------------------------------------------------------- compare
+COMPARED = ["--folds", "2", "--jobs", "1"]
+
+
+def embedding_options(folder):
+    return options(folder)[:-2]
+
+
+def tables_of(text):
+    """Return the printed tables as lists of rows of cells."""
+    blocks = [block.splitlines() for block in text.split("\n\n")]
+    return [
+        [[cell.strip() for cell in row.strip("|").split("|")] for row in block if "-|" not in row]
+        for block in blocks
+        if block[0].startswith("|")
+    ]
+
+
+def test_compare_prints_and_writes_what_came_out(data, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    rows, pairs = read(data / "candidates.jsonl"), read(data / "pairs.jsonl")
+    rows[0]["prompt"] = pairs[0]["prompt"]
+    write(tmp_path / "candidates.jsonl", rows)
+    out = tmp_path / "new" / "out"
+    given = ["compare", data / "pairs.jsonl", "-o", out, *embedding_options(data), *COMPARED]
+    given += ["--candidates", tmp_path / "candidates.jsonl", "--unlabeled"]
+    given += [data / "candidates.jsonl", "--methods", "longest,linear-features,auto-unlabeled"]
+    assert run(*given) == 0
+    printed = capsys.readouterr()
+    (header, *table), (curve_header, *curve) = tables_of(printed.out)
+    assert header[:4] == ["method", "accuracy", "against tuned linear", "p"]
+    assert header[-2:] == ["gold of the pick", "gold against tuned linear"]
+    labels = ["longest", "tuned linear, features", "tuned linear", "auto, unlabeled"]
+    assert [row[0] for row in table] == labels
+    assert table[0][header.index("log loss")] == "" and table[2][2:4] == ["", ""]
+    assert curve_header == ["training pairs", "tuned linear"] and len(curve) == 3
+    assert "3 prompts with responses" in printed.err
+    assert "2 prompts with candidates" in printed.err and ", 1 left out whose" in printed.err
+    assert "40 pairs of 40 prompts, each left out by one of 2 folds." in printed.out
+    content = json.loads((out / "comparison.json").read_text())
+    assert f"{content['table'][0]['accuracy']:.3f}" == table[0][1]
+    assert content["settings"]["folds"] == 2 and content["counts"]["candidates"] == 2
+    assert all(sentence in printed.out for sentence in content["conclusions"])
+    text = (out / "comparison.md").read_text()
+    assert all(sentence in text for sentence in content["conclusions"])
+    assert "| longest " in text and "## Learning curve" in text
+    assert (out / "comparison.png").read_bytes().startswith(b"\x89PNG")
+    assert (out / "embeddings").is_dir()
+    lengths = [[len(row[c]) for c in ("chosen", "rejected")] for row in pairs]
+    longest = np.mean([(a > b) + (a == b) / 2 for a, b in lengths])
+    assert content["table"][0]["accuracy"] == pytest.approx(longest)
+    # The same again fits nothing, and says the same.
+    n_lines = (out / "results.jsonl").read_text().count("\n")
+    assert run(*given) == 0
+    assert capsys.readouterr().out == printed.out
+    assert (out / "results.jsonl").read_text().count("\n") == n_lines == 1 + 6 + 3 + 4
+    assert run(*given, "--seed", "1") == 2
+    assert "has results of another comparison: seed 0, not 1." in capsys.readouterr().err
+
+
+def test_compare_in_a_narrow_terminal_and_without_matplotlib(data, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setattr(compare, "find_spec", lambda name: None)
+    given = ["compare", data / "pairs.jsonl", "-o", tmp_path, *embedding_options(data), *COMPARED]
+    assert run(*given, "--methods", "random", "--no-features") == 0
+    printed = capsys.readouterr().out
+    tables = tables_of(printed)
+    assert len(tables) == 3 and not (tmp_path / "comparison.png").exists()
+    assert all(len(line) <= 60 for line in printed.splitlines() if line.startswith("|"))
+    for table in tables[:2]:
+        assert [row[0] for row in table] == ["method", "random", "tuned linear"]
+    assert tables[0][1][1] == "0.500" and tables[1][1][-1] == "0.693"
+    content = json.loads((tmp_path / "comparison.json").read_text())
+    assert content["settings"]["no_features"]
+    header = json.loads((tmp_path / "results.jsonl").read_text().splitlines()[0])
+    assert header["response features"] == 0
+
+
+def test_quick_leaves_the_slow_methods_out(data, tmp_path, monkeypatch):
+    seen = {}
+
+    def compare_rewards(**given):
+        seen.update(given)
+        raise ValueError("seen enough")
+
+    monkeypatch.setattr("lens_sklearn._comparison.compare_rewards", compare_rewards)
+    given = ["compare", data / "pairs.jsonl", "-o", tmp_path, *embedding_options(data)]
+    assert run(*given, "--quick", "--repeats", "3", "--seed", "5") == 2
+    assert seen["methods"] == [
+        "longest", "shortest", "random", "linear-embedding", "linear-features", "linear", "gp",
+        "auto",
+    ]  # fmt: skip
+    assert (seen["cv"], seen["n_repeats"], seen["random_state"]) == (5, 3, 5)
+    assert seen["n_response_features"] == 32 and seen["X"].shape[-1] > 32
+    assert seen["y"] is None and len(set(seen["groups"])) == 40
+
+
+def test_an_interrupt_tells_how_to_go_on(data, tmp_path, monkeypatch, capsys):
+    def compare_rewards(**given):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("lens_sklearn._comparison.compare_rewards", compare_rewards)
+    given = ["compare", data / "pairs.jsonl", "-o", tmp_path, *embedding_options(data)]
+    assert run(*given) == 130
+    assert f"What is done is kept in {tmp_path}; the same command" in capsys.readouterr().err
+
+
+def test_progress_is_a_line_in_a_terminal_and_ten_elsewhere(monkeypatch, capsys):
+    told = compare._Progress()
+    for done in range(1, 101):
+        told(done, 100, "auto, fold 1")
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 10 and lines[-1].startswith("  100 of 100 fits, ")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    told(1, 2, "auto, fold 1")
+    told(2, 2, "auto, fold 2")
+    error = capsys.readouterr().err
+    assert error.count("\r") == 2 and error.count("\n") == 1 and error.endswith("fold 2\n")
+
+
+def pairs_of(n_prompts, **more):
+    return [
+        {"prompt": f"question {i % n_prompts}", "chosen": f"a {i}", "rejected": f"bb {i}"} | more
+        for i in range(12)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("rows", "given", "message"),
+    [
+        (pairs_of(1), [], "pairs.jsonl: all 12 pairs are of one prompt"),
+        (pairs_of(4), [], "pairs.jsonl: the pairs have 4 prompts, fewer than the 5 folds; take 4"),
+        (pairs_of(4), ["--folds", "1"], "1 folds; a whole number of at least 2"),
+        (pairs_of(12, rejected="x", chosen="x"), [], "pairs.jsonl: all 12 pairs are ties"),
+        (pairs_of(12, target=0.5), [], "pairs.jsonl: all 12 pairs are ties"),
+        (pairs_of(12, weight=0), [], "pairs.jsonl: the weight of every row is 0"),
+        (pairs_of(12), ["--methods", "lense"], "there is no method 'lense'; there are longest"),
+        (pairs_of(12), ["--methods", "auto-unlabeled"], "it needs responses without labels"),
+        (pairs_of(12), ["--methods", "linear-features", "--no-features"], "response features"),
+        (pairs_of(12, weight=2), ["--methods", "distillation"], "its teacher knows no weights"),
+        (pairs_of(12), ["--methods", "gp", "--quick"], "--quick chooses the methods"),
+        (
+            pairs_of(12),
+            ["--methods", "gp", "--unlabeled", "{f}/unlabeled.jsonl"],
+            "--unlabeled has no effect: none of the methods learns from it.",
+        ),
+        (
+            pairs_of(12),
+            ["--candidates", "{f}/candidates.jsonl"],
+            "candidates.jsonl: pairs have all its prompts",
+        ),
+        (pairs_of(12), ["-o", "{f}/pairs.jsonl"], "is a file; give a folder"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused_before_embedding(
+    rows, given, message, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(LLMEmbedder, "fit", lambda *args: pytest.fail("it embeds"))
+    write(tmp_path / "pairs.jsonl", rows)
+    candidates = [{"prompt": "question 0", "responses": ["a", "b"], "gold": [0, 1]}]
+    write(tmp_path / "candidates.jsonl", candidates)
+    write(tmp_path / "unlabeled.jsonl", [{"prompt": "q", "responses": ["a", "b"]}])
+    given = [text.format(f=tmp_path) for text in given]
+    assert run("compare", tmp_path / "pairs.jsonl", "-o", tmp_path / "out", *given) == 2
+    error = capsys.readouterr().err
+    assert message in error and not (tmp_path / "out").exists()
 
 
 # ------------------------------------------------------------------------------------ errors

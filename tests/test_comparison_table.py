@@ -100,11 +100,12 @@ def found(differences, *, curves=None, matched=None, counts=None):
     table = []
     for name, (difference, p) in {"linear": (0.0, np.nan), **differences}.items():
         row = {"method": name, "label": name.upper(), "accuracy": 0.7 + difference}
+        row |= {"accuracy_half_width": 0.1}
         row |= {"accuracy_difference": difference, "accuracy_p_holm": p}
         difference, p = (matched or {}).get(name, (0.0, 1.0))
         row |= {"length_matched_difference": difference, "length_matched_p_holm": p}
         table.append(row)
-    return Comparison(table, "linear", curves or {}, counts or {})
+    return Comparison(table, "linear", curves or {}, counts or {}, {}, {})
 
 
 @pytest.mark.parametrize(
@@ -141,7 +142,7 @@ def test_the_conclusion_is_drawn_twice_and_the_curve_is_read():
     comparison = found(
         {"auto": (0.1, 0.01)},
         matched={"auto": (0.0, 1.0)},
-        counts={"length_matched": 12},
+        counts={"pairs": 40, "length_matched": 12},
         curves=curves,
     )
     assert comparison.conclusions == [
@@ -155,14 +156,31 @@ def test_the_conclusion_is_drawn_twice_and_the_curve_is_read():
         comparison.row("gp")
 
 
+def test_a_reference_that_knows_nothing_is_told_first():
+    comparison = found({})
+    comparison.row("linear")["accuracy"] = 0.59
+    assert comparison.conclusions[0] == (
+        "The LINEAR model is not above chance: it orders 0.590 [0.490, 0.690] of the pairs. More "
+        "pairs, or an embedding that tells more, are wanted first."
+    )
+    comparison.row("linear")["accuracy"] = 0.61
+    assert comparison.conclusions == found({}).conclusions
+
+
+def test_pairs_of_equal_length_alone_are_not_told_of_twice():
+    assert len(found({}, counts={"pairs": 40, "length_matched": 40}).conclusions) == 1
+    assert len(found({}, counts={"pairs": 40, "length_matched": 0}).conclusions) == 1
+    assert len(found({}, counts={"pairs": 40, "length_matched": 39}).conclusions) == 2
+
+
 def test_everything_is_json_without_nan():
     linear, other = judged([1, 0], [0, 1])
     pairs = JudgedPairs(np.ones(2), np.ones(2), np.arange(2), None)
     table = make_table({"linear": linear, "gp": other}, pairs, {}, "linear")
     for row in table:
         row["label"] = row["method"]
-    content = Comparison(table, "linear", {}, {"pairs": 2}).to_dict()
+    content = Comparison(table, "linear", {}, {"pairs": 2}, {}, {}).to_dict()
     again = json.loads(json.dumps(content, allow_nan=False))
     assert again["table"][0]["gold"] is None and again["table"][1]["accuracy"] == 0.5
-    assert again["conclusions"] == ["No method beats the linear model beyond chance."]
+    assert again["conclusions"][-1] == "No method beats the linear model beyond chance."
     assert interval_text(0.1, np.nan) == "+0.100"

@@ -132,6 +132,60 @@ def add_store(parser):
     parser.add_argument("--store", help="folder that keeps embeddings between runs")
 
 
+def add_text_model(parser, store_help="folder that keeps embeddings between runs"):
+    """Add what turns text into embeddings.
+
+    Parameters
+    ----------
+    parser : argparse.ArgumentParser
+        Of a command that calls :func:`make_text_step`.
+    store_help : str
+        Of ``--store``.
+    """
+    text = parser.add_argument_group("embedding")
+    text.add_argument(
+        "--model",
+        default="Qwen/Qwen2.5-0.5B-Instruct",
+        help="name on the Hugging Face Hub, a folder, or minilm",
+    )
+    text.add_argument("--layer", type=layer, default=-1, help="a number, 1,2,3 or all")
+    text.add_argument(
+        "--pooling", type=pooling, default="last", help="last, mean, cls, weighted_mean, max"
+    )
+    text.add_argument("--max-length", type=positive, default=1024, help="tokens of a text")
+    text.add_argument("--store", help=store_help)
+
+
+def make_text_step(arguments, *, with_features):
+    """Return the step of a Pipeline that reads rows of text.
+
+    Parameters
+    ----------
+    arguments : argparse.Namespace
+        Of :func:`add_text_model`, with ``device``.
+    with_features : bool
+        Whether response features stand behind the embedding.
+
+    Returns
+    -------
+    LLMEmbedder or ResponseViews
+        Not fitted.
+    """
+    from .._embedder import LLMEmbedder
+    from .._response_features import ResponseFeatures
+    from .._response_views import ResponseViews
+
+    embedder = LLMEmbedder(
+        model_path(arguments.model),
+        layer=arguments.layer,
+        pooling=arguments.pooling,
+        max_length=arguments.max_length,
+        store=arguments.store,
+        device=arguments.device,
+    )
+    return ResponseViews(embedder, ResponseFeatures()) if with_features else embedder
+
+
 def add_saved_model(parser):
     """Add the folder of a saved model, and what may differ on this machine.
 

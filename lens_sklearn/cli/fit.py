@@ -8,10 +8,8 @@ from ._arguments import (
     above_zero,
     add_command,
     add_device,
-    add_store,
-    layer,
-    model_path,
-    pooling,
+    add_text_model,
+    make_text_step,
     positive,
     seed,
     share,
@@ -54,18 +52,7 @@ def add_parser(commands):
     parser = add_command(commands, "fit", run, help, EXAMPLES)
     parser.add_argument("pairs", metavar="PAIRS", help=".jsonl, .jsonl.gz, .parquet or .csv")
     parser.add_argument("-o", "--output", required=True, help="folder for the reward model")
-    text = parser.add_argument_group("embedding")
-    text.add_argument(
-        "--model",
-        default="Qwen/Qwen2.5-0.5B-Instruct",
-        help="name on the Hugging Face Hub, a folder, or minilm",
-    )
-    text.add_argument("--layer", type=layer, default=-1, help="a number, 1,2,3 or all")
-    text.add_argument(
-        "--pooling", type=pooling, default="last", help="last, mean, cls, weighted_mean, max"
-    )
-    text.add_argument("--max-length", type=positive, default=1024, help="tokens of a text")
-    add_store(text)
+    add_text_model(parser)
     add_methods(parser)
     reward = parser.add_argument_group("reward")
     reward.add_argument(
@@ -168,17 +155,8 @@ def make_pipeline(arguments):
     from sklearn.pipeline import Pipeline
 
     from .._bt_reward import BTRewardRegressor
-    from .._embedder import LLMEmbedder
     from .._scaler import EmbeddingScaler
 
-    embedder = LLMEmbedder(
-        model_path(arguments.model),
-        layer=arguments.layer,
-        pooling=arguments.pooling,
-        max_length=arguments.max_length,
-        store=arguments.store,
-        device=arguments.device,
-    )
     reward = BTRewardRegressor(
         max_epochs=arguments.epochs,
         learning_rate=arguments.learning_rate,
@@ -187,7 +165,7 @@ def make_pipeline(arguments):
         verbose=int(sys.stderr.isatty()),
     )
     steps = [
-        ("embed", embedder),
+        ("embed", make_text_step(arguments, with_features=False)),
         ("scale", EmbeddingScaler()),
         ("augment", make_augmenter(arguments)),
         ("reward", reward),
