@@ -218,8 +218,8 @@ def load_pipeline(arguments):
     from .. import export
 
     pipeline = export.load(arguments.folder)
-    steps = getattr(pipeline, "named_steps", {})
-    if "embed" not in steps or not hasattr(pipeline, "predict"):
+    embedders = list(_embedders_of(pipeline))
+    if not embedders or not hasattr(pipeline, "predict"):
         raise ValueError(
             f"{arguments.folder}: the saved model reads embeddings, not text; give a folder that "
             "'lens-sklearn fit' wrote."
@@ -227,7 +227,22 @@ def load_pipeline(arguments):
     params = {"device": arguments.device, "store": arguments.store}
     if arguments.model:
         params["model_name"] = model_path(arguments.model)
-    return pipeline.set_params(**{f"embed__{k}": v for k, v in params.items()})
+    for embedder in embedders:
+        embedder.set_params(**params)
+    return pipeline
+
+
+def _embedders_of(model):
+    """Yield the language models' embedders in a fitted model, also within its steps."""
+    from .._embedder import LLMEmbedder
+    from .._response_views import ResponseViews
+
+    if isinstance(model, LLMEmbedder):
+        yield model
+    elif isinstance(model, ResponseViews):
+        yield from _embedders_of(model.embedder_)
+    for _, step in getattr(model, "steps", ()):
+        yield from _embedders_of(step)
 
 
 def model_path(name):
