@@ -10,6 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
+from lens_sklearn._statistics import Difference
+
 
 def values_of(records, metric, seeds=None):
     """Arrange results by method, size and seed.
@@ -42,25 +44,6 @@ def values_of(records, metric, seeds=None):
     return sizes, values
 
 
-class Difference(NamedTuple):
-    """A mean with its Student interval.
-
-    Attributes
-    ----------
-    mean, half_width : float
-        Over n splits; the half-width is NaN for one split.
-    p : float
-        Of a mean of 0, two-sided.
-    n : int
-        Splits.
-    """
-
-    mean: float
-    half_width: float
-    p: float
-    n: int
-
-
 def interval(values, confidence=0.95):
     """Average over splits with a Student interval.
 
@@ -86,28 +69,6 @@ def interval(values, confidence=0.95):
         return Difference(float(values[0]), 0.0, float(values[0] == 0), n)
     p = 2 * stats.t.sf(abs(values.mean()) / error, n - 1)
     return Difference(float(values.mean()), float(half_width), float(p), n)
-
-
-def holm(p_values):
-    """Adjust p-values for the number of comparisons by Holm's step-down method.
-
-    Parameters
-    ----------
-    p_values : array-like of shape (m,)
-        P-values; NaN is no comparison.
-
-    Returns
-    -------
-    ndarray, shape (m,)
-        Adjusted ones: below α where the difference is significant at the family's level α.
-    """
-    p = np.asarray(p_values, dtype=float)
-    adjusted = np.full(len(p), np.nan)
-    known = np.flatnonzero(~np.isnan(p))
-    order = known[np.argsort(p[known])]
-    steps = p[order] * np.arange(len(order), 0, -1)
-    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1)
-    return adjusted
 
 
 def best_baseline(values, baselines, size):

@@ -19,10 +19,11 @@ from pathlib import Path
 import numpy as np
 
 from lens_sklearn._demo import markdown_table
+from lens_sklearn._statistics import holm
 
 from . import embedders
 from .cells import difference_cell, in_order, multiplier_cell
-from .curves import best_baseline, holm, interval, multipliers, values_of
+from .curves import best_baseline, interval, multipliers, values_of
 from .figures import FIGURES, learning_curves
 from .methods import BASELINES, ORIGINAL
 from .objective import METRICS

@@ -1,11 +1,13 @@
 """Where torch computes and what is drawn: devices, explicit generators, an order of pairs."""
 
+from contextlib import contextmanager
 from copy import deepcopy
 from types import SimpleNamespace
 
 import numpy as np
 import torch
 from sklearn.utils import check_random_state
+from threadpoolctl import threadpool_limits
 
 
 def torch_device(device):
@@ -134,3 +136,15 @@ def row_order(pairs):
     """
     rows = np.ascontiguousarray(pairs).reshape(len(pairs), -1)
     return np.argsort(rows.view(f"V{pairs[0].nbytes}").ravel(), kind="stable")
+
+
+@contextmanager
+def one_thread():
+    """Train on one thread: the networks are small, and threads wait for busy cores."""
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(1):
+            yield
+    finally:
+        torch.set_num_threads(n_threads)

@@ -139,6 +139,31 @@ def count_pairs(gold, *, min_gap=0.0, lengths=None, subset="all"):
     return int(_count_right(gold, gold, _check_gap(min_gap), kept)[1].sum())
 
 
+def subset_mask(target, lengths, subset):
+    """Return which pairs `pair_accuracy_score` judges in a subset.
+
+    Parameters
+    ----------
+    target : ndarray, shape (n,)
+        Probabilities that column 0 wins.
+    lengths : ndarray of shape (n, 2) or None
+        Lengths of the responses, None for all pairs.
+    subset : {"all", "length_matched", "shorter_wins"}
+        Its name.
+
+    Returns
+    -------
+    ndarray of bool, shape (n,)
+        The pairs in it.
+
+    Raises
+    ------
+    ValueError
+        As `pair_accuracy_score`.
+    """
+    return _Subset(subset, lengths, np.zeros((len(target), 2))).of_pairs(np.asarray(target))
+
+
 class _Subset:
     """Which of the pairs are judged, by the lengths of their members."""
 

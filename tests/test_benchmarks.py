@@ -22,7 +22,7 @@ import torch
 from benchmarks import page, records, report, run, theory
 from benchmarks._discovery import discover
 from benchmarks.cost import core_hours, median_seconds
-from benchmarks.curves import chained_means, holm, interval, multipliers, values_of
+from benchmarks.curves import chained_means, interval, multipliers, values_of
 from benchmarks.datasets import (
     DATASETS,
     CandidateData,
@@ -38,6 +38,7 @@ from benchmarks.methods import BASELINES, METHODS, Method, distillation, lens_re
 from benchmarks.objective import MIN_GAP, evaluate
 from benchmarks.suites import SUITES, Cell, methods_of
 from lens_sklearn import LLMEmbedder, best_of_n_score
+from lens_sklearn._statistics import holm
 
 matplotlib.use("Agg")
 ROOT = Path(run.__file__).parents[1]

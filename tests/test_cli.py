@@ -12,17 +12,19 @@ from tiny_models import save_decoder, sentence
 import lens_sklearn
 from lens_sklearn import cli
 from lens_sklearn._augmenters import DirectNoiseAugmenter, GaussianAugmenter, RepeatAugmenter
+from lens_sklearn._auto_reward import AutoRewardRegressor
 from lens_sklearn._bt_reward import BTRewardRegressor
 from lens_sklearn._contrastive_vae import ContrastiveVAE
 from lens_sklearn._embedder import LLMEmbedder
 from lens_sklearn._latent_augmenter import LatentPairAugmenter
-from lens_sklearn.cli import _methods, _output, demo
+from lens_sklearn._response_features import ResponseFeatures
+from lens_sklearn.cli import _methods, _output, compare, demo
 from lens_sklearn.cli._arguments import load_pipeline
 from lens_sklearn.cli._main import make_parser
-from lens_sklearn.cli.fit import make_pipeline
+from lens_sklearn.cli.fit import _print_choice, make_pipeline
 from lens_sklearn.export import load, save
 
-COMMANDS = ("fit", "score", "best-of-n", "demo")
+COMMANDS = ("fit", "compare", "score", "best-of-n", "demo")
 
 
 @pytest.fixture(scope="module")
@@ -47,13 +49,20 @@ def data(tmp_path_factory):
     return folder
 
 
-LENS = ["--vae-epochs", "2", "--factor", "3"]
+EPOCHS = ["--epochs", "2"]
+LENS = ["--method", "lens", "--vae-epochs", "2", "--factor", "3", *EPOCHS]
 
 
 def options(folder):
-    """Return options that make a fit short, whatever the method."""
-    names = ["--model", folder / "model", "--device", "cpu", "--layer", "1,2", "--pooling", "mean"]
-    return [*names, "--epochs", "2"]
+    """Return options that make an embedding short."""
+    return ["--model", folder / "model", "--device", "cpu", "--layer", "1,2", "--pooling", "mean"]
+
+
+def short(method):
+    """Return options that make a fit short."""
+    given = ["--method", method] + (EPOCHS if method != "auto" else [])
+    given += ["--vae-epochs", "2"] if method == "lens" else []
+    return given + ([] if method in ("auto", "none") else ["--factor", "3"])
 
 
 def write(path, rows):
@@ -88,10 +97,12 @@ def test_fit_saves_a_model_and_tells_what_it_did(data, tmp_path, capsys):
 @pytest.mark.parametrize("method", _methods.METHODS)
 def test_every_method_fits(method, data, tmp_path):
     fit = ["fit", data / "pairs.jsonl", "-o", tmp_path, *options(data), "--test-fraction", "0"]
-    fit += [] if method == "none" else ["--factor", "3"]
-    fit += ["--vae-epochs", "2"] if method == "lens" else []
-    assert run(*fit, "--method", method) == 0
-    assert load(tmp_path)["augment"].factor == (1 if method == "none" else 3)
+    assert run(*fit, *short(method)) == 0
+    steps = load(tmp_path).named_steps
+    if method == "auto":
+        assert list(steps) == ["embed", "reward"]
+    else:
+        assert steps["augment"].factor == (1 if method == "none" else 3)
 
 
 def settle(*given):
@@ -105,12 +116,15 @@ def settle(*given):
     ("given", "expected"),
     [
         (
-            ["--gamma", "2", "--beta", "3", "--noise-variance", "4", "--vae-epochs", "5"],
+            "--method lens --gamma 2 --beta 3 --noise-variance 4 --vae-epochs 5".split(),
             LatentPairAugmenter(
                 ContrastiveVAE(gamma=2.0, beta=3.0, max_epochs=5, device="cpu"), noise_variance=4.0
             ),
         ),
-        (["--factor", "6"], LatentPairAugmenter(ContrastiveVAE(device="cpu"), factor=6)),
+        (
+            ["--method", "lens", "--factor", "6"],
+            LatentPairAugmenter(ContrastiveVAE(device="cpu"), factor=6),
+        ),
         (
             ["--method", "direct-noise", "--noise-variance", "4"],
             DirectNoiseAugmenter(factor=4, noise_variance=4.0),
@@ -131,7 +145,7 @@ def test_options_reach_the_augmenter(given, expected):
 
 def test_options_reach_the_embedder_and_the_reward():
     given = ["--model", "m", "--layer", "1,2", "--pooling", "max", "--max-length", "9"]
-    given += ["--store", "s", "--device", "cpu", "--epochs", "3", "--learning-rate", "0.5"]
+    given += "--method lens --store s --device cpu --epochs 3 --learning-rate 0.5".split()
     params = make_pipeline(settle(*given, "--seed", "7")).get_params()
     embedder = LLMEmbedder("m", layer=[1, 2], pooling="max", max_length=9, store="s", device="cpu")
     assert repr(params["embed"]) == repr(embedder)
@@ -141,7 +155,7 @@ def test_options_reach_the_embedder_and_the_reward():
 
 def test_distillation_chooses_its_factor_by_default(data, tmp_path, capsys):
     fit = ["fit", data / "pairs.jsonl", "-o", tmp_path, *options(data)]
-    assert run(*fit, "--method", "distillation", "--test-fraction", "0") == 0
+    assert run(*fit, "--method", "distillation", "--test-fraction", "0", *EPOCHS) == 0
     assert load(tmp_path)["augment"].factor == "auto"
     assert "factor" in capsys.readouterr().out
     assert json.loads((tmp_path / "config.json").read_text())["sizes"]["factor"] in (1, 256)
@@ -150,6 +164,16 @@ def test_distillation_chooses_its_factor_by_default(data, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
+        (
+            ["auto", "--epochs", "20"],
+            "--epochs goes with --method lens, distillation, repeat, direct-noise, gaussian or "
+            "none, not auto.",
+        ),
+        (["auto", "--learning-rate", "1"], "direct-noise, gaussian or none, not auto."),
+        (["auto", "--factor", "4"], "direct-noise, gaussian or distillation, not auto."),
+        (["auto", "--factor", "auto"], "direct-noise, gaussian or distillation, not auto."),
+        (["auto", "--gamma", "0.1"], "--gamma goes with --method lens, not auto."),
+        (["lens", "--no-features"], "--no-features goes with --method auto, not lens."),
         (["none", "--gamma", "5"], "--gamma goes with --method lens, not none."),
         (["none", "--gamma", "0.1"], "--gamma goes with --method lens, not none."),
         (["distillation", "--gamma", "0"], "--gamma goes with --method lens, not distillation."),
@@ -163,8 +187,11 @@ def test_distillation_chooses_its_factor_by_default(data, tmp_path, capsys):
         (["none", "--factor", "auto"], "gaussian or distillation, not none."),
         (["lens", "--factor", "auto"], "--factor auto goes with --method distillation, not lens."),
         (["repeat", "--factor", "auto"], "goes with --method distillation, not repeat."),
-        (["lens", "--unlabeled", "x"], "--unlabeled goes with --method distillation, not lens."),
-        (["repeat", "--unlabeled", "x"], "goes with --method distillation, not repeat."),
+        (
+            ["lens", "--unlabeled", "x"],
+            "--unlabeled goes with --method auto or distillation, not lens.",
+        ),
+        (["repeat", "--unlabeled", "x"], "goes with --method auto or distillation, not repeat."),
         (
             ["lens", "--factor", "1", "--noise-variance", "1"],
             "--noise-variance has no effect at --factor 1, which makes no pairs.",
@@ -184,11 +211,12 @@ def test_help_tells_which_option_goes_with_which_method(capsys):
     text = " ".join(capsys.readouterr().out.split())
     assert "weight of the contrast (default for lens: 0.1)" in text
     assert "default for distillation: auto)" in text
-    assert "to learn from (for distillation)" in text
-    assert "--method repeat" in text and "LinearRewardRegressor" in text  # the controls
+    assert "to learn from (for auto, distillation)" in text
+    assert "counted in a response (for auto)" in text
+    assert "--method repeat" in text and "tuned linear model" in text  # the controls
 
 
-@pytest.mark.parametrize("method", ["lens", "distillation", "none"])
+@pytest.mark.parametrize("method", ["auto", "lens", "distillation", "none"])
 def test_the_prompts_go_with_the_pairs(method, data, tmp_path, monkeypatch):
     from sklearn.pipeline import Pipeline
 
@@ -218,17 +246,16 @@ def test_targets_and_weights_reach_the_reward(method, data, tmp_path, monkeypatc
         row |= {"target": (i % 4) / 4} | ({} if method == "distillation" else {"weight": i % 3})
     write(tmp_path / "pairs.jsonl", rows)
     kept = [row for row in rows if row.get("weight", 1)]
-    seen, fit = [], BTRewardRegressor.fit
+    reward = AutoRewardRegressor if method == "auto" else BTRewardRegressor
+    seen, fit = [], reward.fit
 
     def record(self, X, y=None, sample_weight=None, **params):
         seen.append((X, y, sample_weight))
         return fit(self, X, y, sample_weight, **params)
 
-    monkeypatch.setattr(BTRewardRegressor, "fit", record)
+    monkeypatch.setattr(reward, "fit", record)
     given = ["fit", tmp_path / "pairs.jsonl", "-o", tmp_path / "out", *options(data)]
-    given += ["--method", method, "--test-fraction", "0"]
-    given += [] if method == "none" else ["--factor", "2"]
-    assert run(*given, *(["--vae-epochs", "2"] if method == "lens" else [])) == 0
+    assert run(*given, *short(method), "--test-fraction", "0") == 0
     assert "the column target is read" in (error := capsys.readouterr().err)
     assert f"{len(kept)} pairs for training" in error
     X, y, weight = seen[-1]
@@ -238,7 +265,8 @@ def test_targets_and_weights_reach_the_reward(method, data, tmp_path, monkeypatc
         return
     assert "the column weight is read, mean 1.5" in error and len(kept) == 26
     np.testing.assert_array_equal(weight, [row["weight"] for row in kept])
-    np.testing.assert_array_equal(X.target[: len(kept)], y)
+    if method != "auto":
+        np.testing.assert_array_equal(X.target[: len(kept)], y)
 
 
 def test_accuracy_is_that_of_targets_and_weights(data, tmp_path, capsys):
@@ -267,7 +295,7 @@ def test_rows_that_do_not_count_are_refused(data, tmp_path, capsys):
 
 
 def test_unlabelled_responses_are_learnt_from(data, tmp_path, capsys):
-    fit = ["fit", data / "pairs.jsonl", *options(data), "--factor", "3", "--method", "distillation"]
+    fit = ["fit", data / "pairs.jsonl", *options(data), *short("distillation")]
     rows = read(data / "candidates.jsonl")
     write(tmp_path / "bare.jsonl", [{k: r[k] for k in ("prompt", "responses")} for r in rows])
     assert run(*fit, "-o", tmp_path / "one", "--unlabeled", tmp_path / "bare.jsonl") == 0
@@ -284,7 +312,7 @@ def test_unlabelled_responses_to_held_out_prompts_are_left_out(data, tmp_path, c
         [{"prompt": r["prompt"], "responses": [r["rejected"], r["chosen"]]} for r in pairs],
     )
     fit = ["fit", data / "pairs.jsonl", *options(data), "-o", tmp_path / "reward"]
-    fit += ["--factor", "3", "--method", "distillation", "--unlabeled", tmp_path / "all.jsonl"]
+    fit += [*short("distillation"), "--unlabeled", tmp_path / "all.jsonl"]
     assert run(*fit) == 0
     assert f"{len(pairs) - 8} prompts with responses" in capsys.readouterr().err
     write(tmp_path / "few.jsonl", read(tmp_path / "all.jsonl")[:1])
@@ -297,6 +325,84 @@ def test_unlabelled_rows_have_responses(data, tmp_path, capsys):
     fit += ["--method", "distillation", "--unlabeled", data / "pairs.jsonl"]
     assert run(*fit) == 2
     assert "need the columns 'responses'" in capsys.readouterr().err
+
+
+# --------------------------------------------------------------------------------- fit, auto
+def test_auto_is_the_default_and_tells_what_it_chose(data, tmp_path, capsys):
+    assert settle().method == "auto"
+    assert run("fit", data / "pairs.jsonl", "-o", tmp_path, *options(data)) == 0
+    first, choice = tables_of(capsys.readouterr().out)
+    assert [row[0] for row in first] == [
+        "saved in", "train pairs", "held out pairs", "n features", "train accuracy",
+        "held out accuracy", "seconds",
+    ]  # fmt: skip
+    pipeline = load(tmp_path)
+    k = len(ResponseFeatures().names)
+    assert pipeline["embed"].n_response_features_ == k == pipeline["reward"].n_response_features
+    assert pipeline["embed"].embedder_.layer == [1, 2]
+    found = pipeline["reward"].cv_results_
+    assert choice[0] == ["left-out prompts", "weight", "log loss ± error", "accuracy"]
+    assert sorted(row[0] for row in choice[1:]) == sorted(found["name"])
+    weights = [float(row[1]) for row in choice[1:]]
+    assert weights == sorted(weights, reverse=True)
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert config["sizes"]["n_features"] == pipeline["reward"].n_features_in_ == k + 32
+    assert config["settings"]["epochs"] is None
+
+
+def test_auto_without_features_reads_the_embedding_alone(data, tmp_path):
+    fit = ["fit", data / "pairs.jsonl", "-o", tmp_path, *options(data), "--test-fraction", "0"]
+    assert run(*fit, "--no-features", "--seed", "3") == 0
+    pipeline = load(tmp_path)
+    assert isinstance(pipeline["embed"], LLMEmbedder) and pipeline["reward"].n_features_in_ == 32
+    assert pipeline["reward"].n_response_features == 0 and pipeline["reward"].random_state == 3
+
+
+def test_auto_learns_from_unlabelled_responses(data, tmp_path, monkeypatch):
+    seen, fit = [], AutoRewardRegressor.fit
+
+    def record(self, X, y=None, sample_weight=None, *, groups=None, unlabeled=None):
+        seen.append((len(groups), np.shape(unlabeled)))
+        return fit(self, X, y, sample_weight, groups=groups, unlabeled=unlabeled)
+
+    monkeypatch.setattr(AutoRewardRegressor, "fit", record)
+    given = ["fit", data / "pairs.jsonl", "-o", tmp_path, *options(data), "--test-fraction", "0"]
+    assert run(*given, "--unlabeled", data / "candidates.jsonl") == 0
+    assert seen == [(40, (3, 4, 32 + len(ResponseFeatures().names)))]
+
+
+def test_what_auto_saved_scores_and_picks(data, tmp_path, capsys):
+    assert run("fit", data / "pairs.jsonl", "-o", tmp_path / "auto", *options(data)) == 0
+    (data / "model").rename(data / "moved")
+    try:
+        for command, rows in (("score", "pairs"), ("best-of-n", "candidates")):
+            given = [command, tmp_path / "auto", data / f"{rows}.jsonl", "--device", "cpu"]
+            assert run(*given) == 2
+            assert run(*given, "--model", data / "moved") == 0
+    finally:
+        (data / "moved").rename(data / "model")
+    printed = capsys.readouterr()
+    assert "pair accuracy" in printed.err and "gold of the pick" in printed.out
+    given = ["score", str(tmp_path / "auto"), "rows", "--device", "cpu", "--store", "s"]
+    embedder = load_pipeline(make_parser().parse_args(given))["embed"].embedder_
+    assert (embedder.device, embedder.store) == ("cpu", "s")
+
+
+def test_the_choice_is_printed_by_weight(capsys):
+    _print_choice(
+        {
+            "name": ["gp", "linear"],
+            "weight": np.array([0.25, 0.75]),
+            "log_loss": np.array([0.6, 0.55]),
+            "log_loss_se": np.array([0.01, 0.02]),
+            "accuracy": np.array([0.7, 0.72]),
+        }
+    )
+    ((_, *rows),) = tables_of(capsys.readouterr().out)
+    assert rows == [
+        ["linear", "0.750", "0.550 ± 0.020", "0.720"],
+        ["gp", "0.250", "0.600 ± 0.010", "0.700"],
+    ]
 
 
 def test_same_seed_same_rewards(data, tmp_path):
@@ -405,6 +511,170 @@ def test_demo_with_a_tiny_model(data, tmp_path, capsys):
     assert run("best-of-n", tmp_path, tmp_path / "candidates.jsonl", "-o", picks) == 0
     saved = np.mean([row["gold"] for row in read(picks)])
     assert saved == pytest.approx(one["LENS 4×"]["gold"])
+
+
+# ----------------------------------------------------------------------------------- compare
+COMPARED = ["--folds", "2", "--jobs", "1"]
+
+
+def tables_of(text):
+    """Return the printed tables as lists of rows of cells."""
+    blocks = [block.splitlines() for block in text.split("\n\n")]
+    return [
+        [[cell.strip() for cell in row.strip("|").split("|")] for row in block if "-|" not in row]
+        for block in blocks
+        if block[0].startswith("|")
+    ]
+
+
+def test_compare_prints_and_writes_what_came_out(data, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    rows, pairs = read(data / "candidates.jsonl"), read(data / "pairs.jsonl")
+    rows[0]["prompt"] = pairs[0]["prompt"]
+    write(tmp_path / "candidates.jsonl", rows)
+    out = tmp_path / "new" / "out"
+    given = ["compare", data / "pairs.jsonl", "-o", out, *options(data), *COMPARED]
+    given += ["--candidates", tmp_path / "candidates.jsonl", "--unlabeled"]
+    given += [data / "candidates.jsonl", "--methods", "longest,linear-features,auto-unlabeled"]
+    assert run(*given) == 0
+    printed = capsys.readouterr()
+    (header, *table), (curve_header, *curve) = tables_of(printed.out)
+    assert header[:4] == ["method", "accuracy", "against tuned linear", "p"]
+    assert header[-2:] == ["gold of the pick", "gold against tuned linear"]
+    labels = ["longest", "tuned linear, features", "tuned linear", "auto, unlabeled"]
+    assert [row[0] for row in table] == labels
+    assert table[0][header.index("log loss")] == "" and table[2][2:4] == ["", ""]
+    assert curve_header == ["training pairs", "tuned linear"] and len(curve) == 3
+    assert "3 prompts with responses" in printed.err
+    assert "2 prompts with candidates" in printed.err and ", 1 left out whose" in printed.err
+    assert "40 pairs of 40 prompts, each left out by one of 2 folds." in printed.out
+    content = json.loads((out / "comparison.json").read_text())
+    assert f"{content['table'][0]['accuracy']:.3f}" == table[0][1]
+    assert content["settings"]["folds"] == 2 and content["counts"]["candidates"] == 2
+    assert all(sentence in printed.out for sentence in content["conclusions"])
+    text = (out / "comparison.md").read_text()
+    assert all(sentence in text for sentence in content["conclusions"])
+    assert "| longest " in text and "## Learning curve" in text
+    assert (out / "comparison.png").read_bytes().startswith(b"\x89PNG")
+    assert (out / "embeddings").is_dir()
+    lengths = [[len(row[c]) for c in ("chosen", "rejected")] for row in pairs]
+    longest = np.mean([(a > b) + (a == b) / 2 for a, b in lengths])
+    assert content["table"][0]["accuracy"] == pytest.approx(longest)
+    # The same again fits nothing, and says the same.
+    n_lines = (out / "results.jsonl").read_text().count("\n")
+    assert run(*given) == 0
+    assert capsys.readouterr().out == printed.out
+    assert (out / "results.jsonl").read_text().count("\n") == n_lines == 1 + 6 + 3 + 4
+    assert run(*given, "--seed", "1") == 2
+    assert "has results of another comparison: seed 0, not 1." in capsys.readouterr().err
+
+
+def test_compare_in_a_narrow_terminal_and_without_matplotlib(data, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setattr(compare, "find_spec", lambda name: None)
+    given = ["compare", data / "pairs.jsonl", "-o", tmp_path, *options(data), *COMPARED]
+    assert run(*given, "--methods", "random", "--no-features") == 0
+    printed = capsys.readouterr().out
+    tables = tables_of(printed)
+    assert len(tables) == 3 and not (tmp_path / "comparison.png").exists()
+    assert all(len(line) <= 60 for line in printed.splitlines() if line.startswith("|"))
+    for table in tables[:2]:
+        assert [row[0] for row in table] == ["method", "random", "tuned linear"]
+    assert tables[0][1][1] == "0.500" and tables[1][1][-1] == "0.693"
+    content = json.loads((tmp_path / "comparison.json").read_text())
+    assert content["settings"]["no_features"]
+    header = json.loads((tmp_path / "results.jsonl").read_text().splitlines()[0])
+    assert header["response features"] == 0
+
+
+def test_quick_leaves_the_slow_methods_out(data, tmp_path, monkeypatch):
+    seen = {}
+
+    def compare_rewards(**given):
+        seen.update(given)
+        raise ValueError("seen enough")
+
+    monkeypatch.setattr("lens_sklearn._comparison.compare_rewards", compare_rewards)
+    given = ["compare", data / "pairs.jsonl", "-o", tmp_path, *options(data)]
+    assert run(*given, "--quick", "--repeats", "3", "--seed", "5") == 2
+    assert seen["methods"] == [
+        "longest", "shortest", "random", "linear-embedding", "linear-features", "linear", "gp",
+        "auto",
+    ]  # fmt: skip
+    assert (seen["cv"], seen["n_repeats"], seen["random_state"]) == (5, 3, 5)
+    assert seen["n_response_features"] == 32 and seen["X"].shape[-1] > 32
+    assert seen["y"] is None and len(set(seen["groups"])) == 40
+
+
+def test_an_interrupt_tells_how_to_go_on(data, tmp_path, monkeypatch, capsys):
+    def compare_rewards(**given):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("lens_sklearn._comparison.compare_rewards", compare_rewards)
+    given = ["compare", data / "pairs.jsonl", "-o", tmp_path, *options(data)]
+    assert run(*given) == 130
+    assert f"What is done is kept in {tmp_path}; the same command" in capsys.readouterr().err
+
+
+def test_progress_is_a_line_in_a_terminal_and_ten_elsewhere(monkeypatch, capsys):
+    told = compare._Progress()
+    for done in range(1, 101):
+        told(done, 100, "auto, fold 1")
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 10 and lines[-1].startswith("  100 of 100 fits, ")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    told(1, 2, "auto, fold 1")
+    told(2, 2, "auto, fold 2")
+    error = capsys.readouterr().err
+    assert error.count("\r") == 2 and error.count("\n") == 1 and error.endswith("fold 2\n")
+
+
+def pairs_of(n_prompts, **more):
+    return [
+        {"prompt": f"question {i % n_prompts}", "chosen": f"a {i}", "rejected": f"bb {i}"} | more
+        for i in range(12)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("rows", "given", "message"),
+    [
+        (pairs_of(1), [], "pairs.jsonl: all 12 pairs are of one prompt"),
+        (pairs_of(4), [], "pairs.jsonl: the pairs have 4 prompts, fewer than the 5 folds; take 4"),
+        (pairs_of(4), ["--folds", "1"], "1 folds; a whole number of at least 2"),
+        (pairs_of(12, rejected="x", chosen="x"), [], "pairs.jsonl: all 12 pairs are ties"),
+        (pairs_of(12, target=0.5), [], "pairs.jsonl: all 12 pairs are ties"),
+        (pairs_of(12, weight=0), [], "pairs.jsonl: the weight of every row is 0"),
+        (pairs_of(12), ["--methods", "lense"], "there is no method 'lense'; there are longest"),
+        (pairs_of(12), ["--methods", "auto-unlabeled"], "it needs responses without labels"),
+        (pairs_of(12), ["--methods", "linear-features", "--no-features"], "response features"),
+        (pairs_of(12, weight=2), ["--methods", "distillation"], "its teacher knows no weights"),
+        (pairs_of(12), ["--methods", "gp", "--quick"], "--quick chooses the methods"),
+        (
+            pairs_of(12),
+            ["--methods", "gp", "--unlabeled", "{f}/unlabeled.jsonl"],
+            "--unlabeled has no effect: none of the methods learns from it.",
+        ),
+        (
+            pairs_of(12),
+            ["--candidates", "{f}/candidates.jsonl"],
+            "candidates.jsonl: pairs have all its prompts",
+        ),
+        (pairs_of(12), ["-o", "{f}/pairs.jsonl"], "is a file; give a folder"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused_before_embedding(
+    rows, given, message, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(LLMEmbedder, "fit", lambda *args: pytest.fail("it embeds"))
+    write(tmp_path / "pairs.jsonl", rows)
+    candidates = [{"prompt": "question 0", "responses": ["a", "b"], "gold": [0, 1]}]
+    write(tmp_path / "candidates.jsonl", candidates)
+    write(tmp_path / "unlabeled.jsonl", [{"prompt": "q", "responses": ["a", "b"]}])
+    given = [text.format(f=tmp_path) for text in given]
+    assert run("compare", tmp_path / "pairs.jsonl", "-o", tmp_path / "out", *given) == 2
+    error = capsys.readouterr().err
+    assert message in error and not (tmp_path / "out").exists()
 
 
 # ------------------------------------------------------------------------------------ errors
@@ -522,7 +792,8 @@ def test_a_value_is_refused_with_its_option_and_rule(option, message, capsys):
 
 
 def test_the_least_values_are_taken():
-    given = ["--gamma", "0", "--noise-variance", "0", "--test-fraction", "0", "--seed", "0"]
+    given = ["--method", "lens", "--gamma", "0", "--noise-variance", "0"]
+    given += ["--test-fraction", "0", "--seed", "0"]
     arguments = settle(*given, "--layer", "all", "--pooling", "mean,last")
     assert (arguments.gamma, arguments.noise_variance, arguments.test_fraction) == (0, 0, 0)
     assert arguments.layer == "all" and arguments.pooling == ["mean", "last"]

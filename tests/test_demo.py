@@ -8,7 +8,7 @@ import torch
 
 from lens_sklearn import _demo
 from lens_sklearn._demo import demo_methods, demo_table, markdown_table, measure, summarize
-from lens_sklearn.cli import demo
+from lens_sklearn._device import one_thread
 
 RESULTS = [
     {
@@ -115,7 +115,7 @@ def test_one_thread_gives_the_threads_back():
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        with demo.one_thread():
+        with one_thread():
             assert torch.get_num_threads() == 1
         assert torch.get_num_threads() == 2
     finally:

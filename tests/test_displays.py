@@ -5,8 +5,8 @@ import sys
 import numpy as np
 import pytest
 
-from lens_sklearn import BestOfNDisplay, displays
-from lens_sklearn.displays import axes_or_new, save_curves
+from lens_sklearn import BestOfNDisplay, Comparison, ComparisonDisplay, displays
+from lens_sklearn.displays import axes_or_new, save_comparison, save_curves
 from lens_sklearn.metrics import best_of_n_curve, best_of_n_score
 
 matplotlib = pytest.importorskip("matplotlib", reason="draws")
@@ -181,4 +181,58 @@ def test_without_matplotlib_the_extra_is_named(draw, scored, tmp_path, monkeypat
 
 
 def test_the_public_surface():
-    assert displays.__all__ == ["BestOfNDisplay"]
+    assert displays.__all__ == ["BestOfNDisplay", "ComparisonDisplay"]
+
+
+# ------------------------------------------------------------------------------- a comparison
+def compared(*, with_curves=True, n_matched=5):
+    """Return a comparison of three methods, by hand."""
+    table = [
+        {
+            "method": name,
+            "label": name.upper(),
+            "accuracy": 0.7 + difference,
+            "accuracy_difference": difference,
+            "accuracy_difference_half_width": 0.1,
+            "length_matched_difference": -difference,
+            "length_matched_difference_half_width": 0.2,
+        }
+        for name, difference in (("random", -0.2), ("linear", 0.0), ("gp", 0.05))
+    ]
+    curve = {"n_pairs": [25.0, 50.0, 100.0], "accuracy": [0.6, 0.65, 0.7]}
+    curve |= {"accuracy_half_width": [0.1, 0.1, 0.1], "accuracy_gain": [0.05, 0.02]}
+    curves = {"linear": curve} if with_curves else {}
+    return Comparison(table, "linear", curves, {"length_matched": n_matched}, {}, {})
+
+
+def points_of(ax):
+    """Return {label: (x, y)} of points with error bars."""
+    return {c.get_label(): c.lines[0].get_xydata().T for c in ax.containers}
+
+
+def test_a_comparison_is_drawn_as_it_is(pyplot):
+    display = ComparisonDisplay(compared()).plot()
+    left, right = display.axes_
+    points = points_of(left)
+    np.testing.assert_allclose(points["all pairs"][0], [0, 0.05])  # random is no row
+    np.testing.assert_allclose(points["equal length"][0], [0, -0.05])
+    names = [text.get_text() for text in left.get_yticklabels()]
+    assert names == ["LINEAR  0.700", "GP  0.750"]
+    assert left.yaxis_inverted() and "less that of LINEAR" in left.get_xlabel()
+    np.testing.assert_allclose(points_of(right)["LINEAR"][1], [0.6, 0.65, 0.7])
+    (dotted,) = [line for line in right.get_lines() if line.get_linestyle() == ":"]
+    np.testing.assert_allclose(dotted.get_data(), ([100, 200], [0.7, 0.75]))
+    assert [text.get_text() for text in right.get_xticklabels()] == ["25", "50", "100", "200"]
+    assert display.figure_ is left.figure
+
+
+def test_a_comparison_without_curves_or_lengths_has_one_panel(pyplot):
+    display = ComparisonDisplay(compared(with_curves=False, n_matched=0)).plot()
+    assert len(display.axes_) == 1 and list(points_of(display.axes_[0])) == ["all pairs"]
+    given = pyplot.subplots(1, 2)[1]
+    assert ComparisonDisplay(compared()).plot(given).axes_ is given
+
+
+def test_a_comparison_is_saved(tmp_path):
+    save_comparison(compared(), tmp_path / "comparison.png")
+    assert (tmp_path / "comparison.png").read_bytes().startswith(b"\x89PNG")

@@ -132,6 +132,60 @@ def add_store(parser):
     parser.add_argument("--store", help="folder that keeps embeddings between runs")
 
 
+def add_text_model(parser, store_help="folder that keeps embeddings between runs"):
+    """Add what turns text into embeddings.
+
+    Parameters
+    ----------
+    parser : argparse.ArgumentParser
+        Of a command that calls :func:`make_text_step`.
+    store_help : str
+        Of ``--store``.
+    """
+    text = parser.add_argument_group("embedding")
+    text.add_argument(
+        "--model",
+        default="Qwen/Qwen2.5-0.5B-Instruct",
+        help="name on the Hugging Face Hub, a folder, or minilm",
+    )
+    text.add_argument("--layer", type=layer, default=-1, help="a number, 1,2,3 or all")
+    text.add_argument(
+        "--pooling", type=pooling, default="last", help="last, mean, cls, weighted_mean, max"
+    )
+    text.add_argument("--max-length", type=positive, default=1024, help="tokens of a text")
+    text.add_argument("--store", help=store_help)
+
+
+def make_text_step(arguments, *, with_features):
+    """Return the step of a Pipeline that reads rows of text.
+
+    Parameters
+    ----------
+    arguments : argparse.Namespace
+        Of :func:`add_text_model`, with ``device``.
+    with_features : bool
+        Whether response features stand behind the embedding.
+
+    Returns
+    -------
+    LLMEmbedder or ResponseViews
+        Not fitted.
+    """
+    from .._embedder import LLMEmbedder
+    from .._response_features import ResponseFeatures
+    from .._response_views import ResponseViews
+
+    embedder = LLMEmbedder(
+        model_path(arguments.model),
+        layer=arguments.layer,
+        pooling=arguments.pooling,
+        max_length=arguments.max_length,
+        store=arguments.store,
+        device=arguments.device,
+    )
+    return ResponseViews(embedder, ResponseFeatures()) if with_features else embedder
+
+
 def add_saved_model(parser):
     """Add the folder of a saved model, and what may differ on this machine.
 
@@ -164,8 +218,8 @@ def load_pipeline(arguments):
     from .. import export
 
     pipeline = export.load(arguments.folder)
-    steps = getattr(pipeline, "named_steps", {})
-    if "embed" not in steps or not hasattr(pipeline, "predict"):
+    embedders = list(_embedders_of(pipeline))
+    if not embedders or not hasattr(pipeline, "predict"):
         raise ValueError(
             f"{arguments.folder}: the saved model reads embeddings, not text; give a folder that "
             "'lens-sklearn fit' wrote."
@@ -173,7 +227,22 @@ def load_pipeline(arguments):
     params = {"device": arguments.device, "store": arguments.store}
     if arguments.model:
         params["model_name"] = model_path(arguments.model)
-    return pipeline.set_params(**{f"embed__{k}": v for k, v in params.items()})
+    for embedder in embedders:
+        embedder.set_params(**params)
+    return pipeline
+
+
+def _embedders_of(model):
+    """Yield the language models' embedders in a fitted model, also within its steps."""
+    from .._embedder import LLMEmbedder
+    from .._response_views import ResponseViews
+
+    if isinstance(model, LLMEmbedder):
+        yield model
+    elif isinstance(model, ResponseViews):
+        yield from _embedders_of(model.embedder_)
+    for _, step in getattr(model, "steps", ()):
+        yield from _embedders_of(step)
 
 
 def model_path(name):

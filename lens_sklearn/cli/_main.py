@@ -6,9 +6,9 @@ import warnings
 from contextlib import contextmanager
 
 from .. import __version__
-from . import best_of_n, demo, fit, score
+from . import best_of_n, compare, demo, fit, score
 
-COMMANDS = (fit, score, best_of_n, demo)
+COMMANDS = (fit, compare, score, best_of_n, demo)
 EXPECTED = (ValueError, OSError, ImportError)
 
 

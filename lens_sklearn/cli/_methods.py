@@ -1,11 +1,12 @@
-"""How ``fit`` makes pairs: the methods, and which option goes with which of them."""
+"""How ``fit`` learns: the methods, and which option goes with which of them."""
 
 import sys
 from typing import NamedTuple
 
-from ._arguments import factor, from_zero, positive
+from ._arguments import above_zero, factor, from_zero, positive
 
 METHODS = {
+    "auto": "what left-out prompts choose or combine, on embedding and features; no more pairs",
     "lens": "the paper's synthesis in the latent space of an autoencoder",
     "distillation": "differences of other pairs, with the soft targets of a Gaussian process",
     "repeat": "the pairs again, as they are: the control",
@@ -53,7 +54,9 @@ class MethodOption(NamedTuple):
         return f"{self.help} ({'; '.join(texts)})"
 
 
-OPTIONS = (
+NETWORKS = tuple(name for name in METHODS if name != "auto")
+
+SYNTHESIS = (
     MethodOption(
         "--factor",
         {"lens": 4, "repeat": 4, "direct-noise": 4, "gaussian": 4, "distillation": "auto"},
@@ -71,11 +74,32 @@ OPTIONS = (
     MethodOption("--vae-epochs", {"lens": 100}, "epochs of the autoencoder", {"type": positive}),
     MethodOption(
         "--unlabeled",
-        {"distillation": None},
+        {"auto": None, "distillation": None},
         "responses without labels, several to a prompt, to learn from",
         {"metavar": "ROWS"},
     ),
 )
+REWARD = (
+    MethodOption(
+        "--no-features",
+        {"auto": None},
+        "leave out what can be counted in a response",
+        {"action": "store_true", "default": None},
+    ),
+    MethodOption(
+        "--epochs",
+        dict.fromkeys(NETWORKS, 20),
+        "most epochs of the reward model",
+        {"type": positive},
+    ),
+    MethodOption(
+        "--learning-rate",
+        dict.fromkeys(NETWORKS, 1e-4),
+        "learning rate of the reward model",
+        {"type": above_zero},
+    ),
+)
+OPTIONS = SYNTHESIS + REWARD
 
 
 def add_methods(parser):
@@ -88,9 +112,12 @@ def add_methods(parser):
     """
     width = max(map(len, METHODS))
     lines = "\n".join(f"{name:{width}}  {what}" for name, what in METHODS.items())
-    group = parser.add_argument_group("synthesis", lines)
-    group.add_argument("--method", choices=METHODS, default="lens", help="how pairs are made")
-    for option in OPTIONS:
+    group = parser.add_argument_group("method", lines)
+    group.add_argument("--method", choices=METHODS, default="auto", help="how to learn")
+    for option in SYNTHESIS:
+        group.add_argument(option.flag, help=option.full_help, **option.settings)
+    group = parser.add_argument_group("reward")
+    for option in REWARD:
         group.add_argument(option.flag, help=option.full_help, **option.settings)
 
 
@@ -112,7 +139,7 @@ def settle_methods(arguments):
     for option in given:
         if method not in option.defaults:
             raise ValueError(f"{option.flag} goes with --method {_any(option)}, not {method}.")
-        if arguments.factor == 1 and option.name != "factor":
+        if arguments.factor == 1 and option in SYNTHESIS and option.name != "factor":
             raise ValueError(f"{option.flag} has no effect at --factor 1, which makes no pairs.")
     if arguments.factor == "auto" and method != "distillation":
         raise ValueError(f"--factor auto goes with --method distillation, not {method}.")
@@ -133,7 +160,7 @@ def make_augmenter(arguments):
     Parameters
     ----------
     arguments : argparse.Namespace
-        Of ``fit``, after :func:`settle_methods`.
+        Of ``fit`` with another method than auto, after :func:`settle_methods`.
 
     Returns
     -------

@@ -112,6 +112,32 @@ def print_table(header, rows):
     print(markdown_table(header, rows))
 
 
+def print_wide_table(header, rows, width):
+    """Print a table as several that are not wider than a terminal.
+
+    Parameters
+    ----------
+    header : list of str
+        Names of the columns.
+    rows : list of list of str
+        Cells. The first column stands in each table.
+    width : int
+        Characters of a line.
+    """
+    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
+    parts, used = [[0]], widths[0] + 4
+    for i in range(1, len(header)):
+        if used + widths[i] + 3 > width and len(parts[-1]) > 1:
+            parts.append([0])
+            used = widths[0] + 4
+        parts[-1].append(i)
+        used += widths[i] + 3
+    for number, part in enumerate(parts):
+        if number:
+            print()
+        print_table([header[i] for i in part], [[row[i] for i in part] for row in rows])
+
+
 def write_lines(path, lines):
     """Write lines to a file, or to standard output if `path` is None."""
     if path is None:

@@ -2,7 +2,6 @@
 
 import json
 import time
-from contextlib import contextmanager
 from pathlib import Path
 
 from ._arguments import add_command, model_path, positive, seed
@@ -114,6 +113,7 @@ def _make_split(demo, embeddings):
 def _run_splits(splits, seeds, started):
     """Return the results of all splits, and of the first one the rewards and what was fitted."""
     from .._demo import run_split
+    from .._device import one_thread
 
     results, first = [], None
     for number, (split, drawn) in enumerate(zip(splits, seeds, strict=True), start=1):
@@ -146,18 +146,3 @@ def _draw_curves(rewards, demo, path):
     named = [(name, rewards[name]) for name in CURVE_METHODS]
     shortcuts = shortcut_rewards(demo.candidates)
     save_curves(named, demo.gold, path, where=", first split", shortcuts=shortcuts)
-
-
-@contextmanager
-def one_thread():
-    """Train on one thread: the networks are small, and threads wait for busy cores."""
-    import torch
-    from threadpoolctl import threadpool_limits
-
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with threadpool_limits(1):
-            yield
-    finally:
-        torch.set_num_threads(n_threads)

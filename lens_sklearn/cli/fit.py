@@ -5,14 +5,10 @@ import time
 from math import ceil
 
 from ._arguments import (
-    above_zero,
     add_command,
     add_device,
-    add_store,
-    layer,
-    model_path,
-    pooling,
-    positive,
+    add_text_model,
+    make_text_step,
     seed,
     share,
 )
@@ -21,18 +17,23 @@ from ._output import check_folder, print_table, say, write_config
 
 __all__ = ["add_parser", "run"]
 
+CHOICE = ("name", "weight", "log_loss", "log_loss_se", "accuracy")  # of AutoRewardRegressor
+
 EXAMPLES = """\
 examples:
   lens-sklearn fit pairs.jsonl -o reward
   lens-sklearn fit pairs.jsonl -o reward --model minilm --pooling mean --layer all
-  lens-sklearn fit pairs.jsonl -o reward --method distillation --unlabeled candidates.jsonl
-  lens-sklearn fit pairs.parquet -o reward --model Qwen/Qwen2.5-0.5B-Instruct --factor 8 \\
-      --gamma 0.5 --noise-variance 0.1 --store embeddings
+  lens-sklearn fit pairs.jsonl -o reward --unlabeled candidates.jsonl
+  lens-sklearn fit pairs.parquet -o reward --method lens --model Qwen/Qwen2.5-0.5B-Instruct \\
+      --factor 8 --gamma 0.5 --noise-variance 0.1 --store embeddings
 
-Run the control beside it: as many optimiser steps, without new data. Synthetic pairs are worth only
-what they gain over this control; "lens-sklearn best-of-n" measures both:
+The default, auto, reads the embedding and what can be counted in a response, and lets left-out
+prompts choose; it prints what they chose. "lens-sklearn compare" tells whether that, or anything
+else, is worth more on your pairs than a tuned linear model.
+
+The others train a network on the pairs and on synthetic ones, by the embedding alone. Run the
+control beside them: as many optimiser steps, without new data.
   lens-sklearn fit pairs.jsonl -o control --method repeat
-The control without a network is lens_sklearn.LinearRewardRegressor, in Python and in the demo.
 
 PAIRS has the columns chosen, rejected and, optionally, prompt:
   {"prompt": "What is 2 + 2?", "chosen": "4.", "rejected": "5."}
@@ -54,26 +55,8 @@ def add_parser(commands):
     parser = add_command(commands, "fit", run, help, EXAMPLES)
     parser.add_argument("pairs", metavar="PAIRS", help=".jsonl, .jsonl.gz, .parquet or .csv")
     parser.add_argument("-o", "--output", required=True, help="folder for the reward model")
-    text = parser.add_argument_group("embedding")
-    text.add_argument(
-        "--model",
-        default="Qwen/Qwen2.5-0.5B-Instruct",
-        help="name on the Hugging Face Hub, a folder, or minilm",
-    )
-    text.add_argument("--layer", type=layer, default=-1, help="a number, 1,2,3 or all")
-    text.add_argument(
-        "--pooling", type=pooling, default="last", help="last, mean, cls, weighted_mean, max"
-    )
-    text.add_argument("--max-length", type=positive, default=1024, help="tokens of a text")
-    add_store(text)
+    add_text_model(parser)
     add_methods(parser)
-    reward = parser.add_argument_group("reward")
-    reward.add_argument(
-        "--epochs", type=positive, default=20, help="most epochs of the reward model"
-    )
-    reward.add_argument(
-        "--learning-rate", type=above_zero, default=1e-4, help="learning rate of the reward model"
-    )
     other = parser.add_argument_group("other")
     other.add_argument(
         "--test-fraction",
@@ -128,19 +111,33 @@ def run(arguments):
     if test:
         scores["held_out_accuracy"] = _accuracy(pipeline, test)
     export.save(pipeline, arguments.output)
-    reward, augmenter = pipeline["reward"], pipeline["augment"]
+    reward, augmenter = pipeline["reward"], pipeline.named_steps.get("augment")
     sizes = {
         "train_pairs": len(train),
         "held_out_pairs": len(test),
         "n_features": reward.n_features_in_,
-        "factor": getattr(augmenter, "factor_", augmenter.factor),
-        "epochs": len(reward.history_),
     }
+    if augmenter is not None:
+        sizes["factor"] = getattr(augmenter, "factor_", augmenter.factor)
+        sizes["epochs"] = len(reward.history_)
     write_config(arguments, arguments.output, sizes=sizes, scores=scores)
     lines = [[k.replace("_", " "), str(v)] for k, v in sizes.items()]
     lines += [[k.replace("_", " "), f"{v:.3f}"] for k, v in scores.items()]
     lines.append(["seconds", f"{time.perf_counter() - started:.1f}"])
     print_table(["saved in", arguments.output], lines)
+    if augmenter is None:
+        print()
+        _print_choice(reward.cv_results_)
+
+
+def _print_choice(found):
+    """Print what left-out prompts chose, the largest weight first."""
+    columns = zip(*(found[name] for name in CHOICE), strict=True)
+    rows = [
+        [name, f"{weight:.3f}", f"{loss:.3f} ± {error:.3f}", f"{accuracy:.3f}"]
+        for name, weight, loss, error, accuracy in sorted(columns, key=lambda row: -row[1])
+    ]
+    print_table(["left-out prompts", "weight", "log loss ± error", "accuracy"], rows)
 
 
 def _accuracy(pipeline, rows):
@@ -167,18 +164,17 @@ def make_pipeline(arguments):
     """
     from sklearn.pipeline import Pipeline
 
+    from .._auto_reward import AutoRewardRegressor
     from .._bt_reward import BTRewardRegressor
-    from .._embedder import LLMEmbedder
     from .._scaler import EmbeddingScaler
 
-    embedder = LLMEmbedder(
-        model_path(arguments.model),
-        layer=arguments.layer,
-        pooling=arguments.pooling,
-        max_length=arguments.max_length,
-        store=arguments.store,
-        device=arguments.device,
-    )
+    # Unlabelled responses are text: they reach who learns from them through the steps before it.
+    transform_input = None if arguments.unlabeled is None else ["unlabeled"]
+    if arguments.method == "auto":
+        embed = make_text_step(arguments, with_features=not arguments.no_features)
+        k = 0 if arguments.no_features else len(embed.features.names)
+        reward = AutoRewardRegressor(n_response_features=k, random_state=arguments.seed)
+        return Pipeline([("embed", embed), ("reward", reward)], transform_input=transform_input)
     reward = BTRewardRegressor(
         max_epochs=arguments.epochs,
         learning_rate=arguments.learning_rate,
@@ -187,13 +183,12 @@ def make_pipeline(arguments):
         verbose=int(sys.stderr.isatty()),
     )
     steps = [
-        ("embed", embedder),
+        ("embed", make_text_step(arguments, with_features=False)),
         ("scale", EmbeddingScaler()),
         ("augment", make_augmenter(arguments)),
         ("reward", reward),
     ]
-    # Unlabelled responses are text: they reach the augmenter through the steps before it.
-    return Pipeline(steps, transform_input=None if arguments.unlabeled is None else ["unlabeled"])
+    return Pipeline(steps, transform_input=transform_input)
 
 
 def _leave_out_weightless(rows, path):
