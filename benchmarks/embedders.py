@@ -11,6 +11,7 @@ from lens_sklearn._demo import markdown_table
 
 from .cells import difference_cell, in_order, multiplier_cell
 from .curves import best_baseline, interval, multipliers, values_of
+from .figures import pooled_bins
 from .methods import BASELINES, METHODS, title_of
 
 TITLES = {
@@ -26,6 +27,11 @@ RECOMMENDED = ("auto", "auto, unlabelled")
 #: Of probabilities: log loss beyond that of the best slope, and calibration error.
 MOST_EXCESS, MOST_ERROR = 0.01, 0.06
 SHORTCUT_SIZE = 300
+LEGEND = (
+    "Against rivals: the rival with the best mean is chosen at each N of a data set after the "
+    "fact. Bold is below it beyond the 95 % interval of this one difference, an arrow above it. "
+    "Averages are taken over data sets split by split, of splits that all of them have."
+)
 
 
 def tables(records):
@@ -41,7 +47,7 @@ def tables(records):
     list of str
         Markdown.
     """
-    parts = []
+    parts = [LEGEND]
     for method in RECOMMENDED:
         for rivals, title in ((rivals_of(method), "single rival"), (shortcuts(), "shortcut")):
             for metric in CLAIMS:
@@ -174,11 +180,11 @@ def _averages(differences, sizes, digits):
 
 
 def _marked(difference, digits):
-    """Write a difference, bold where it is below 0 beyond its interval, starred where above."""
+    """Write a difference, bold where it is below 0 beyond its interval, an arrow where above."""
     cell = difference_cell(difference, digits).replace("-", "−")
     if difference.mean + difference.half_width < 0:
         return f"**{cell}**"
-    return cell + ("\\*" if difference.mean - difference.half_width > 0 else "")
+    return cell + (" ↑" if difference.mean - difference.half_width > 0 else "")
 
 
 def mean_table(records, metric):
@@ -270,8 +276,9 @@ def calibration_table(records):
     Returns
     -------
     list of str
-        A table of log loss, the same at the best slope in hindsight, and calibration error, and
-        where what is recommended misses its targets; nothing without such results.
+        A table of log loss, the same at the best slope in hindsight, and calibration error, with
+        that of all splits' bins together where they were kept, and where what is recommended
+        misses its targets; nothing without such results.
     """
     records = [r for r in records if "ece" in r]
     if not records:
@@ -286,12 +293,42 @@ def calibration_table(records):
         excess = round(loss - best, 5)  # as exact as results are
         if method in RECOMMENDED and (excess > MOST_EXCESS or error > MOST_ERROR):
             missed.append(f"{method} at N = {sizes[i]}")
-        return f"{loss:.3f} / {best:.3f} / {error:.3f}"
+        pooled = pooled_error(records, method, sizes[i])
+        cell = f"{loss:.3f} / {best:.3f} / {error:.3f}"
+        return cell if pooled is None else f"{cell}, pooled {pooled:.3f}"
 
     title = "log loss / at the best slope / calibration error"
     parts = _table(title, sizes, found[0][1], cell)
     targets = f"More than {MOST_EXCESS} beyond the best slope, or an error above {MOST_ERROR}: "
     return [*parts, targets + "; ".join(missed) + "."] if missed else parts
+
+
+def pooled_error(records, method, n_pairs):
+    """Return the calibration error of the bins of all splits together.
+
+    A split's own error counts the noise of its bins, of which a few hundred test pairs have as much
+    as the targets allow.
+
+    Parameters
+    ----------
+    records : list of dict
+        Results on one dataset.
+    method : str
+        Which one.
+    n_pairs : int
+        N.
+
+    Returns
+    -------
+    float or None
+        None where no bins were kept.
+    """
+    kept = [r for r in records if (r["method"], r["n_pairs"]) == (method, n_pairs)]
+    kept = [r for r in kept if "reliability" in r]
+    if not kept:
+        return None
+    counts, predicted, observed = pooled_bins(kept)
+    return float(np.abs(predicted - observed).sum() / counts.sum())
 
 
 def layer_tables(records):

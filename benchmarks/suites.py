@@ -126,14 +126,23 @@ def mpnet():
 
 
 def embedders():
-    """Learning curves on every embedder and source of judgement, on views and shortcuts."""
+    """Learning curves on every embedder and source of judgement, on views and shortcuts.
 
-    def affordable(n_pairs):
-        return lambda m: m.max_pairs is None or n_pairs <= m.max_pairs
-
+    Responses without labels are for few pairs, and distillation, whose fit takes as long as all
+    else together, is run on one embedder of each source.
+    """
+    few_pairs = methods_of("embedders")
+    many_pairs = methods_of("embedders", lambda m: not m.unlabeled)
     return [
-        Cell(data.name, n, n_splits(n), methods_of("embedders", affordable(n)))
-        for data, n in settings_of("embedders")
+        *(
+            Cell(data.name, n, n_splits(n), few_pairs if n <= 500 else many_pairs)
+            for data, n in settings_of("embedders")
+        ),
+        *(
+            Cell(data.name, n, 8, methods_of("embedders, dear"))
+            for data, n in settings_of("embedders_quick")
+            if n in (100, 300)
+        ),
     ]
 
 

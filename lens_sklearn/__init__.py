@@ -40,6 +40,7 @@ _HOMES = {
     "RepeatAugmenter": "_augmenters",
     "ResponseFeatures": "_response_features",
     "ResponseViews": "_response_views",
+    "VotingRewardRegressor": "_voting_reward",
     "WithinPromptWhitening": "_within_prompt_whitening",
     "Comparison": "_comparison_table",
     "ComparisonDisplay": "displays",

@@ -1,49 +1,167 @@
-"""A reward that is chosen by left-out prompts: a stand-in with the names of the one to come."""
+"""What is recommended: several rewards, weighed by how they predict pairs of other prompts."""
 
+import time
+from dataclasses import dataclass
 from numbers import Integral
 
 import numpy as np
-from sklearn.base import _fit_context
+from scipy.optimize import minimize
+from sklearn import config_context
+from sklearn.base import MetaEstimatorMixin, _fit_context, clone
+from sklearn.model_selection import GroupKFold
+from sklearn.pipeline import Pipeline
+from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.metadata_routing import get_routing_for_object
+from sklearn.utils.validation import has_fit_parameter
 
+from ._augmenters import RepeatAugmenter
 from ._base_reward import RewardRegressor
+from ._bt_reward import BTRewardRegressor
+from ._calibration import fit_slope
+from ._contrastive_vae import ContrastiveVAE
+from ._device import draw_seed, row_order
+from ._distillation import DistillationAugmenter
+from ._feature_scale import check_controlled
+from ._gp_reward import GPRewardRegressor
+from ._latent_augmenter import LatentPairAugmenter
 from ._linear_reward import LinearRewardRegressor
-from ._validation import check_embeddings
+from ._validation import check_training_pairs, check_unlabeled, check_views
+from ._warnings import warn
+
+#: What ``candidates="auto"`` tries; each takes seconds.
+QUICK = ("linear", "GP", "network")
+#: What ``candidates="all"`` tries besides.
+SLOW = ("LENS", "distillation")
 
 
-class AutoRewardRegressor(RewardRegressor):
-    """The tuned linear model under another name.
+@dataclass(frozen=True)
+class StackingSettings:
+    """How candidates are weighed.
 
     Parameters
     ----------
-    candidates : {"auto"}, default="auto"
-        What is combined.
+    n_folds : int, default=3
+        Folds of whole prompts for candidates that do not predict left-out pairs by themselves.
+    shrinkage : float, default=10.0
+        The weights minimise the log loss of left-out pairs, in all, plus this times their squared
+        distance from the prior's.
+    min_weight : float, default=0.01
+        Candidates below this are left out: a hundredth of a vote is not worth its time.
+    """
+
+    n_folds: int = 3
+    shrinkage: float = 10.0
+    min_weight: float = 0.01
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A reward with the view that it reads.
+
+    Parameters
+    ----------
+    name : str
+        What `cv_results_` calls it.
+    estimator : estimator
+        Not fitted.
+    view : {"both", "embedding", "features"}
+        Its columns.
+    prior : float
+        Its weight before any pair has spoken, up to a factor.
+    """
+
+    name: str
+    estimator: object
+    view: str
+    prior: float
+
+
+class AutoRewardRegressor(MetaEstimatorMixin, RewardRegressor):
+    r"""Combine several rewards, weighed by how well they predict pairs of left-out prompts.
+
+    Which reward does best depends on the embedder, on who judged and on how many pairs there are.
+    So several are fitted, each predicts every pair from the pairs of other prompts, and the
+    reward is the weighted sum of theirs,
+
+    .. math:: r = \sum_k w_k r_k, \qquad w = \arg\min_{w \ge 0} \sum_i
+        \log\bigl(1 + e^{-\sum_k w_k l_{ik}}\bigr) + \lambda \lVert w - w^0 \rVert^2,
+
+    with :math:`l_{ik}` the log-odds of pair i by candidate k. With few pairs the weights stay near
+    the prior's :math:`w^0`, which is the Gaussian process of both views alone, or, where there is
+    one view, the mean of Gaussian process and linear model; with many they go where the pairs say.
+    The sum is a log-odds, and `predict_proba` means what it says.
+
+    Parameters
+    ----------
+    candidates : {"auto", "all"}, list of str, or list of (str, estimator), default="auto"
+        What is combined. "auto" is :class:`LinearRewardRegressor` ("linear"),
+        :class:`GPRewardRegressor` ("GP"), each on the embedding, on the response features and on
+        both, and a :class:`BTRewardRegressor` trained on each pair four times ("network"). "all"
+        adds networks on the paper's synthetic pairs ("LENS") and on pairs with soft targets of a
+        Gaussian process ("distillation"), which take minutes. A list of these names takes those
+        alone; rewards of one's own come as (name, estimator), and read every column.
     n_response_features : int, default=0
-        The last so many columns are response features.
-    controlled : array-like of int, default=()
-        Columns that are fitted and left out of what is predicted.
+        How many of the last columns are response features (:class:`ResponseFeatures`). With 0, or
+        with no other column, there is one view, and every candidate stands once.
+    controlled : sequence of int, default=()
+        Columns among the response features that are fitted, and then left out of what is
+        predicted, as in :class:`GPRewardRegressor`. Candidates that cannot do so are left out.
     random_state : int, RandomState instance or None, default=None
-        Draws folds.
+        Seeds networks and folds.
 
     Attributes
     ----------
-    reward_ : LinearRewardRegressor
-        The fitted reward.
-    cv_results_ : dict of str to ndarray
-        Of each candidate ``name``, ``log_loss``, ``log_loss_se``, ``accuracy`` and ``weight``.
+    cv_results_ : dict of str to ndarray, shape (n_candidates + 1,)
+        "candidate", its name; "weight" in the sum; "log_loss" and "accuracy" on left-out pairs,
+        with "log_loss_error", the standard error of the mean over prompts; "fit_time" in seconds.
+        The last row is the combination, whose weights saw the pairs that it is judged by.
+    candidates_ : dict of str to estimator
+        Those fitted candidates that have a weight.
+    weights_ : dict of str to float
+        Their weights :math:`w_k`, the factor that calibrates the candidate included.
+    views_ : dict of str to str
+        The columns that they read: "embedding", "features" or "both".
     n_features_in_ : int
         d.
+
+    See Also
+    --------
+    VotingRewardRegressor : The mean of rewards with weights of one's own.
+    ResponseViews : Puts an embedding and response features side by side.
+
+    Notes
+    -----
+    The linear model and the Gaussian process say what they predict of left-out pairs without
+    being fitted again; networks are fitted three times more.
+
+    References
+    ----------
+    L. Breiman, "Stacked regressions", 1996, for weights that are not negative;
+    Y. Yao et al., "Using stacking to average Bayesian predictive distributions", 2018.
+
+    Examples
+    --------
+    >>> from lens_sklearn import AutoRewardRegressor
+    >>> from lens_sklearn.datasets import make_preference_pairs
+    >>> toy = make_preference_pairs(n_pairs=100, n_features=8, random_state=0)
+    >>> reward = AutoRewardRegressor(random_state=0).fit(toy.pairs)
+    >>> [str(name) for name in reward.cv_results_["candidate"]]
+    ['linear', 'GP', 'network', 'combined']
+    >>> bool(reward.score(toy.candidates, toy.gold) > toy.gold.mean())
+    True
     """
 
     _parameter_constraints = {
-        "candidates": [StrOptions({"auto"})],
+        "candidates": [StrOptions({"auto", "all"}), list, tuple],
         "n_response_features": [Interval(Integral, 0, None, closed="left")],
         "controlled": ["array-like"],
         "random_state": ["random_state"],
     }
-    __metadata_request__fit = {"groups": True, "unlabeled": True}
 
-    fitted_state_names = ("reward_", "cv_results_", "n_features_in_")
+    __metadata_request__fit = {"groups": True, "unlabeled": True}  # with metadata routing on
+
+    fitted_state_names = ("n_features_in_", "candidates_", "weights_", "views_", "cv_results_")
 
     def __init__(
         self, candidates="auto", *, n_response_features=0, controlled=(), random_state=None
@@ -54,39 +172,309 @@ class AutoRewardRegressor(RewardRegressor):
         self.random_state = random_state
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None, sample_weight=None, *, groups=None, unlabeled=None):
-        """Learn the reward from pairs.
+    def fit(self, X, y=None, sample_weight=None, *, unlabeled=None, groups=None):
+        """Learn all candidates, and their weights.
 
         Parameters
         ----------
-        X : AugmentedPairs or array-like of shape (n, 2, d)
-            Pairs, column 0 chosen.
+        X : AugmentedPairs, array-like of shape (n, 2, d), or of shape (n, d) with ratings y
+            Pairs, column 0 chosen. Rated embeddings are paired by the order of their ratings.
         y : array-like of shape (n,), optional
-            Probability that column 0 wins.
+            Probability that column 0 wins (default 1; 0.5 for a pair of equal embeddings).
         sample_weight : array-like of shape (n,), optional
-            How often each pair counts.
-        groups : array-like of shape (n,), optional
-            Prompts of the pairs.
+            How often each pair was observed.
         unlabeled : array-like of shape (m, N, d), optional
-            Responses without labels.
+            Responses without labels, N to each of m prompts, all-NaN ones being padding. They are
+            given to the candidates that learn from them.
+        groups : array-like of shape (n,), optional
+            Prompts of the pairs (:func:`~lens_sklearn.prompt_groups`), which are left out whole.
+            By default each original is a group of its own.
 
         Returns
         -------
         AutoRewardRegressor
             Itself, fitted.
+
+        Raises
+        ------
+        ValueError
+            On malformed pairs, unknown or repeated candidates, or if no candidate can be fitted:
+            the message says why each failed.
+
+        Warns
+        -----
+        UserWarning
+            If a candidate cannot be fitted, which is then left out; if all pairs are of one
+            prompt, so that the weights are the prior's; if nothing learns from `unlabeled`.
         """
-        self.reward_ = LinearRewardRegressor().fit(X, y, sample_weight, groups=groups)
-        self.n_features_in_ = self.reward_.n_features_in_
+        pairs, group = check_training_pairs(self, X, y, sample_weight, groups)
+        check_views(self.n_response_features, pairs.shape[-1])
+        if groups is None:
+            group = np.argsort(row_order(pairs.originals))  # folds do not depend on their order
         if unlabeled is not None:
-            check_embeddings(self, unlabeled, reset=False, allow_padding=True)
-        self.cv_results_ = {
-            "name": ["linear"],
-            "log_loss": np.array([np.nanmin(self.reward_.log_losses_)]),
-            "log_loss_se": np.zeros(1),
-            "accuracy": np.array([0.5]),
-            "weight": np.ones(1),
-        }
+            unlabeled = check_unlabeled(self, unlabeled)
+        random_state = check_random_state(self.random_state)
+        candidates = self._make_candidates(random_state)
+        given = {"unlabeled": unlabeled}
+        if unlabeled is not None and not any(_asked(c.estimator, given) for c in candidates):
+            names = [candidate.name for candidate in candidates]
+            warn(f"none of the candidates {names} learns from unlabeled: it has no effect.")
+        settings = StackingSettings()
+        seed = draw_seed(random_state)
+        fitted, errors = [], []
+        for candidate in candidates:
+            start = time.perf_counter()
+            try:
+                columns = self._columns(candidate.view)
+                reward, left_out = _fit_candidate(
+                    candidate.estimator, columns, pairs, group, unlabeled, settings, seed
+                )
+            except (ValueError, RuntimeError, np.linalg.LinAlgError) as error:
+                errors.append(f"{candidate.name}: {error}")
+                continue
+            fitted.append((candidate, reward, left_out, time.perf_counter() - start))
+        if not fitted:
+            raise ValueError("no candidate could be fitted. " + " ".join(errors))
+        for error in errors:
+            warn(f"left out a candidate that could not be fitted. {error}")
+        self._weigh(fitted, pairs, group, settings)
         return self
 
+    def _make_candidates(self, random_state):
+        """Return the candidates, in the order of their names."""
+        given = self.candidates
+        names = (
+            {"auto": QUICK, "all": QUICK + SLOW}.get(given, given)
+            if isinstance(given, str)
+            else given
+        )
+        if not len(names):
+            raise ValueError("candidates is empty; give names or (name, estimator).")
+        controlled = self._controlled()
+        made = []
+        for item in names:
+            if isinstance(item, str):
+                made += self._named_candidates(item, controlled, random_state)
+                continue
+            if not (isinstance(item, tuple | list) and len(item) == 2 and hasattr(item[1], "fit")):
+                raise ValueError(
+                    f"candidates has {item!r}; each is a name of {list(QUICK + SLOW)} or "
+                    "(name, estimator)."
+                )
+            if len(controlled):
+                raise ValueError(
+                    f"controlled does not reach the candidate {item[0]!r}, an estimator of your "
+                    "own; set it there, and leave it out here."
+                )
+            estimator = _seed(clone(item[1]), random_state)
+            made.append(Candidate(str(item[0]), estimator, "both", 1.0))
+        if not made:
+            raise ValueError(
+                f"candidates={given!r} have no part that could be left out, so that none can do "
+                'what controlled asks; "linear" and "GP" can.'
+            )
+        repeated = {c.name for c in made if [m.name for m in made].count(c.name) > 1}
+        if repeated:
+            raise ValueError(f"candidates names {sorted(repeated)[0]!r} twice.")
+        return made
+
+    def _controlled(self):
+        """Return the controlled columns, counted from the end."""
+        first = self.n_features_in_ - self.n_response_features
+        columns = check_controlled(self.controlled, self.n_features_in_, first=first)
+        return columns - self.n_features_in_
+
+    def _named_candidates(self, name, controlled, random_state):
+        """Return a candidate for each view that it reads."""
+        k, d = self.n_response_features, self.n_features_in_
+        two_views = 0 < k < d
+        if name in ("linear", "GP"):
+            kind = LinearRewardRegressor if name == "linear" else GPRewardRegressor
+            settings = {"n_response_features": k, "controlled": tuple(int(c) for c in controlled)}
+            if name == "GP":
+                settings["random_state"] = draw_seed(random_state)
+            # With two views a penalised sum of both is rarely far from the best (docs/research).
+            prior = float(name == "GP" or not two_views)
+            if not two_views:
+                return [Candidate(name, kind(**settings), "both", prior)]
+            alone = {key: value for key, value in settings.items() if key == "random_state"}
+            made = [
+                Candidate(f"{name}, both views", kind(**settings), "both", prior),
+                Candidate(f"{name}, embedding", kind(**alone), "embedding", 0.0),
+            ]
+            if len(controlled) < k:
+                made.append(Candidate(f"{name}, features", kind(**settings), "features", 0.0))
+            return made
+        if name not in QUICK + SLOW:
+            raise ValueError(f"candidates has {name!r}; the names are {list(QUICK + SLOW)}.")
+        if len(controlled):
+            return []  # a network has no part that could be left out
+        seeds = {"random_state": draw_seed(random_state)}
+        if name == "network":
+            augmenter = RepeatAugmenter(factor=4)
+        elif name == "LENS":
+            augmenter = LatentPairAugmenter(ContrastiveVAE(), n_response_features=k, **seeds)
+        else:
+            augmenter = DistillationAugmenter(n_response_features=k, **seeds)
+        reward = BTRewardRegressor(n_response_features=k, random_state=draw_seed(random_state))
+        with config_context(enable_metadata_routing=True):
+            reward.set_fit_request(sample_weight=True)
+        pipeline = Pipeline([("augment", augmenter), ("reward", reward)])
+        return [Candidate(name, pipeline, "both", 0.0)]
+
+    def _weigh(self, fitted, pairs, group, settings):
+        """Find the weights, and set the fitted attributes."""
+        left_out = np.stack([values for _, _, values, _ in fitted])  # (k, n)
+        known = ~np.isnan(left_out).any(axis=0) & ~pairs.is_synthetic
+        target, weight = pairs.target[known], pairs.weight[known].astype(np.float64)
+        slopes = np.array([fit_slope(row, target, weight) for row in left_out[:, known]])
+        log_odds = slopes[:, None] * left_out[:, known]
+        prior = np.array([candidate.prior for candidate, *_ in fitted])
+        prior = prior / prior.sum() if prior.any() else np.full(len(prior), 1 / len(prior))
+        if known.any():
+            weights = stack(log_odds, target, weight, prior, settings.shrinkage)
+        else:
+            weights = prior
+            warn(
+                "all pairs are of one prompt, so that none can be left out: the candidates' "
+                "weights are the prior's, and probabilities are not calibrated."
+            )
+        weights[weights < settings.min_weight * weights.max()] = 0
+        combined = weights @ log_odds
+        names = [candidate.name for candidate, *_ in fitted]
+        table = [
+            _judge(row, target, weight, group[pairs.parent[known]]) for row in (*log_odds, combined)
+        ]
+        self.cv_results_ = {
+            "candidate": np.array([*names, "combined"]),
+            "weight": np.append(weights, 1.0),
+            **{key: np.array([row[key] for row in table]) for key in table[0]},
+            "fit_time": np.array([seconds for *_, seconds in fitted] + [np.nan]),
+        }
+        self.cv_results_["fit_time"][-1] = np.nansum(self.cv_results_["fit_time"])
+        used = np.flatnonzero(weights)
+        if not len(used):
+            warn("no candidate orders left-out pairs better than chance: every reward is 0.")
+        self.candidates_ = {names[i]: fitted[i][1] for i in used}
+        self.weights_ = {names[i]: float(weights[i] * slopes[i]) for i in used}
+        self.views_ = {names[i]: fitted[i][0].view for i in used}
+
+    def _columns(self, view):
+        """Return the columns of a view."""
+        first = self.n_features_in_ - self.n_response_features
+        of_view = {"embedding": slice(0, first), "features": slice(first, None)}
+        return of_view.get(view, slice(None))
+
     def _predict_rows(self, rows):
-        return self.reward_.predict(rows[:, None])[:, 0]  # padding is of 3-D arrays alone
+        """Return the rewards of embeddings (m, d)."""
+        rewards = np.where(np.isnan(rows).all(axis=1), np.nan, 0.0)  # padding
+        there = rows[~np.isnan(rewards)]
+        for name, reward in self.candidates_.items():
+            predicted = reward.predict(there[:, self._columns(self.views_[name])])
+            rewards[~np.isnan(rewards)] += self.weights_[name] * predicted
+        return rewards
+
+
+def stack(log_odds, target, weight, prior, shrinkage):
+    """Return the weights of candidates that predict left-out pairs best, shrunk to a prior.
+
+    Parameters
+    ----------
+    log_odds : ndarray of float64, shape (k, n)
+        Calibrated log-odds of left-out pairs by each candidate.
+    target, weight : ndarray, shape (n,)
+        Probabilities that column 0 wins, and how often each pair was observed.
+    prior : ndarray of float64, shape (k,)
+        The weights without any pair.
+    shrinkage : float
+        The cost of a squared distance of 1 from the prior, in nats.
+
+    Returns
+    -------
+    ndarray of float64, shape (k,)
+        Weights of at least 0.
+    """
+
+    def loss(weights):
+        combined = weights @ log_odds
+        away = weights - prior
+        win = np.exp(-np.logaddexp(0, -combined))
+        value = weight @ (np.logaddexp(0, combined) - target * combined)
+        slope = log_odds @ (weight * (win - target))
+        return value + shrinkage * away @ away, slope + 2 * shrinkage * away
+
+    return minimize(loss, prior, jac=True, bounds=[(0, None)] * len(prior), method="L-BFGS-B").x
+
+
+def _judge(log_odds, target, weight, group):
+    """Return log loss, its standard error over prompts, and accuracy on left-out pairs."""
+    if not len(log_odds):
+        return {"log_loss": np.nan, "log_loss_error": np.nan, "accuracy": np.nan}
+    losses = np.logaddexp(0, log_odds) - target * log_odds
+    mean = np.average(losses, weights=weight)
+    _, place = np.unique(group, return_inverse=True)
+    by_prompt = np.bincount(place, weight * (losses - mean))
+    m = len(by_prompt)
+    error = np.sqrt(by_prompt @ by_prompt * m / max(m - 1, 1)) / weight.sum()
+    wins = (log_odds > 0) + 0.5 * (log_odds == 0)
+    right = target * wins + (1 - target) * (1 - wins)
+    accuracy = np.average(right, weights=weight)
+    return {"log_loss": mean, "log_loss_error": error if m > 1 else np.nan, "accuracy": accuracy}
+
+
+def _fit_candidate(estimator, columns, pairs, group, unlabeled, settings, seed):
+    """Return a fitted reward, and what it predicts of left-out pairs (n,), NaN where it cannot."""
+    own = pairs if columns == slice(None) else pairs.with_rows(lambda rows: rows[..., columns])
+    own_unlabeled = None if unlabeled is None else unlabeled[..., columns]
+    reward = _fit(estimator, own, group, own_unlabeled)
+    if hasattr(reward, "left_out_log_odds_"):
+        return reward, reward.left_out_log_odds_
+    left_out = np.full(len(pairs), np.nan)
+    of_pair = group[pairs.parent]
+    n_groups = len(np.unique(of_pair[~pairs.is_synthetic]))
+    if n_groups < 2:
+        return reward, left_out
+    folds = GroupKFold(min(settings.n_folds, n_groups), shuffle=True, random_state=seed)
+    for train, test in folds.split(of_pair, groups=of_pair):
+        test = test[~pairs.is_synthetic[test]]
+        if not len(test):
+            continue
+        other = _fit(clone(estimator), own[train], group, own_unlabeled)
+        rewards = np.asarray(other.predict(own.rows(test)), dtype=np.float64)
+        left_out[test] = rewards[:, 0] - rewards[:, 1]
+    return reward, left_out
+
+
+def _fit(estimator, pairs, group, unlabeled):
+    """Fit with what it asks for of weights, prompts and responses without labels."""
+    given = {"groups": group, "unlabeled": unlabeled}
+    if pairs.is_synthetic.any():  # these carry their targets and weights
+        X, y = pairs, None
+    else:
+        X, y = pairs.rows(np.arange(len(pairs))), pairs.target
+        given |= {"groups": group[pairs.parent]}
+        if (pairs.weight != 1).any():
+            given |= {"sample_weight": pairs.weight}
+    given = {name: value for name, value in given.items() if value is not None}
+    asked = _asked(estimator, given)
+    if "sample_weight" in given and "sample_weight" not in asked and np.ptp(pairs.weight) > 0:
+        raise ValueError(f"a {type(estimator).__name__} takes no weights of pairs.")
+    with config_context(enable_metadata_routing=isinstance(estimator, Pipeline)):
+        return estimator.fit(X, y, **{name: given[name] for name in asked})
+
+
+def _asked(estimator, given):
+    """Return the names of what its fit takes."""
+    if not isinstance(estimator, Pipeline):
+        return {name for name in given if has_fit_parameter(estimator, name)}
+    with config_context(enable_metadata_routing=True):
+        return get_routing_for_object(estimator).consumes("fit", given)
+
+
+def _seed(estimator, random_state):
+    """Seed every part that has no seed."""
+    params = estimator.get_params()
+    unseeded = sorted(
+        k for k in params if k.split("__")[-1] == "random_state" and params[k] is None
+    )
+    return estimator.set_params(**{name: draw_seed(random_state) for name in unseeded})

@@ -6,7 +6,7 @@ from numbers import Integral, Real
 import numpy as np
 import torch
 from sklearn.base import _fit_context
-from sklearn.utils import check_random_state
+from sklearn.utils import check_random_state, gen_batches
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 from skorch.callbacks import EarlyStopping
@@ -14,7 +14,9 @@ from skorch.helper import predefined_split
 from skorch.utils import noop
 
 from ._base_reward import RewardRegressor
+from ._calibration import fit_slope
 from ._device import as_tensor, draw_seed, on_device, torch_device
+from ._feature_scale import FeatureScale
 from ._learning_state import set_weights, weights_to_arrays
 from ._lipschitz import lipschitz_upper_bound
 from ._reward_net import (
@@ -27,7 +29,7 @@ from ._reward_net import (
     losses_of,
 )
 from ._scaler import EmbeddingScaler
-from ._validation import check_training_pairs
+from ._validation import check_response_features, check_training_pairs
 
 #: Embeddings scored at once: bounds the memory of predict.
 CHUNK = 8192
@@ -39,7 +41,8 @@ class BTRewardRegressor(RewardRegressor):
     r"""Bradley–Terry reward model on embeddings of preference pairs.
 
     A two-layer perceptron r is trained so that :math:`\sigma(r(e^+) - r(e^-))` is the
-    probability that the chosen embedding wins (LENS, equation 9).
+    probability that the chosen embedding wins (LENS, equation 9). At the end rewards are
+    multiplied by a slope, so that log-odds mean what they say; orders do not change by it.
 
     Parameters
     ----------
@@ -74,6 +77,10 @@ class BTRewardRegressor(RewardRegressor):
         that their scale makes no difference. Hidden states have a few huge features, beside
         which a rate of 1e-4 leaves the others unlearnt. Behind an :class:`EmbeddingScaler` it
         changes nothing; False is the paper's.
+    n_response_features : int, default=0
+        How many of the last columns are response features (:class:`ResponseViews`); all of them
+        where there is no embedding. They are always standardised by the original pairs, and kept
+        within three deviations. Synthetic pairs are then decoded before the network reads them.
     callbacks : list of skorch callbacks, default=None
         Further callbacks of the training.
     device : str, default="auto"
@@ -89,13 +96,20 @@ class BTRewardRegressor(RewardRegressor):
         The trained net, trimmed for prediction and kept on the CPU.
     history_ : list of dict
         For each epoch ``epoch``, ``train_loss``, ``dur`` and, with early stopping,
-        ``valid_loss``.
+        ``valid_loss``, all before the slope.
+    slope_ : float
+        What rewards were multiplied by at the end, fitted to the held-out pairs of early stopping;
+        1 without early stopping.
     n_features_in_ : int
         d.
 
     Notes
     -----
     A reward is known up to a shift: only differences mean something.
+
+    A tenth of the pairs, which chose the epoch as well, makes a rough slope: 10 pairs of 100. For
+    probabilities that matter take :class:`LinearRewardRegressor`, whose slope is fitted to all
+    pairs, or ``CalibratedClassifierCV(PairClassifier(BTRewardRegressor()))``.
 
     References
     ----------
@@ -127,6 +141,7 @@ class BTRewardRegressor(RewardRegressor):
         "center_coefficient": [Interval(Real, 0, None, closed="left")],
         "output_init": [StrOptions({"zero", "uniform"})],
         "standardize": ["boolean"],
+        "n_response_features": [Interval(Integral, 0, None, closed="left")],
         "callbacks": [list, tuple, None],
         "device": [str, torch.device],
         "random_state": ["random_state"],
@@ -148,6 +163,7 @@ class BTRewardRegressor(RewardRegressor):
         center_coefficient=0.0,
         output_init="zero",
         standardize=True,
+        n_response_features=0,
         callbacks=None,
         device="auto",
         random_state=None,
@@ -165,6 +181,7 @@ class BTRewardRegressor(RewardRegressor):
         self.center_coefficient = center_coefficient
         self.output_init = output_init
         self.standardize = standardize
+        self.n_response_features = n_response_features
         self.callbacks = callbacks
         self.device = device
         self.random_state = random_state
@@ -199,17 +216,21 @@ class BTRewardRegressor(RewardRegressor):
         Raises
         ------
         ValueError
-            On malformed pairs, targets outside [0, 1], weights that are all zero, or too few
-            pairs or prompts for a validation split.
+            On malformed pairs, targets outside [0, 1], weights that are all zero, more response
+            features than columns, or too few pairs or prompts for a validation split.
         """
         pairs, groups = check_training_pairs(self, X, y, sample_weight, groups)
+        check_response_features(self.n_response_features, pairs.shape[-1], alone=True)
         pairs = replace(pairs, weight=pairs.weight / pairs.weight.mean(dtype=np.float64))
         random_state = check_random_state(self.random_state)
         train, valid = self._split(pairs, groups, random_state)
         seeds = draw_seed(random_state), draw_seed(random_state)
         net = self._make_net(pairs.shape[-1], valid, *seeds)
         if self.standardize:
-            net.set_params(module__moments=_moments(pairs))
+            net.set_params(module__moments=_moments(pairs, self.n_response_features))
+        if self.n_response_features:
+            moments = _response_moments(pairs, self.n_response_features)
+            net.set_params(module__response_moments=moments)
         net.fit(train, y=None)
         kept = ["epoch", *losses_of(net.history), "dur"]
         self.history_ = [{key: float(row[key]) for key in kept} for row in net.history]
@@ -218,18 +239,39 @@ class BTRewardRegressor(RewardRegressor):
         net.module_.absorb_moments()
         net.device = "cpu"
         self.net_ = net
+        self.slope_ = self._fit_slope(pairs, valid)
+        net.module_.scale_rewards(self.slope_)
         return self
+
+    def _fit_slope(self, pairs, valid):
+        """Return the slope of held-out pairs; their size is that of all originals."""
+        if valid is None:
+            return 1.0
+        pairs = pairs[np.flatnonzero(~pairs.is_synthetic)]
+        log_odds = np.empty(len(pairs))
+        for chunk in gen_batches(len(pairs), CHUNK // 2):
+            rows = pairs.rows(np.arange(chunk.start, chunk.stop))  # (b, 2, d)
+            rewards = self._predict_rows(rows.reshape(-1, rows.shape[-1])).reshape(-1, 2)
+            log_odds[chunk] = rewards[:, 0] - rewards[:, 1]
+        held_out = np.isin(pairs.parent, valid.pairs.parent)
+        return fit_slope(
+            log_odds[held_out],
+            pairs.target[held_out],
+            pairs.weight[held_out],
+            size=np.sqrt(np.average(log_odds**2, weights=pairs.weight)),
+        )
 
     def _split(self, pairs, groups, random_state):
         """Hold out whole groups of parents; validate on their original pairs alone."""
         device = torch_device(self.device)
+        width = 0 if self.n_response_features else self.hidden_dim
         if not self.early_stopping:
-            return PairDataset(pairs, device, self.hidden_dim), None
+            return PairDataset(pairs, device, width), None
         parents = np.unique(pairs.parent[~pairs.is_synthetic])
         held_out = np.isin(pairs.parent, self._hold_out(parents, groups[parents], random_state))
         train = np.flatnonzero(~held_out)
         valid = np.flatnonzero(held_out & ~pairs.is_synthetic)
-        datasets = (PairDataset(pairs[rows], device, self.hidden_dim) for rows in (train, valid))
+        datasets = (PairDataset(pairs[rows], device, width) for rows in (train, valid))
         return tuple(datasets)
 
     def _hold_out(self, parents, groups, random_state):
@@ -283,7 +325,7 @@ class BTRewardRegressor(RewardRegressor):
         """Upper bound of the Lipschitz constant, in rewards per unit of embeddings; float."""
         check_is_fitted(self)
         module = self.net_.module_
-        return lipschitz_upper_bound(module.hidden.weight, module.output.weight)
+        return lipschitz_upper_bound(module.steepness(), module.output.weight)
 
     def get_fitted_state(self):
         """Return the fitted attributes; see :mod:`lens_sklearn.export`.
@@ -291,11 +333,12 @@ class BTRewardRegressor(RewardRegressor):
         Returns
         -------
         dict of str to object
-            The network's weights as arrays, the history and d.
+            The network's weights as arrays, the history, the slope and d.
         """
         return {
             "weights": weights_to_arrays(self.net_.module_),
             "history_": self.history_,
+            "slope_": self.slope_,
             "n_features_in_": int(self.n_features_in_),
         }
 
@@ -313,12 +356,16 @@ class BTRewardRegressor(RewardRegressor):
             If the weights do not fit the parameters.
         """
         d = int(state["n_features_in_"])
-        net = self._make_net(d, None, seed=0, order_seed=0).initialize()
+        net = self._make_net(d, None, seed=0, order_seed=0)
+        if self.n_response_features:
+            net.set_params(module__response_moments=torch.zeros(2, self.n_response_features))
+        net.initialize()
         set_weights(net.module_, state["weights"])
         net.trim_for_prediction()
         net.module_ = net.module_.cpu()
         net.device = "cpu"
         self.net_, self.n_features_in_, self.history_ = net, d, state["history_"]
+        self.slope_ = state.get("slope_", 1.0)  # what was saved earlier had none
 
     def _predict_rows(self, rows):
         device = torch_device(self.device)
@@ -331,18 +378,33 @@ class BTRewardRegressor(RewardRegressor):
         return rewards
 
 
-def _moments(pairs):
-    """Return mean and deviation of the originals' features (2, d), None where they are 0 and 1.
-
-    An original counts as often as its pairs weigh; those whose pairs were left out do not.
-    """
+def _used_originals(pairs):
+    """Return the originals (m, 2, d) that have pairs, and how much those weigh, (m,)."""
     weight = np.bincount(pairs.parent, pairs.weight, minlength=len(pairs.originals))
     used = np.flatnonzero(weight)
     originals = pairs.originals if len(used) == len(weight) else pairs.originals[used]
-    weight = weight[used]
+    return originals, weight[used]
+
+
+def _response_moments(pairs, k):
+    """Return mean and deviation of the last k columns of originals, (2, k)."""
+    originals, weight = _used_originals(pairs)
+    features = originals[..., -k:].reshape(-1, k)
+    scale = FeatureScale.estimate(features, np.repeat(weight, 2))
+    return torch.from_numpy(np.stack([scale.mean, scale.scale]).astype(np.float32))
+
+
+def _moments(pairs, n_response_features=0):
+    """Return mean and deviation of the originals' features (2, d), None where they are 0 and 1.
+
+    An original counts as often as its pairs weigh; those whose pairs were left out do not.
+    Response features are standardised elsewhere.
+    """
+    originals, weight = _used_originals(pairs)
     equal = np.ptp(weight) <= 1e-6 * weight.max()
     scaler = EmbeddingScaler().fit(originals, sample_weight=None if equal else weight).scaler_
     moments = np.stack([scaler.mean_, scaler.scale_])
+    moments[:, moments.shape[1] - n_response_features :] = [[0], [1]]
     if np.allclose(moments.T, [0, 1], rtol=0, atol=STANDARD):
         return None
     return torch.from_numpy(moments.astype(np.float32))

@@ -9,7 +9,7 @@ LOG_SCALE_STD = 1.0
 MAX_LOG_SCALE = 6.0
 
 
-def fit_slope(log_odds, target, weight=None):
+def fit_slope(log_odds, target, weight=None, *, size=None):
     r"""Return the factor that makes left-out log-odds mean what they say.
 
     It maximises the likelihood of the targets given ``slope * log_odds``, times a prior: the root
@@ -24,6 +24,9 @@ def fit_slope(log_odds, target, weight=None):
         Probabilities that column 0 wins.
     weight : ndarray, shape (n,), default=None
         How often each pair was observed; None is once.
+    size : float, default=None
+        The root mean square of log-odds before scaling, where more pairs than these tell it; None
+        is that of these. Few may all happen to be close to 0.
 
     Returns
     -------
@@ -38,8 +41,9 @@ def fit_slope(log_odds, target, weight=None):
     log_odds = np.asarray(log_odds, dtype=np.float64)
     weight = np.ones(len(log_odds)) if weight is None else np.asarray(weight, dtype=np.float64)
     total = weight.sum()
-    size = np.sqrt(weight @ log_odds**2 / total) if total > 0 else 0.0
-    if not size > 0:
+    if size is None and total > 0:
+        size = np.sqrt(weight @ log_odds**2 / total)
+    if not total > 0 or not size > 0:
         return 1.0
     standard = log_odds / size
 

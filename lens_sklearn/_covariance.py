@@ -55,8 +55,30 @@ def estimate_shrinkage(rows):
     varying = rows[:, rows.any(axis=0)]
     share, mean = 1.0, np.mean(np.square(varying)) if varying.size else 1.0
     if len(rows) > 1 and varying.size:
-        share = max(ledoit_wolf_shrinkage(varying, assume_centered=True), LEAST_SHARE)
+        wide = varying.shape[1] > len(rows)
+        share = max((_share_of_gram if wide else _share)(varying), LEAST_SHARE)
     return Shrinkage(share, mean)
+
+
+def _share(rows):
+    return ledoit_wolf_shrinkage(rows, assume_centered=True)
+
+
+def _share_of_gram(rows):
+    r"""Return the same share from inner products of rows (n, d): linear in d, for d above n.
+
+    With S the sample covariance and :math:`\mu` its mean variance, the share is what the rows'
+    own :math:`x x^T` scatter about S, over how far S is from :math:`\mu I`. Both need only
+    :math:`\|S\|^2 = \|X X^T\|^2 / n^2` and the norms of the rows.
+    """
+    n, d = rows.shape
+    gram = rows @ rows.T  # (n, n)
+    norms = gram.diagonal()
+    trace, square = norms.sum() / n, np.sum(gram**2) / n**2  # of S
+    scatter = (norms @ norms / n - square) / n
+    distance = square - trace**2 / d
+    scatter = min(scatter, distance)
+    return scatter / distance if scatter else 0.0
 
 
 @dataclass(frozen=True, eq=False)

@@ -54,6 +54,9 @@ class FactorRule:
         Folds of the comparison.
     min_originals : int, default=20
         With fewer pairs nothing can be compared, and the originals are kept alone.
+    min_prompts : int, default=3
+        Nor with fewer prompts: one is left out, and the network of the others needs one to
+        learn from and one to stop by.
     n_errors : float, default=2
         By how many standard errors the teacher must do worse than a network of the originals to
         be refused: the interval of 95 %.
@@ -72,6 +75,7 @@ class FactorRule:
     max_factor: int = 256
     n_folds: int = 3
     min_originals: int = 20
+    min_prompts: int = 3
     n_errors: float = 2
     student_from: int = 1000
     student_errors: float = 1
@@ -153,7 +157,7 @@ class DistillationAugmenter(PairAugmenter):
         the teacher does worse on held-out original pairs than a network trained on the others:
         by more than two standard errors in three folds that keep `groups` whole. With more than
         1,000 original pairs the student is compared, and one standard error is enough. Fewer
-        than 20 pairs get 1.
+        than 20 pairs or 3 prompts get 1.
     n_response_features : int, default=0
         The last so many columns are response features (:class:`ResponseViews`), which the
         augmenter carries along as its own parameter of this name says; the teacher and pairs of
@@ -406,7 +410,9 @@ class DistillationAugmenter(PairAugmenter):
         return replace(augmented, target=target, has_targets=True)
 
     def _new_teacher(self):
-        return GPRewardRegressor() if self.teacher is None else self.teacher
+        if self.teacher is None:
+            return GPRewardRegressor(n_response_features=self.n_response_features)
+        return self.teacher
 
     def _route(self, metadata):
         """Return the metadata of the teacher's fit."""
@@ -449,12 +455,13 @@ class DistillationAugmenter(PairAugmenter):
 
     def _choose_factor(self, pairs, groups, metadata, seed, rule=RULE):
         n, _, d = pairs.shape
-        n_folds = min(rule.n_folds, len(np.unique(groups)))
+        n_prompts = len(np.unique(groups))
+        n_folds = min(rule.n_folds, n_prompts)
         self.factor_scores_ = {}
-        if n < rule.min_originals or n_folds < 2:
+        if n < rule.min_originals or n_prompts < rule.min_prompts:
             warn(
-                f"{n} pairs of {len(np.unique(groups))} prompts are too few to compare a teacher "
-                f"with them ({rule.min_originals} pairs of 2 prompts are needed): they are "
+                f"{n} pairs of {n_prompts} prompts are too few to compare a teacher with them "
+                f"({rule.min_originals} pairs of {rule.min_prompts} prompts are needed): they are "
                 "returned alone. Set factor to a number to distil all the same."
             )
             return 1

@@ -10,90 +10,110 @@ from sklearn.utils.validation import check_is_fitted
 
 from ._base_reward import RewardRegressor
 from ._device import row_order
+from ._feature_scale import FeatureScale, check_controlled
 from ._fitted_state import check_shapes
-from ._gp_posterior import GPPosterior, TrainingPairs, merge_repeated_pairs
-from ._gp_selection import (
-    SelectionSettings,
-    draw_whole_groups,
-    select_penalty,
-    select_whitening,
-)
-from ._kernels import KERNELS, KernelSum
+from ._gp_pairs import TrainingPairs, merge_repeated_pairs
+from ._gp_selection import Prior, SelectionSettings, average_posteriors, draw_groups
+from ._kernels import KERNELS, KernelSum, fit_kernel_sum
 from ._laplace import condition
-from ._validation import check_training_pairs, check_unlabeled
+from ._validation import check_training_pairs, check_unlabeled, check_views, kept_pairs
+from ._warnings import warn
 from ._within_prompt_whitening import Whitening, WithinPromptSpectra, WithinPromptWhitening
 
 #: Embeddings scored at once: bounds the memory of predict.
 CHUNK = 1024
+#: The kernels of response features, and their shares: a count matters mostly in proportion.
+FEATURE_SHARES = {"linear": 3 / 4, "gaussian": 1 / 4}
+CONTROLLED_SHARES = {"linear": 1.0}
 
 
 class GPRewardRegressor(RewardRegressor):
-    r"""Bradley–Terry reward whose prior is a Gaussian process over embeddings.
+    r"""Bradley–Terry reward whose prior is a Gaussian process over two views of a response.
 
     The reward is :math:`r \sim GP(0, k)` and a pair is won with probability
-    :math:`\sigma(r(e^+) - r(e^-))`. `fit` finds the most probable r. `predict` returns it less
-    `uncertainty_penalty_` posterior standard deviations, a lower confidence bound. The kernel is
-    a sum, in equal parts, of that of a linear model, that of an infinitely wide ReLU network
-    (its neural tangent kernel) and a Gaussian one. It is a function of whitened embeddings M z,
-    with z the standardised embeddings and M the map of :class:`WithinPromptWhitening`, in which
-    directions weigh more the more the responses to one prompt differ in them:
+    :math:`\sigma(r(e^+) - r(e^-))`. The kernel is a sum of one of the embedding and, where the
+    last columns are response features, one of those:
 
-    .. math:: k = \tfrac{v}{3} \sum_j k_j(M z, M z') / c_j, \qquad
-        c_j = \operatorname{mean}_i \operatorname{Var}_{k_j}[r(e_i^+) - r(e_i^-)]
+    .. math:: k = v_1 \sum_j \tfrac{1}{3 c_j} k_j(M z, M z')
+        + v_2 \sum_j \tfrac{s_j}{c_j} k_j(f, f')
 
-    Responses without labels estimate M far better than pairs do. The prior variance of a
-    training pair's log-odds is v on average. With a few hundred pairs the fixed v = 1 does
-    better than any strength of regularisation found by cross-validation, which has too few
-    pairs to distinguish them.
+    Of the embedding z, standardised, the k_j are the kernels of a linear model, of an infinitely
+    wide ReLU network (its neural tangent kernel) and a Gaussian one, after the map M of
+    :class:`WithinPromptWhitening`, in which directions weigh more the more the responses to one
+    prompt differ in them. Of the features f, standardised and kept within three deviations, they
+    are a linear kernel (s = 3/4) and a Gaussian one (1/4). The c_j make the mean prior variance of
+    a training pair's log-odds :math:`v_1` by the first view and :math:`v_2` by the second.
+
+    How strong each view is, the pairs say: for every combination of strengths the most probable
+    reward is found, pairs are predicted from those of other prompts, and the rewards are averaged
+    with weights that favour combinations that predict well.
 
     Parameters
     ----------
-    prior_variance : float, default=1.0
-        The mean prior variance v of a pair's log-odds.
-    whitening : WithinPromptWhitening or "auto", default="auto"
-        Whose two exponents to use; its `random_state` is ignored, this reward's is used.
-        "auto" is ``WithinPromptWhitening()`` unless leave-group-out prediction of up to 1,000
-        pairs speaks for a `covariance_exponent` of 0 or 1/4: another must make them more likely
-        by a factor of e at least, and by more than two standard errors.
-    uncertainty_penalty : float or "auto", default="auto"
-        How many posterior standard deviations are subtracted from each reward; 0 gives the most
-        probable reward. Embeddings far from those of the pairs are uncertain, and more often
-        than not worse responses. "auto" is 1/2, moved towards the value that predicts up to 1,000
-        left-out pairs best, but only as far as that differs by more than one standard error (two
-        for a decrease where `fit` got no groups); at least 0.
+    prior_variance : float or "auto", default="auto"
+        The mean prior variance of a pair's log-odds, shared equally by the views. "auto" averages
+        over the strengths of each view as above.
+    kernel : {"auto", "linear", "tangent", "gaussian"}, default="auto"
+        The kernel of the embedding; "auto" is the sum of all three.
+    whitening : WithinPromptWhitening, default=None
+        Whose two exponents to use; its `random_state` is ignored, this reward's is used. None is
+        ``WithinPromptWhitening()``.
+    uncertainty_penalty : float, default=0.0
+        How many posterior standard deviations are subtracted from each reward: a lower confidence
+        bound for picking among responses unlike those of the pairs. 0 gives the mean.
+    n_response_features : int, default=0
+        How many of the last columns are response features (:class:`ResponseFeatures`). All of
+        them may be.
+    controlled : sequence of int, default=()
+        Columns among the response features that are fitted, and then left out of what is
+        predicted, as ``ResponseFeatures().columns(["log_characters"])`` gives them: so that length
+        explains what it explains, and the reward is about the rest.
     max_pairs : int, default=5000
         With more distinct pairs than this, as many are drawn at random: time grows with their
-        cube and memory with their square. 5,000 take about 20 seconds of one core at d = 384,
-        70 at d = 3840, and 2 GB.
+        cube and memory with their square.
     random_state : int, RandomState instance or None, default=None
         Draws these pairs, and the prompts that are used of more than 4,000,000 / d unlabelled
         responses. With fewer of both nothing is random.
 
     Attributes
     ----------
-    whitening_ : Whitening
-        The map in front of the kernels, with its exponents.
-    X_train_ : ndarray of float64, shape (2 * n_used, d)
-        Whitened embeddings of the pairs that were used, those of a pair beside each other.
-    dual_coef_ : ndarray of float64, shape (n_used,)
-        Coefficients of the pairs: the most probable reward of an embedding is their sum times
-        its prior covariances with the pairs' log-odds.
-    kernel_weights_ : ndarray of float64, shape (3,)
-        The kernels' factors, v / (3 c_j): linear, tangent, Gaussian.
+    whitening_ : Whitening or None
+        The map in front of the embedding's kernels, with its exponents.
+    feature_mean_, feature_scale_ : ndarray of float64, shape (n_response_features,)
+        Means of the response features and their standard deviations, infinity for constants.
+    X_train_ : ndarray of float64, shape (2 * n_used, m)
+        The views of the pairs that were used, as the kernels have them, side by side; the members
+        of a pair beside each other.
+    dual_coef_ : ndarray of float64, shape (n_views, n_used)
+        Coefficients of the pairs: the reward is the sum over views of these times the prior
+        covariances with the pairs' log-odds.
+    kernel_weights_ : dict of str to dict of str to float
+        The factors of the kernels of each view, "embedding", "features" and "controlled".
+    strengths_ : ndarray of float64, shape (n_averaged, n_strengths)
+        The prior variances that were averaged: of the embedding and of the features.
+    strength_weights_ : ndarray of float64, shape (n_averaged,)
+        Their weights.
+    prior_variance_ : ndarray of float64, shape (n_strengths,)
+        Their weighted geometric mean, for which `L_` and the deviations are.
     L_ : ndarray of float64, shape (n_used, n_used)
         The lower Cholesky factor of the prior covariance of the pairs' log-odds plus the noise
         variance that their likelihood amounts to.
-    uncertainty_penalty_ : float
-        The penalty in use.
+    slope_ : float
+        The factor that makes log-odds of left-out pairs mean what they say; it is in all of
+        the above already.
+    left_out_log_odds_ : ndarray of float64, shape (n_pairs,)
+        Log-odds of each pair of `X` from the pairs of all other prompts; NaN for pairs that were
+        not used or have no weight, and where there is one prompt alone.
     log_marginal_likelihood_value_ : float
-        Log marginal likelihood of the targets, by Laplace's approximation.
+        Log marginal likelihood of the targets at the mean strengths, by Laplace's approximation.
     n_iter_ : int
-        Steps of Newton's method.
+        Steps of Newton's method there.
     n_features_in_ : int
         d.
 
     See Also
     --------
+    AutoRewardRegressor : Combines this with other rewards.
     BTRewardRegressor : A network, whose memory does not grow with the pairs.
     WithinPromptWhitening : The map alone, for any reward.
 
@@ -102,14 +122,15 @@ class GPRewardRegressor(RewardRegressor):
     Weights are repetitions: a pair of weight 2 is the same as that pair twice. Pairs whose
     embeddings are the same to the bit are merged before all else into one, whose weight is the
     sum of theirs and whose target the weighted mean; its group is that of the first. How often
-    a pair was observed thus changes what is learnt from it, but not the whitening.
+    a pair was observed thus changes what is learnt from it, but not the scale of the views.
 
     References
     ----------
     W. Chu and Z. Ghahramani, "Preference learning with Gaussian processes", ICML 2005;
     A. Jacot, F. Gabriel and C. Hongler, "Neural tangent kernel", NeurIPS 2018;
     C. E. Rasmussen and C. K. I. Williams, "Gaussian processes for machine learning", 2006,
-    section 3.4 for Laplace's approximation and 5.4.2 for leave-one-out prediction.
+    section 3.4 for Laplace's approximation and 5.4.2 for leave-one-out prediction;
+    Y. Yao et al., "Using stacking to average Bayesian predictive distributions", 2018.
 
     Examples
     --------
@@ -125,9 +146,12 @@ class GPRewardRegressor(RewardRegressor):
     """
 
     _parameter_constraints = {
-        "prior_variance": [Interval(Real, 0, None, closed="neither")],
-        "whitening": [WithinPromptWhitening, StrOptions({"auto"})],
-        "uncertainty_penalty": [Interval(Real, 0, None, closed="left"), StrOptions({"auto"})],
+        "prior_variance": [Interval(Real, 0, None, closed="neither"), StrOptions({"auto"})],
+        "kernel": [StrOptions({"auto", *KERNELS})],
+        "whitening": [WithinPromptWhitening, None],
+        "uncertainty_penalty": [Interval(Real, 0, None, closed="left")],
+        "n_response_features": [Interval(Integral, 0, None, closed="left")],
+        "controlled": ["array-like"],
         "max_pairs": [Interval(Integral, 1, None, closed="left")],
         "random_state": ["random_state"],
     }
@@ -138,27 +162,39 @@ class GPRewardRegressor(RewardRegressor):
     fitted_state_names = (
         "n_features_in_",
         "whitening_",
+        "feature_mean_",
+        "feature_scale_",
         "X_train_",
         "dual_coef_",
         "kernel_weights_",
+        "strengths_",
+        "strength_weights_",
+        "prior_variance_",
         "L_",
-        "uncertainty_penalty_",
+        "slope_",
+        "left_out_log_odds_",
         "log_marginal_likelihood_value_",
         "n_iter_",
     )
 
     def __init__(
         self,
-        prior_variance=1.0,
+        prior_variance="auto",
         *,
-        whitening="auto",
-        uncertainty_penalty="auto",
+        kernel="auto",
+        whitening=None,
+        uncertainty_penalty=0.0,
+        n_response_features=0,
+        controlled=(),
         max_pairs=5000,
         random_state=None,
     ):
         self.prior_variance = prior_variance
+        self.kernel = kernel
         self.whitening = whitening
         self.uncertainty_penalty = uncertainty_penalty
+        self.n_response_features = n_response_features
+        self.controlled = controlled
         self.max_pairs = max_pairs
         self.random_state = random_state
 
@@ -177,10 +213,10 @@ class GPRewardRegressor(RewardRegressor):
         unlabeled : array-like of shape (m, N, d), optional
             Responses without labels, N to each of m prompts, all-NaN ones being padding: those of
             the pairs, those to be picked from, or others of their kind. Some hundred prompts are
-            wanted.
+            wanted. The embedding's map and the scale of the features are learnt from them.
         groups : array-like of shape (n,), optional
             Prompts of the pairs (:func:`~lens_sklearn.prompt_groups`), for augmented pairs those
-            of the originals: what is "auto" is chosen by predicting pairs from those of other
+            of the originals: strengths are judged by predicting pairs from those of other
             prompts. By default each original is a group of its own.
 
         Returns
@@ -193,59 +229,151 @@ class GPRewardRegressor(RewardRegressor):
         ValueError
             On malformed pairs, targets outside [0, 1], or weights that are all zero; if
             unlabelled responses have another shape or d, or no prompt has two; if `groups` are
-            not as many as the pairs.
+            not as many as the pairs; if `controlled` names no response features, or all columns; if
+            there is no embedding for a `kernel` or `whitening`.
 
         Warns
         -----
         ConvergenceWarning
             If Newton's method does not converge.
+        UserWarning
+            If all pairs are of one prompt, so that none can be left out: every strength then
+            weighs the same, and log-odds keep their scale.
         """
         pairs, group = check_training_pairs(self, X, y, sample_weight, groups)
+        check_views(self.n_response_features, pairs.shape[-1])
+        self._check_kernel(self._views())
         if unlabeled is not None:
             unlabeled = check_unlabeled(self, unlabeled)
         random_state = check_random_state(self.random_state)
-        pairs = self._training_pairs(pairs, group, random_state)
-        spectra = WithinPromptSpectra.estimate(pairs.members, unlabeled, random_state)
-        settings = SelectionSettings()
-        index = draw_whole_groups(
-            row_order(pairs.members.reshape(len(pairs), -1)), pairs.group, settings.max_left_out
-        )
-        if self.whitening == "auto":
-            some = pairs.take(index)
-            whitening = select_whitening(spectra, some, self.prior_variance, settings)
+        used, back = self._training_pairs(pairs, group, random_state)
+        if len(np.unique(used.group)) < 2 and (used.target != 0.5).any():
+            warn(
+                "all distinct pairs are of one prompt, so that none can be left out: strengths of "
+                "the prior are averaged with equal weights, and probabilities are not calibrated."
+            )
+        self._learn_scales(used.members, unlabeled, random_state)
+        prior = self._learn_kernels(used.members)
+        settings, n_strengths = SelectionSettings(), 1 + int(prior.strength_of.max())
+        if self.prior_variance == "auto":
+            strengths = settings.strengths(n_strengths)
         else:
-            exponents = self.whitening.wiener_exponent, self.whitening.covariance_exponent
-            whitening = spectra.whitening(*exponents)
-        posterior = GPPosterior.fit(whitening, pairs, self.prior_variance)
-        penalty = self.uncertainty_penalty
-        if penalty == "auto":
-            has_groups = groups is not None
-            penalty = select_penalty(posterior, pairs, index, settings, has_groups=has_groups)
-        self.uncertainty_penalty_ = float(penalty)
-        self._keep(posterior)
+            strengths = np.full((1, n_strengths), self.prior_variance / n_strengths)
+        order = row_order(used.members.reshape(len(used), -1))
+        # Bytes may sort by the first column; shuffled, the first pairs are like all others.
+        order = np.random.default_rng(0).permutation(order)
+        index = draw_groups(order, used.group, settings.max_left_out)
+        averaged = average_posteriors(prior, used, strengths, index, settings)
+        n_given, given = kept_pairs(X, pairs, sample_weight)
+        left_out = np.full(n_given, np.nan)
+        left_out[given] = back(averaged.left_out)
+        self._keep(averaged, left_out)
         return self
 
+    def _check_kernel(self, views):
+        """Refuse what is said of the embedding's kernels where there is no embedding."""
+        if "embedding" not in views and (self.whitening is not None or self.kernel != "auto"):
+            raise ValueError(
+                f"whitening={self.whitening!r} and kernel={self.kernel!r} are the embedding's and "
+                f"have no effect: all {self.n_features_in_} columns are response features. Leave "
+                "them at their defaults."
+            )
+
     def _training_pairs(self, pairs, groups, random_state):
-        """Merge repeated pairs, draw `max_pairs` of them and decode those."""
-        index, target, weight = merge_repeated_pairs(pairs)
+        """Merge repeated pairs, draw `max_pairs` of them and decode those.
+
+        Returns the pairs, and a map of what is said of them to what is said of all pairs.
+        """
+        index, target, weight, place, sign = merge_repeated_pairs(pairs)
+        drawn = np.arange(len(index))
         if len(index) > self.max_pairs:
             drawn = random_state.permutation(len(index))[: self.max_pairs]
             rank = np.argsort(row_order(pairs.originals))  # so that the order of rows is no matter
             drawn = np.argsort(rank[pairs.parent[index]], kind="stable")[drawn]
-            index, target, weight = index[drawn], target[drawn], weight[drawn]
-        members = pairs.rows(index).astype(np.float64)  # (n, 2, d)
+        members = pairs.rows(index[drawn]).astype(np.float64)  # (n, 2, d)
         members = members.reshape(-1, members.shape[-1])  # (2n, d)
-        return TrainingPairs(members, target, weight, groups[pairs.parent[index]])
+        group = groups[pairs.parent[index[drawn]]]
 
-    def _keep(self, posterior):
+        def back(values):
+            merged = np.full(len(index), np.nan)
+            merged[drawn] = values
+            return sign * merged[place]
+
+        return TrainingPairs(members, target[drawn], weight[drawn], group), back
+
+    def _learn_scales(self, members, unlabeled, random_state):
+        """Learn the map of the embedding and the scale of the features."""
+        d = self.n_features_in_ - self.n_response_features
+        self.whitening_ = None
+        if d:
+            responses = None if unlabeled is None else unlabeled[..., :d]
+            spectra = WithinPromptSpectra.estimate(members[:, :d], responses, random_state)
+            whitening = WithinPromptWhitening() if self.whitening is None else self.whitening
+            self.whitening_ = spectra.whitening(
+                whitening.wiener_exponent, whitening.covariance_exponent
+            )
+        features = members[:, d:]
+        if unlabeled is not None:
+            there = unlabeled[~np.isnan(unlabeled[..., 0])]
+            features = np.concatenate([features, there[:, d:]])
+        scale = FeatureScale.estimate(features)
+        self.feature_mean_, self.feature_scale_ = scale.mean, scale.scale
+
+    def _learn_kernels(self, members):
+        """Weigh the kernels of each view, and return the prior of the pairs."""
+        views, covariances = self._views(), []
+        X_train, self.kernel_weights_ = [], {}
+        for name in views:
+            X_train.append(self._apply_scale(name, members))
+            kernel, covariance = fit_kernel_sum(X_train[-1], self._shares(name))
+            self.kernel_weights_[name] = kernel.weights
+            covariances.append(covariance)
+        self.X_train_ = np.concatenate(X_train, axis=1)
+        predicted = np.array([name != "controlled" for name in views])
+        # What is controlled is as strong as the last of the others, the features where they are.
+        strength_of = np.minimum(np.arange(len(views)), predicted.sum() - 1)
+        return Prior(covariances, strength_of, predicted)
+
+    def _views(self):
+        """Return the columns of each view, by its name."""
+        d = self.n_features_in_ - self.n_response_features
+        columns = np.arange(self.n_features_in_)
+        controlled = check_controlled(self.controlled, self.n_features_in_, first=d)
+        views = {
+            "embedding": columns[:d],
+            "features": np.setdiff1d(columns[d:], controlled),
+            "controlled": controlled,
+        }
+        return {name: columns for name, columns in views.items() if len(columns)}
+
+    def _shares(self, name):
+        """Return the shares of a view's kernels in its variance, which sum to 1."""
+        if name == "embedding":
+            names = KERNELS if self.kernel == "auto" else [self.kernel]
+            return {name: 1 / len(names) for name in names}
+        return FEATURE_SHARES if name == "features" else CONTROLLED_SHARES
+
+    def _apply_scale(self, name, rows):
+        """Return what the kernels of a view see of embeddings (m, d): rows of norm about 1."""
+        if name == "embedding":
+            return self.whitening_.apply(rows[:, self._views()[name]])
+        columns = self._views()[name] - (self.n_features_in_ - self.n_response_features)
+        scale = FeatureScale(self.feature_mean_[columns], self.feature_scale_[columns])
+        standard = scale.apply(rows[:, self._views()[name]])
+        n_varying = np.isfinite(scale.scale).sum()
+        return standard / np.sqrt(max(n_varying, 1))
+
+    def _keep(self, averaged, left_out):
         """Set the fitted attributes."""
-        self.whitening_ = posterior.whitening
-        self.X_train_ = posterior.members
-        self.kernel_weights_ = posterior.kernel.weights
-        self.dual_coef_ = posterior.laplace.dual_coef
-        self.L_ = posterior.laplace.L
-        self.n_iter_ = posterior.laplace.n_iter
-        self.log_marginal_likelihood_value_ = posterior.laplace.log_marginal_likelihood
+        self.dual_coef_ = averaged.dual_coef
+        self.strengths_ = averaged.strengths
+        self.strength_weights_ = averaged.weights
+        self.prior_variance_ = averaged.prior_variance
+        self.slope_ = averaged.slope
+        self.left_out_log_odds_ = left_out
+        self.L_ = averaged.posterior.L
+        self.n_iter_ = averaged.posterior.n_iter
+        self.log_marginal_likelihood_value_ = averaged.posterior.log_marginal_likelihood
 
     def predict(self, X, return_std=False):
         """Return the rewards of embeddings, and on request how uncertain they are.
@@ -261,11 +389,10 @@ class GPRewardRegressor(RewardRegressor):
         Returns
         -------
         rewards : ndarray of float64, shape (...)
-            The most probable rewards less `uncertainty_penalty_` standard deviations; NaN for
-            padding.
+            The mean rewards less `uncertainty_penalty` standard deviations; NaN for padding.
         deviations : ndarray of float64, shape (...)
-            Posterior standard deviations of the rewards; NaN for padding. Only with
-            `return_std`.
+            Posterior standard deviations of the rewards at the mean strengths; NaN for padding.
+            Only with `return_std`.
         """
         if not return_std:
             return super().predict(X)
@@ -274,21 +401,31 @@ class GPRewardRegressor(RewardRegressor):
         return rewards.reshape(X.shape[:-1]), deviations.reshape(X.shape[:-1])
 
     def _predict_rows(self, rows):
-        return self._rewards_and_deviations(rows, needs_std=self.uncertainty_penalty_ > 0)[0]
+        return self._rewards_and_deviations(rows, needs_std=self.uncertainty_penalty > 0)[0]
 
     def _rewards_and_deviations(self, rows, needs_std=True):
         """Return rewards and deviations of embeddings (m, d), each (m,)."""
-        kernel = KernelSum(self.kernel_weights_)
-        rewards, deviations = np.empty(len(rows)), np.zeros(len(rows))
+        rewards, deviations = np.zeros(len(rows)), np.zeros(len(rows))
         for chunk in gen_batches(len(rows), CHUNK):
-            at = self.whitening_.apply(rows[chunk])
-            covariance = kernel.with_pairs(at, self.X_train_)
-            rewards[chunk] = covariance @ self.dual_coef_
+            total, variance, start = 0.0, 0.0, 0
+            for part, (name, columns) in enumerate(self._views().items()):
+                members = self.X_train_[:, start : start + len(columns)]
+                start += len(columns)
+                if name == "controlled":
+                    continue
+                at = self._apply_scale(name, rows[chunk])
+                kernel = KernelSum(self.kernel_weights_[name])
+                covariance = kernel.with_pairs(at, members)
+                rewards[chunk] += covariance @ self.dual_coef_[part]
+                if needs_std:
+                    strength = self.prior_variance_[min(part, len(self.prior_variance_) - 1)]
+                    total = total + strength * covariance
+                    variance = variance + strength * kernel.variance(at)
             if needs_std:
-                _, variance = condition(self.L_, covariance, kernel.variance(at))
-                deviations[chunk] = np.sqrt(np.maximum(variance, 0))
-        if self.uncertainty_penalty_:
-            rewards -= self.uncertainty_penalty_ * deviations
+                variance = condition(self.L_, total, variance)[1]
+                deviations[chunk] = self.slope_ * np.sqrt(np.maximum(variance, 0))
+        if self.uncertainty_penalty:
+            rewards -= self.uncertainty_penalty * deviations
         return rewards, deviations
 
     def get_fitted_state(self):
@@ -300,7 +437,8 @@ class GPRewardRegressor(RewardRegressor):
             Numbers, arrays and dicts of these.
         """
         check_is_fitted(self)
-        return super().get_fitted_state() | {"whitening_": self.whitening_.get_state()}
+        whitening = None if self.whitening_ is None else self.whitening_.get_state()
+        return super().get_fitted_state() | {"whitening_": whitening}
 
     def set_fitted_state(self, state):
         """Take what another estimator's `fit` learnt.
@@ -318,14 +456,23 @@ class GPRewardRegressor(RewardRegressor):
         missing = set(self.fitted_state_names) - set(state)
         if missing:
             raise ValueError(f"the state of a {type(self).__name__} needs {sorted(missing)}")
-        n, d = len(state["dual_coef_"]), int(state["n_features_in_"])
+        self.n_features_in_ = int(state["n_features_in_"])
+        views = self._views()
+        n = len(state["L_"])
+        k = self.n_response_features
         shapes = {
-            "X_train_": (2 * n, d),
-            "dual_coef_": (n,),
-            "kernel_weights_": (len(KERNELS),),
+            "X_train_": (2 * n, sum(map(len, views.values()))),
+            "dual_coef_": (len(views), n),
+            "feature_mean_": (k,),
+            "feature_scale_": (k,),
+            "prior_variance_": (len([name for name in views if name != "controlled"]),),
             "L_": (n, n),
         }
         check_shapes(self, {name: (state[name], shape) for name, shape in shapes.items()})
-        whitening = Whitening.from_state(state["whitening_"], d)
+        if set(state["kernel_weights_"]) != set(views):
+            raise ValueError(f"kernel_weights_ of a {type(self).__name__} must be of {list(views)}")
+        whitening = state["whitening_"]
+        if "embedding" in views:
+            whitening = Whitening.from_state(whitening, len(views["embedding"]))
         super().set_fitted_state(state | {"whitening_": whitening})
         self.L_ = np.asfortranarray(self.L_)  # else every solve copies it

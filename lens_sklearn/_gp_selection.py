@@ -1,82 +1,217 @@
-"""What a Gaussian process chooses by leave-group-out prediction: its whitening, its penalty."""
+"""How strong the prior of a Gaussian process is: an average over strengths that pairs speak for."""
 
 from dataclasses import dataclass
-from math import sqrt
+from itertools import product
 
 import numpy as np
-from scipy.optimize import minimize
-from scipy.special import expit
+from scipy.special import softmax
 
-from ._gp_posterior import GPPosterior
+from ._calibration import fit_slope
+from ._laplace import LaplacePosterior, fit_laplace
 
 
 @dataclass(frozen=True)
 class SelectionSettings:
-    """How whitening and uncertainty penalty are chosen.
+    """Which strengths are averaged, and how far pairs move the average.
 
     Parameters
     ----------
+    one_view : tuple of float, default=(0.1, 0.3, 1.0, 3.0, 10.0)
+        Prior variances of a pair's log-odds where there is one view.
+    more_views : tuple of float, default=(0.1, 0.3, 1.0, 3.0)
+        The same for each view where there are more; every combination is tried.
+    temperature : float, default=4.0
+        A strength weighs exp(-L / temperature), L the log loss of left-out pairs in all. At 1 it
+        would be believed as a likelihood is, but a few hundred left-out pairs tell strengths
+        apart no better than by chance: an average over most of them predicts better than the best.
     max_left_out : int, default=1000
-        How many pairs are predicted at most: time grows with their cube.
-    wiener_exponent : float, default=0.25
-        Of every whitening; that of ``WithinPromptWhitening()``.
-    covariance_exponents : tuple of float, default=(0.125, 0.0, 0.25)
-        Those compared. The first, that of ``WithinPromptWhitening()``, needs no evidence.
-    min_gain : float, default=1.0
-        Nats of log likelihood that another exponent must gain: below a factor of e the data
-        do not say which is better.
-    min_gain_errors : float, default=2.0
-        Standard errors that the gain must exceed.
-    penalty : float, default=0.5
-        The prior mean of the penalty, which is taken where pairs do not speak against it.
-    penalty_std : float, default=2.0
-        Its prior standard deviation.
-    log_scale_std : float, default=1.0
-        Prior standard deviation of the logarithm of a factor on all log-odds, which is fitted
-        beside the penalty: rewards that are too large or small need not mean a wrong penalty.
-    errors_for_more : float, default=1.0
-        Standard errors by which pairs must ask for a larger penalty.
-    errors_for_less : float, default=1.0
-        Standard errors by which they must ask for a smaller one.
-    errors_for_less_without_groups : float, default=2.0
-        The same where prompts are unknown. Another pair of the same prompt may then be among the
-        others, and what is left out seems to need less of a penalty than it does.
+        How many pairs are used to weigh strengths: time grows with their cube.
+    max_posteriors : int, default=3
+        With more pairs than that, so many of the heaviest strengths are averaged.
     """
 
+    one_view: tuple = (0.1, 0.3, 1.0, 3.0, 10.0)
+    more_views: tuple = (0.1, 0.3, 1.0, 3.0)
+    temperature: float = 4.0
     max_left_out: int = 1000
-    wiener_exponent: float = 0.25
-    covariance_exponents: tuple = (0.125, 0.0, 0.25)
-    min_gain: float = 1.0
-    min_gain_errors: float = 2.0
-    penalty: float = 0.5
-    penalty_std: float = 2.0
-    log_scale_std: float = 1.0
-    errors_for_more: float = 1.0
-    errors_for_less: float = 1.0
-    errors_for_less_without_groups: float = 2.0
+    max_posteriors: int = 3
+
+    def strengths(self, n_views):
+        """Return the combinations that are tried.
+
+        Parameters
+        ----------
+        n_views : int
+            Views with a strength of their own.
+
+        Returns
+        -------
+        ndarray of float64, shape (g, n_views)
+            Prior variances of a pair's log-odds by each view.
+        """
+        values = self.one_view if n_views == 1 else self.more_views
+        return np.array(list(product(values, repeat=n_views)))
 
 
 @dataclass(frozen=True, eq=False)
-class PenaltyEstimate:
-    """The most probable uncertainty penalty of pairs that were left out.
+class Averaged:
+    """An average of posteriors.
 
     Parameters
     ----------
-    value : float
-        The penalty.
-    error : float
-        Its standard error.
-    losses : ndarray of float64, shape (m,)
-        The pairs' log losses with it.
+    strengths : ndarray of float64, shape (g, s)
+        The strengths that were averaged.
+    weights : ndarray of float64, shape (g,)
+        Their weights, which sum to 1.
+    dual_coef : ndarray of float64, shape (n_parts, n)
+        Coefficients of the pairs in each part of the reward.
+    left_out : ndarray of float64, shape (n,)
+        Log-odds of each pair, by the parts that are predicted, given the pairs of all other
+        groups; NaN where there is no other.
+    slope : float
+        The mean factor on log-odds; those of all else are multiplied already.
+    prior_variance : ndarray of float64, shape (s,)
+        The mean strengths.
+    posterior : LaplacePosterior
+        That of the mean strengths.
     """
 
-    value: float
-    error: float
-    losses: np.ndarray
+    strengths: np.ndarray
+    weights: np.ndarray
+    dual_coef: np.ndarray
+    left_out: np.ndarray
+    slope: float
+    prior_variance: np.ndarray
+    posterior: LaplacePosterior
 
 
-def draw_whole_groups(order, group, max_size):
-    """Return the first pairs of an order, leaving out groups that do not fit in as a whole.
+@dataclass(frozen=True, eq=False)
+class Prior:
+    """What all strengths share: the parts of the reward, each of unit prior variance.
+
+    Parameters
+    ----------
+    covariances : list of ndarray of float64, shape (n, n)
+        The prior covariance of the pairs' log-odds by each part.
+    strength_of : ndarray of int, shape (n_parts,)
+        Which strength each part has.
+    predicted : ndarray of bool, shape (n_parts,)
+        Which parts predict; the others are controlled.
+    """
+
+    covariances: list
+    strength_of: np.ndarray
+    predicted: np.ndarray
+
+    def take(self, index):
+        """Return the prior of some pairs.
+
+        Parameters
+        ----------
+        index : ndarray of int, shape (m,)
+            Which.
+
+        Returns
+        -------
+        Prior
+            Theirs.
+        """
+        some = [covariance[np.ix_(index, index)] for covariance in self.covariances]
+        return Prior(some, self.strength_of, self.predicted)
+
+    def covariance(self, strengths, *, predicted=False):
+        """Return the prior covariance of the pairs' log-odds.
+
+        Parameters
+        ----------
+        strengths : ndarray of float64, shape (s,)
+            Prior variances.
+        predicted : bool, default=False
+            Whether to leave out what is controlled.
+
+        Returns
+        -------
+        ndarray of float64, shape (n, n)
+            The covariance.
+        """
+        total = np.zeros_like(self.covariances[0])
+        for part, covariance in enumerate(self.covariances):
+            if self.predicted[part] or not predicted:
+                total += strengths[self.strength_of[part]] * covariance
+        return total
+
+
+def average_posteriors(prior, pairs, strengths, index, settings):
+    """Fit a posterior for each strength, and average them by what left-out groups say.
+
+    Parameters
+    ----------
+    prior : Prior
+        Of all pairs.
+    pairs : TrainingPairs
+        All pairs.
+    strengths : ndarray of float64, shape (g, s)
+        What is tried.
+    index : ndarray of int, shape (m,)
+        The pairs that weigh strengths.
+    settings : SelectionSettings
+        How they are weighed.
+
+    Returns
+    -------
+    Averaged
+        The average.
+    """
+    can_leave_out = len(np.unique(pairs.group)) > 1
+    if can_leave_out and len(index) < len(pairs) and len(strengths) > 1:
+        some, known = prior.take(index), pairs.take(index)
+        log_weights = _fit_all(some, known, strengths, settings)[0]
+        kept = np.sort(np.argsort(-log_weights, kind="stable")[: settings.max_posteriors])
+        strengths, log_weights = strengths[kept], log_weights[kept]
+        _, slopes, duals, left_out = _fit_all(prior, pairs, strengths, settings)
+    else:
+        log_weights, slopes, duals, left_out = _fit_all(prior, pairs, strengths, settings)
+    weights = softmax(log_weights)
+    by_part = weights[:, None] * slopes[:, None] * strengths[:, prior.strength_of]  # (g, parts)
+    mean = np.exp(weights @ np.log(strengths))
+    posterior = fit_laplace(prior.covariance(mean), pairs.target, pairs.weight)
+    return Averaged(
+        strengths,
+        weights,
+        by_part.T @ duals,
+        (weights * slopes) @ left_out,
+        float(weights @ slopes),
+        mean,
+        posterior,
+    )
+
+
+def _fit_all(prior, pairs, strengths, settings):
+    """Return log weights (g,), slopes (g,), coefficients (g, n) and left-out log-odds (g, n)."""
+    g, n = len(strengths), len(pairs)
+    log_weights, slopes = np.zeros(g), np.ones(g)
+    duals, left_out = np.empty((g, n)), np.full((g, n), np.nan)
+    can_leave_out = len(np.unique(pairs.group)) > 1
+    for i, strength in enumerate(strengths):
+        covariance = prior.covariance(strength)
+        posterior = fit_laplace(covariance, pairs.target, pairs.weight)
+        duals[i] = posterior.dual_coef
+        if not can_leave_out:
+            continue
+        whole = posterior.leave_groups_out(covariance, pairs.group)
+        slopes[i] = fit_slope(whole, pairs.target, pairs.weight)
+        scaled = slopes[i] * whole
+        loss = pairs.weight @ (np.logaddexp(0, scaled) - pairs.target * scaled)
+        log_weights[i] = -loss / settings.temperature
+        left_out[i] = whole
+        if not prior.predicted.all():
+            part = prior.covariance(strength, predicted=True)
+            left_out[i] = posterior.leave_groups_out(part, pairs.group)
+    return log_weights, slopes, duals, left_out
+
+
+def draw_groups(order, group, max_size):
+    """Return the first pairs of an order, as whole groups where at least two fit in.
 
     Parameters
     ----------
@@ -90,130 +225,12 @@ def draw_whole_groups(order, group, max_size):
     Returns
     -------
     ndarray of int, shape (m,)
-        All pairs of some groups, `max_size` at most.
+        `max_size` pairs at most: all pairs of some groups, or, of large groups, the first pairs.
     """
     if len(order) <= max_size:
         return order
     _, first, rank = np.unique(group[order], return_index=True, return_inverse=True)
     by_group = np.argsort(first[rank], kind="stable")
     head, next_pair = by_group[:max_size], by_group[max_size]
-    return order[head[rank[head] != rank[next_pair]]]
-
-
-def select_whitening(spectra, pairs, prior_variance, settings):
-    """Choose the covariance exponent with which pairs are best predicted by other groups.
-
-    Each exponent is judged by pairs alone that are left out themselves.
-
-    Parameters
-    ----------
-    spectra : WithinPromptSpectra
-        What whitenings are made from.
-    pairs : TrainingPairs
-        Pairs to learn from and to predict; none at all gives the first exponent.
-    prior_variance : float
-        The mean prior variance of the pairs' log-odds.
-    settings : SelectionSettings
-        The exponents, and how much better than the first another must be.
-
-    Returns
-    -------
-    Whitening
-        The one chosen.
-    """
-    chosen = None
-    for exponent in settings.covariance_exponents:
-        whitening = spectra.whitening(settings.wiener_exponent, exponent)
-        if not len(pairs):
-            return whitening
-        posterior = GPPosterior.fit(whitening, pairs, prior_variance)
-        losses = estimate_penalty(posterior, pairs, np.arange(len(pairs)), settings).losses
-        if chosen is None:
-            chosen, first, largest = whitening, losses, 0.0
-        gains = first - losses
-        gain, error = gains.sum(), gains.std() * sqrt(len(gains))
-        if gain > max(largest, settings.min_gain, settings.min_gain_errors * error):
-            chosen, largest = whitening, gain
-    return chosen
-
-
-def select_penalty(posterior, pairs, index, settings, *, has_groups):
-    """Choose the uncertainty penalty.
-
-    Parameters
-    ----------
-    posterior : GPPosterior
-        Of all pairs.
-    pairs : TrainingPairs
-        All pairs.
-    index : ndarray of int, shape (m,)
-        Those to predict, whole groups of them.
-    settings : SelectionSettings
-        The prior, and how many standard errors a change takes.
-    has_groups : bool
-        Whether the groups are prompts.
-
-    Returns
-    -------
-    float
-        The prior mean, or as much more or less, but no less than 0, as the pairs ask for beyond
-        those standard errors.
-    """
-    estimate = estimate_penalty(posterior, pairs, index, settings)
-    for_less = settings.errors_for_less if has_groups else settings.errors_for_less_without_groups
-    at_least = estimate.value - settings.errors_for_more * estimate.error
-    at_most = estimate.value + for_less * estimate.error
-    return float(max(0, np.clip(settings.penalty, at_least, at_most)))
-
-
-def estimate_penalty(posterior, pairs, index, settings):
-    """Estimate the penalty with which pairs are best predicted by those of other groups.
-
-    A pair is won with log-odds s (f - c · u): f its predicted log-odds, u the posterior
-    deviation of the reward of column 0 less that of column 1, c the penalty, and s an unknown
-    factor. Of s and c the most probable values are found.
-
-    Parameters
-    ----------
-    posterior : GPPosterior
-        Of all pairs.
-    pairs : TrainingPairs
-        All pairs.
-    index : ndarray of int, shape (m,)
-        Those to predict, whole groups of them.
-    settings : SelectionSettings
-        The prior of log s and c.
-
-    Returns
-    -------
-    PenaltyEstimate
-        The penalty, its standard error by Laplace's approximation, and the losses.
-    """
-    left_out = posterior.leave_groups_out(index, pairs.group[index])
-    log_odds, deviation = left_out.log_odds, left_out.std_difference
-    target, weight = pairs.target[index], pairs.weight[index]
-    mean = np.array([0, settings.penalty])
-    std = np.array([settings.log_scale_std, settings.penalty_std])
-
-    def penalized(parameters):
-        scale = np.exp(parameters[0])
-        value = scale * (log_odds - parameters[1] * deviation)
-        return value, np.stack([value, -scale * deviation])  # and its slopes (2, m)
-
-    def losses(value):
-        return weight * (np.logaddexp(0, value) - target * value)
-
-    def loss(parameters):
-        value, slopes = penalized(parameters)
-        off = (parameters - mean) / std
-        loss = losses(value).sum() + off @ off / 2
-        return loss, slopes @ (weight * (expit(value) - target)) + off / std
-
-    best = minimize(loss, mean, jac=True).x
-    value, slopes = penalized(best)
-    win = expit(value)
-    by_scale, by_penalty = slopes @ (weight * (win - target))
-    hessian = (slopes * weight * win * (1 - win)) @ slopes.T
-    hessian += [[by_scale, by_penalty], [by_penalty, 0]] + np.diag(std**-2)
-    error = np.sqrt(np.linalg.inv(hessian)[1, 1])
-    return PenaltyEstimate(float(best[1]), float(error), losses(value))
+    whole = head[rank[head] != rank[next_pair]]
+    return order[whole] if len(np.unique(rank[whole])) > 1 else order[:max_size]

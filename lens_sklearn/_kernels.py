@@ -113,8 +113,8 @@ def gaussian_kernel(inner):
     return np.exp(-0.5 * np.maximum(distances, 0))  # rounding makes small ones negative
 
 
-#: The kernels that are summed.
-KERNELS = (linear_kernel, tangent_kernel, gaussian_kernel)
+#: The kernels by name.
+KERNELS = {"linear": linear_kernel, "tangent": tangent_kernel, "gaussian": gaussian_kernel}
 
 
 def pair_columns(kernel):
@@ -151,15 +151,15 @@ def pair_covariance(kernel):
 
 @dataclass(frozen=True, eq=False)
 class KernelSum:
-    """A weighted sum of the kernels: the prior covariance of rewards.
+    """A weighted sum of kernels: the prior covariance of rewards.
 
     Parameters
     ----------
-    weights : ndarray of float64, shape (3,)
-        Of the linear, the tangent and the Gaussian kernel.
+    weights : dict of str to float
+        The weight of each kernel, by its name.
     """
 
-    weights: np.ndarray
+    weights: dict
 
     def with_pairs(self, A, members):
         """Return the covariance of rewards with the log-odds of pairs.
@@ -177,7 +177,7 @@ class KernelSum:
             Covariances.
         """
         inner = inner_products(A, members)
-        return sum(w * pair_columns(k(inner)) for w, k in zip(self.weights, KERNELS, strict=True))
+        return sum(w * pair_columns(KERNELS[name](inner)) for name, w in self.weights.items())
 
     def variance(self, A):
         """Return the prior variance of rewards.
@@ -192,19 +192,20 @@ class KernelSum:
         ndarray of float64, shape (m,)
             Variances.
         """
-        linear, tangent, gaussian = self.weights
-        return (linear + 2 * tangent) * np.einsum("ij,ij->i", A, A) + gaussian
+        weight = {name: self.weights.get(name, 0.0) for name in KERNELS}
+        squares = np.einsum("ij,ij->i", A, A)
+        return (weight["linear"] + 2 * weight["tangent"]) * squares + weight["gaussian"]
 
 
-def fit_kernel_sum(members, prior_variance):
-    """Weigh the kernels so that each has the same share in the variance of a pair's log-odds.
+def fit_kernel_sum(members, shares):
+    """Weigh kernels so that each has its share in the variance of a pair's log-odds.
 
     Parameters
     ----------
     members : ndarray of float64, shape (2 * n, d)
         Members of pairs.
-    prior_variance : float
-        The mean prior variance of the pairs' log-odds.
+    shares : dict of str to float
+        The mean prior variance of the pairs' log-odds by each kernel.
 
     Returns
     -------
@@ -214,11 +215,16 @@ def fit_kernel_sum(members, prior_variance):
         The prior covariance of the pairs' log-odds.
     """
     n = len(members) // 2
-    parts = np.empty((len(KERNELS), n, n))
+    parts = {name: np.empty((n, n)) for name in shares}
     for chunk in gen_batches(n, CHUNK // 2):
         inner = inner_products(members[2 * chunk.start : 2 * chunk.stop], members)
-        for part, kernel in zip(parts, KERNELS, strict=True):
-            part[chunk] = pair_covariance(kernel(inner))
-    spread = np.trace(parts, axis1=1, axis2=2) / n
-    weights = prior_variance / (len(parts) * np.where(spread > 0, spread, 1.0))
-    return KernelSum(weights), np.einsum("j,jnm->nm", weights, parts)
+        for name, part in parts.items():
+            part[chunk] = pair_covariance(KERNELS[name](inner))
+    weights = {}
+    covariance = np.zeros((n, n))
+    for name, part in parts.items():
+        spread = np.trace(part) / n
+        weights[name] = float(shares[name] / (spread if spread > 0 else 1.0))
+        part *= weights[name]
+        covariance += part
+    return KernelSum(weights), covariance

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.linalg import cho_solve, cholesky, solve, solve_triangular
+from scipy.linalg.lapack import dpotri
 from scipy.special import expit
 from sklearn.exceptions import ConvergenceWarning
 
@@ -16,22 +17,6 @@ from ._warnings import warn
 #: The least curvature of the likelihood, as a share of a pair's weight: beyond log-odds of ±14 it
 #: would underflow.
 LEAST_CURVATURE = 1e-6
-
-
-@dataclass(frozen=True, eq=False)
-class LeftOut:
-    """What the pairs of all other groups predict of pairs.
-
-    Parameters
-    ----------
-    log_odds : ndarray of float64, shape (m,)
-        Posterior means of the log-odds that column 0 wins.
-    std_difference : ndarray of float64, shape (m,)
-        Posterior standard deviation of the reward of column 0 less that of column 1.
-    """
-
-    log_odds: np.ndarray
-    std_difference: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,47 +49,43 @@ class LaplacePosterior:
     n_iter: int
     log_marginal_likelihood: float
 
-    @property
-    def pseudo_targets(self):
-        """Log-odds (n,) that would give the same mode if observed with Gaussian noise 1 / W."""
-        return self.log_odds + self.dual_coef / self.curvature
-
-    def leave_groups_out(self, index, group, covariance, prior_variance):
-        """Predict pairs from the pairs of all other groups, without fitting anew.
+    def leave_groups_out(self, covariance, group):
+        """Predict the pairs of each group from those of all others, without fitting anew.
 
         Section 5.4.2 does so for single observations. Here a whole group is left out, and the
         likelihood of the others keeps the Gaussian that all pairs gave it.
 
         Parameters
         ----------
-        index : ndarray of int, shape (m,)
-            The pairs to predict.
-        group : ndarray, shape (m,)
-            The group of each. All pairs of a group must be in `index`.
-        covariance : ndarray of float64, shape (2 * m, n)
-            Prior covariance of the rewards of their members with the log-odds of all pairs.
-        prior_variance : ndarray of float64, shape (2 * m,)
-            Prior variance of these rewards.
+        covariance : ndarray of float64, shape (n, n)
+            The prior covariance of what is predicted with the log-odds of the pairs: K, or that
+            of a part of the reward.
+        group : ndarray, shape (n,)
+            The group of each pair.
 
         Returns
         -------
-        LeftOut
-            The predictions.
+        ndarray of float64, shape (n,)
+            Posterior means of the log-odds given all other groups.
         """
-        m, n = len(index), len(self.dual_coef)
-        unit = np.zeros((n, m))
-        unit[index, np.arange(m)] = 1
-        root = solve_triangular(self.L, unit, lower=True)  # columns of L⁻¹
-        known, variance = condition(self.L, covariance, prior_variance)
-        together = group[:, None] == group
-        # A block of the inverse is the precision of a group's log-odds given all others.
-        precision = np.where(together, root.T @ root, 0)
-        own = np.where(np.repeat(together, 2, axis=1), root.T @ known, 0)  # (m, 2m)
-        unknown = solve(precision, np.column_stack([self.dual_coef[index], own]), assume_a="pos")
-        variance += np.einsum("ij,ij->j", own, unknown[:, 1:])
-        deviation = np.sqrt(np.maximum(variance, 0)).reshape(m, 2)
-        log_odds = self.pseudo_targets[index] - unknown[:, 0]
-        return LeftOut(log_odds, deviation[:, 0] - deviation[:, 1])
+        inverse, info = dpotri(self.L, lower=1)
+        if info:
+            raise np.linalg.LinAlgError("the covariance of the log-odds has no inverse.")
+        inverse = np.tril(inverse) + np.tril(inverse, -1).T
+        left_out = covariance @ self.dual_coef
+        order = np.argsort(group, kind="stable")
+        starts = np.flatnonzero(np.r_[True, group[order][1:] != group[order][:-1]])
+        sizes = np.diff(np.r_[starts, len(order)])
+        single = order[starts[sizes == 1]]
+        known = np.einsum("ij,ij->i", covariance[single], inverse[single])
+        left_out[single] -= known * self.dual_coef[single] / inverse[single, single]
+        for start, size in zip(starts[sizes > 1], sizes[sizes > 1], strict=True):
+            rows = order[start : start + size]
+            # A block of the inverse is the precision of a group's log-odds given all others.
+            precision = inverse[np.ix_(rows, rows)]
+            unknown = solve(precision, self.dual_coef[rows], assume_a="pos")
+            left_out[rows] -= covariance[rows] @ (inverse[:, rows] @ unknown)
+        return left_out
 
 
 def fit_laplace(kernel, target, weight, *, max_iter=50, tol=1e-6):

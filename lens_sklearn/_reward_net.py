@@ -7,6 +7,7 @@ from torch import nn
 
 from ._augmented_pairs import CodedPairs
 from ._device import as_tensor, torch_generator
+from ._feature_scale import MAX_DEVIATIONS
 
 
 class RewardMLP(nn.Module):
@@ -25,11 +26,23 @@ class RewardMLP(nn.Module):
     moments : tensor of shape (2, d), optional
         Mean and deviation of each feature: embeddings come as they are, and the hidden layer is
         one of standardised embeddings z. None is for features that are standard.
+    response_moments : tensor of shape (2, k), optional
+        Mean and deviation of the last k columns, response features: before anything else they are
+        standardised and kept within three deviations.
     """
 
-    def __init__(self, n_features, hidden_dim, seed=0, output_init="zero", moments=None):
+    def __init__(
+        self,
+        n_features,
+        hidden_dim,
+        seed=0,
+        output_init="zero",
+        moments=None,
+        response_moments=None,
+    ):
         super().__init__()
         self.register_buffer("moments", moments)
+        self.register_buffer("response_moments", response_moments)
         self.hidden = nn.utils.skip_init(nn.Linear, n_features, hidden_dim)
         self.output = nn.utils.skip_init(nn.Linear, hidden_dim, 1)
         generator = torch_generator(seed)
@@ -47,7 +60,7 @@ class RewardMLP(nn.Module):
         Parameters
         ----------
         x : tensor, shape (..., d), or CodedPairs
-            Embeddings.
+            Embeddings; coded pairs have no response features.
 
         Returns
         -------
@@ -58,6 +71,11 @@ class RewardMLP(nn.Module):
             weight, bias = self._first_layer()
             hidden = x.project(weight.T) + bias
             return self.output(hidden.relu()).squeeze(-1)[x.order]
+        if self.response_moments is not None:
+            mean, deviation = self.response_moments
+            k = len(mean)
+            standard = ((x[..., -k:] - mean) / deviation).clamp_(-MAX_DEVIATIONS, MAX_DEVIATIONS)
+            x = torch.cat([x[..., :-k], standard], dim=-1)
         if self.moments is not None:
             mean, deviation = self.moments
             x = (x - mean).div_(deviation)
@@ -78,6 +96,33 @@ class RewardMLP(nn.Module):
         self.hidden.weight.copy_(weight)
         self.hidden.bias.copy_(bias)
         self.moments = None
+
+    @torch.no_grad()
+    def scale_rewards(self, factor):
+        """Multiply all rewards.
+
+        Parameters
+        ----------
+        factor : float
+            By what.
+        """
+        self.output.weight.mul_(factor)
+        self.output.bias.mul_(factor)
+
+    @torch.no_grad()
+    def steepness(self):
+        """Return how fast the hidden units can change with an embedding as it comes.
+
+        Returns
+        -------
+        tensor, shape (hidden_dim, d)
+            The hidden layer's weight per unit of each column, once moments are absorbed.
+        """
+        weight = self.hidden.weight.clone()
+        if self.response_moments is not None:
+            deviation = self.response_moments[1]
+            weight[:, -len(deviation) :] /= deviation
+        return weight
 
 
 class BradleyTerryLoss(nn.Module):
@@ -172,7 +217,8 @@ class PairDataset(torch.utils.data.Dataset):
     device : torch.device
         Where batches are made.
     width : int, default=1
-        Outputs of the layer that the batches are for; it decides what stays coded.
+        Outputs of the layer that the batches are for; it decides what stays coded. With 0 nothing
+        does: no layer comes first.
     """
 
     def __init__(self, pairs, device, width=1):
@@ -185,7 +231,7 @@ class PairDataset(torch.utils.data.Dataset):
         return len(self.pairs)
 
     def __getitem__(self, index):
-        coded = self.pairs.codes_pay(index, self.width)
+        coded = self.width > 0 and self.pairs.codes_pay(index, self.width)
         x = self.pairs.coded(index) if coded else self.pairs.rows(index)
         return x, (self.target[index], self.weight[index])
 

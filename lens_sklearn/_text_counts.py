@@ -21,7 +21,10 @@ MARKS = (
 )
 LETTERS = rf"[^\W_{UNSPACED}]"
 WORD = re.compile(rf"{LETTERS}+(?:[{MARKS}]+{LETTERS}*|['’]{LETTERS}+)*|[{UNSPACED}]")
-SENTENCE_END = re.compile(r"[.!?…](?<!\d\.)[.!?…]*[\"'”’»)\]*_]*(?:\s|$)|[。！？｡।॥؟۔]|\n")
+# A run of marks is looked at from its first one alone: from each of them takes quadratic time.
+SENTENCE_END = re.compile(
+    r"[.!?…](?<![.!?…]{2})(?<!\d\.)[.!?…]*[\"'”’»)\]*_]*(?:\s|$)|[。！？｡।॥؟۔]|\n"
+)
 PARAGRAPH_BREAK = re.compile(r"\n[ \t\r]*\n\s*")
 LIST_ITEM = re.compile(
     r"^[ \t]*(?:[•‣◦▪●○・]|\d{1,3}[、．]|(?:[-*+–—]|\(?(?:\d{1,3}|[A-Za-z])[.)])[ \t])", re.M

@@ -5,6 +5,7 @@ all-NaN rows as padding.
 """
 
 import numpy as np
+from sklearn.base import is_regressor
 from sklearn.utils.validation import (
     _check_sample_weight,
     check_array,
@@ -75,8 +76,38 @@ def _has_feature_names(X, estimator):
     )
 
 
-def check_response_features(n_response_features, n_columns):
-    """Check that response features leave columns to the embedding.
+def check_response_features(n_response_features, n_columns, *, alone=False):
+    """Check that there are as many response features, and that they leave an embedding.
+
+    Parameters
+    ----------
+    n_response_features : int
+        How many of the last columns are response features.
+    n_columns : int
+        All columns.
+    alone : bool, default=False
+        Whether response features without an embedding will do.
+
+    Raises
+    ------
+    ValueError
+        If there is no other column, or with `alone` if there are fewer columns.
+    """
+    if alone:
+        if n_response_features > n_columns:
+            raise ValueError(
+                f"n_response_features={n_response_features}, but X has {n_columns} features in "
+                "all: response features are the last of them."
+            )
+    elif n_response_features >= n_columns:
+        raise ValueError(
+            f"n_response_features={n_response_features}, but X has {n_columns} features in all: "
+            "the first ones must be the embedding's, which this acts on."
+        )
+
+
+def check_views(n_response_features, n_columns):
+    """Check that there are as many columns as response features; there may be no others.
 
     Parameters
     ----------
@@ -88,12 +119,11 @@ def check_response_features(n_response_features, n_columns):
     Raises
     ------
     ValueError
-        If there is no other column.
+        If there are fewer.
     """
-    if n_response_features >= n_columns:
+    if n_response_features > n_columns:
         raise ValueError(
-            f"n_response_features={n_response_features}, but X has {n_columns} features in all: "
-            "the first ones must be the embedding's, which this acts on."
+            f"n_response_features={n_response_features}, but X has {n_columns} features in all."
         )
 
 
@@ -212,7 +242,8 @@ def check_training_pairs(
     Warns
     -----
     UserWarning
-        If rated embeddings come without groups.
+        If rated embeddings come without groups, or all pairs that a reward is fitted on
+        are ties.
     """
     if isinstance(X, AugmentedPairs):
         check_embeddings(estimator, X.originals, reset=reset, min_ndim=3)
@@ -232,12 +263,56 @@ def check_training_pairs(
     n = len(X.originals) if isinstance(X, AugmentedPairs) else len(X)
     groups = _check_groups(groups, n)
     if sample_weight is not None:
-        n = n if len(sample_weight) == n else len(X)
-        sample_weight = _check_sample_weight(
-            sample_weight, np.empty((n, 1)), ensure_non_negative=True
-        )
+        sample_weight = _check_pair_weight(sample_weight, n, len(X))
     pairs = X if isinstance(X, AugmentedPairs) else AugmentedPairs(X)
-    return pairs.with_target(y).weigh(sample_weight), groups
+    pairs = pairs.with_target(y).weigh(sample_weight)
+    if reset and is_regressor(estimator) and (pairs.target == 0.5).all():
+        warn(
+            f"all {len(pairs)} pairs are ties, of equal columns or with the target 0.5: none says "
+            "which of two responses is better, so there is nothing to learn."
+        )
+    return pairs, groups
+
+
+def kept_pairs(X, pairs, sample_weight=None):
+    """Tell which pairs :func:`check_training_pairs` kept: those that have a weight.
+
+    Parameters
+    ----------
+    X : AugmentedPairs or array-like
+        What it was given.
+    pairs : AugmentedPairs
+        What it returned.
+    sample_weight : array-like, optional
+        As it was given.
+
+    Returns
+    -------
+    n_given : int
+        How many pairs there were.
+    kept : ndarray of int, shape (len(pairs),)
+        The place of each pair among them.
+    """
+    if not isinstance(X, AugmentedPairs):
+        return len(pairs.originals), pairs.parent
+    weight = X.weight
+    if sample_weight is not None:
+        sample_weight = np.asarray(sample_weight)
+        by_pair = len(sample_weight) == len(X)
+        weight = weight * (sample_weight if by_pair else sample_weight[X.parent])
+    return len(X), np.flatnonzero(weight)
+
+
+def _check_pair_weight(sample_weight, n, n_pairs):
+    """Return weights (n,), one an original, or (n_pairs,)."""
+    shape = np.shape(sample_weight)
+    if shape not in ((n,), (n_pairs,)):
+        or_original = "" if n == n_pairs else f", or ({n},), one an original"
+        raise ValueError(
+            f"sample_weight must have shape ({n_pairs},), a weight a pair{or_original}; got "
+            f"{shape}."
+        )
+    return _check_sample_weight(sample_weight, np.empty((*shape, 1)), ensure_non_negative=True)
 
 
 def _pair_rated(X, y, sample_weight, groups):
@@ -304,11 +379,19 @@ def encode_groups(groups):
     groups = np.asarray(groups)
     if groups.ndim != 1:
         raise ValueError(f"groups must have the shape (n,), a prompt each; got {groups.shape}.")
-    missing = np.array([g is None or g != g for g in groups.tolist()], dtype=bool)
+    missing = np.array([_is_missing(group) for group in groups.tolist()], dtype=bool)
     if missing.any():
         i = int(np.flatnonzero(missing)[0])
         raise ValueError(f"groups[{i}] is {groups[i]}; every pair needs a prompt.")
     return np.unique(groups, return_inverse=True)[1]
+
+
+def _is_missing(value):
+    """Whether a value is None, NaN, NaT or pandas' NA, which refuses to be compared."""
+    try:
+        return value is None or bool(value != value)
+    except TypeError:
+        return True
 
 
 def _check_groups(groups, n):

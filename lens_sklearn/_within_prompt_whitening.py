@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, fields, replace
 from math import sqrt
-from numbers import Real
+from numbers import Integral, Real
 
 import numpy as np
 from sklearn.base import (
@@ -22,7 +22,12 @@ from ._covariance import (
     shrunk_covariance,
     shrunk_covariance_of_span,
 )
-from ._validation import check_embeddings, check_pairs, check_unlabeled
+from ._validation import (
+    check_embeddings,
+    check_pairs,
+    check_response_features,
+    check_unlabeled,
+)
 
 #: Embeddings at once: bounds the memory of transform.
 CHUNK = 1024
@@ -61,6 +66,9 @@ class WithinPromptWhitening(
         The power p; 0 is no filter. Without unlabelled responses it has no effect.
     covariance_exponent : float, default=0.125
         The power q; 0 leaves Σ out.
+    n_response_features : int, default=0
+        The last so many columns are response features (:class:`ResponseViews`). The map is learnt
+        and applied without them, and they stay as they are.
     random_state : int, RandomState instance or None, default=None
         With more than 4,000,000 / d unlabelled responses, draws the prompts whose responses are
         used. With fewer nothing is random.
@@ -72,7 +80,7 @@ class WithinPromptWhitening(
         ``norm_exponent`` (1 leaves norms as they are), ``directions`` (r, d), ``gains`` and the
         two exponents.
     n_features_in_ : int
-        d.
+        d, response features included.
 
     See Also
     --------
@@ -105,6 +113,7 @@ class WithinPromptWhitening(
     _parameter_constraints = {
         "wiener_exponent": [Interval(Real, 0, None, closed="left")],
         "covariance_exponent": [Interval(Real, 0, None, closed="left")],
+        "n_response_features": [Interval(Integral, 0, None, closed="left")],
         "random_state": ["random_state"],
     }
 
@@ -113,9 +122,17 @@ class WithinPromptWhitening(
     #: What `get_fitted_state` returns.
     fitted_state_names = ("n_features_in_", "whitening_")
 
-    def __init__(self, wiener_exponent=0.25, *, covariance_exponent=0.125, random_state=None):
+    def __init__(
+        self,
+        wiener_exponent=0.25,
+        *,
+        covariance_exponent=0.125,
+        n_response_features=0,
+        random_state=None,
+    ):
         self.wiener_exponent = wiener_exponent
         self.covariance_exponent = covariance_exponent
+        self.n_response_features = n_response_features
         self.random_state = random_state
 
     @_fit_context(prefer_skip_nested_validation=True)
@@ -140,13 +157,16 @@ class WithinPromptWhitening(
         Raises
         ------
         ValueError
-            On malformed pairs; if unlabelled responses have another shape or d, or no prompt
-            has two.
+            On malformed pairs; if `n_response_features` leaves no column; if unlabelled
+            responses have another shape or d, or no prompt has two.
         """
         originals = check_pairs(self, X, y, reset=True).originals
+        check_response_features(self.n_response_features, originals.shape[-1])
+        d = originals.shape[-1] - self.n_response_features
+        originals = originals[..., :d]
         if unlabeled is not None:
-            unlabeled = check_unlabeled(self, unlabeled)
-        members = originals.reshape(-1, originals.shape[-1]).astype(np.float64)  # (2n, d)
+            unlabeled = check_unlabeled(self, unlabeled)[..., :d]
+        members = originals.reshape(-1, d).astype(np.float64)  # (2n, d)
         spectra = WithinPromptSpectra.estimate(
             members, unlabeled, check_random_state(self.random_state)
         )
@@ -172,10 +192,12 @@ class WithinPromptWhitening(
             return X.with_rows(self.transform)  # pairs synthesised in text keep their parents
         X = check_embeddings(self, X, reset=False, allow_padding=True, dtype=["float32", "float64"])
         rows = X.reshape(-1, X.shape[-1])
+        d = X.shape[-1] - self.n_response_features
         out = np.empty_like(rows)
+        out[:, d:] = rows[:, d:]
         for chunk in gen_batches(len(rows), CHUNK):
-            whitened = self.whitening_.apply(rows[chunk].astype(np.float64))
-            out[chunk] = sqrt(X.shape[-1]) * whitened
+            whitened = self.whitening_.apply(rows[chunk, :d].astype(np.float64))
+            out[chunk, :d] = sqrt(d) * whitened
         return out.reshape(X.shape)
 
     def get_fitted_state(self):
@@ -203,7 +225,8 @@ class WithinPromptWhitening(
             If the shapes do not fit each other.
         """
         n_features = int(state["n_features_in_"])
-        self.whitening_ = Whitening.from_state(state["whitening_"], n_features)
+        d = n_features - self.n_response_features
+        self.whitening_ = Whitening.from_state(state["whitening_"], d)
         self.n_features_in_ = n_features
 
     @property

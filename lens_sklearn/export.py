@@ -9,6 +9,7 @@ import json
 import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
+from inspect import signature
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,7 @@ from ._pair_classifier import PairClassifier
 from ._response_features import ResponseFeatures
 from ._response_views import ResponseViews
 from ._scaler import EmbeddingScaler
+from ._voting_reward import VotingRewardRegressor
 from ._within_prompt_whitening import WithinPromptWhitening
 
 __all__ = ["load", "save"]
@@ -60,6 +62,7 @@ CLASSES = {
         LinearRewardRegressor,
         GPRewardRegressor,
         PairClassifier,
+        VotingRewardRegressor,
     )
 }
 #: Parameters that belong to a machine and not to a model, with what is written for them.
@@ -241,16 +244,23 @@ def _read_params(description):
         return Pipeline([(step["name"], _read_params(step)) for step in description["steps"]])
     if description["class"] not in CLASSES:
         raise ValueError(f"class {description['class']!r} is none of {sorted(CLASSES)}")
-    params = {
-        key: _read_params(value) if isinstance(value, dict) else value
-        for key, value in description["params"].items()
-    }
-    return CLASSES[description["class"]](**params)
+    params = {key: _read_param(value) for key, value in description["params"].items()}
+    kind = CLASSES[description["class"]]
+    for name, parameter in signature(kind).parameters.items():
+        if isinstance(parameter.default, tuple) and isinstance(params.get(name), list):
+            params[name] = tuple(params[name])  # JSON has lists alone
+    return kind(**params)
+
+
+def _read_param(value):
+    if isinstance(value, list):
+        return [_read_param(v) for v in value]
+    return _read_params(value) if isinstance(value, dict) else value
 
 
 # ------------------------------------------------------------------------------ fitted state
 # Of a value of a state that is no JSON type, what it is written as: {"kind": kind, …}.
-ARRAY, ESTIMATOR, MAPPING = "array", "estimator", "mapping"
+ARRAY, ESTIMATOR, MAPPING, TEXTS = "array", "estimator", "mapping", "texts"
 
 
 def _write_fitted(estimator, where, arrays):
@@ -271,6 +281,8 @@ def _write_state(value, where, arrays):
         return value
     if isinstance(value, np.generic):
         return value.item()
+    if isinstance(value, np.ndarray) and value.dtype.kind == "U":
+        return {"kind": TEXTS, "values": value.tolist()}
     if isinstance(value, np.ndarray):
         arrays[where] = np.array(value, order="C")  # keeps 0-d arrays such
         return {"kind": ARRAY, "name": where}
@@ -301,6 +313,8 @@ def _read_state(value, arrays):
         return value
     if value["kind"] == ARRAY:
         return arrays[value["name"]]
+    if value["kind"] == TEXTS:
+        return np.array(value["values"], dtype=np.str_)
     if value["kind"] == MAPPING:
         return {key: _read_state(v, arrays) for key, v in value["items"]}
     if value["kind"] == ESTIMATOR:

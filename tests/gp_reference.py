@@ -1,6 +1,8 @@
 """The Gaussian process's formulas written down again, for tests to compare with."""
 
 import numpy as np
+from scipy.optimize import minimize_scalar
+from scipy.special import expit
 from sklearn.metrics.pairwise import rbf_kernel
 
 
@@ -20,11 +22,13 @@ def arc_cosine(A, B, order):
     return norms * (np.sin(angle) + (np.pi - angle) * np.cos(angle)) / np.pi
 
 
-def kernels(A, B):
-    """The linear, the tangent and the Gaussian kernel (m, n) of rows."""
-    linear = A @ B.T
-    tangent = arc_cosine(A, B, 1) + linear * arc_cosine(A, B, 0)
-    return linear, tangent, rbf_kernel(A, B, gamma=0.5)
+#: The kernels (m, n) of rows.
+KERNELS = {
+    "linear": lambda A, B: A @ B.T,
+    "tangent": lambda A, B: arc_cosine(A, B, 1) + A @ B.T * arc_cosine(A, B, 0),
+    "gaussian": lambda A, B: rbf_kernel(A, B, gamma=0.5),
+}
+THIRDS = dict.fromkeys(KERNELS, 1 / 3)
 
 
 def differences(n):
@@ -34,11 +38,49 @@ def differences(n):
 
 def covariance(weights, A, B):
     """The prior covariance (m, n) of rewards."""
-    return sum(w * k for w, k in zip(weights, kernels(A, B), strict=True))
+    return sum(w * KERNELS[name](A, B) for name, w in weights.items())
 
 
-def pair_kernel(members, prior_variance):
-    """The prior covariance (n, n) of pairs' log-odds, each kernel with a third of the variance."""
+def kernel_weights(members, shares):
+    """The factors that give each kernel its share in the pairs' mean prior variance."""
     D = differences(len(members) // 2)
-    parts = [D @ k @ D.T for k in kernels(members, members)]
-    return sum(prior_variance / 3 * k / np.diag(k).mean() for k in parts)
+    spread = {name: np.diag(D @ KERNELS[name](members, members) @ D.T).mean() for name in shares}
+    return {name: shares[name] / spread[name] for name in shares}
+
+
+def pair_kernel(members, shares):
+    """The prior covariance (n, n) of pairs' log-odds."""
+    D = differences(len(members) // 2)
+    return D @ covariance(kernel_weights(members, shares), members, members) @ D.T
+
+
+def pseudo_observations(kernel, target, weight):
+    """What would be observed of log-odds, with which Gaussian noise, at the posterior's mode."""
+    log_odds = np.zeros(len(kernel))
+    for _ in range(60):
+        win = expit(log_odds)
+        noise = 1 / (weight * win * (1 - win))
+        seen = log_odds + noise * weight * (target - win)
+        log_odds = kernel @ np.linalg.solve(kernel + np.diag(noise), seen)
+    return seen, noise
+
+
+def left_out(kernel, part, seen, noise, group):
+    """Log-odds by a part of the reward, conditioned on the pairs of all other groups."""
+    noisy = kernel + np.diag(noise)
+    found = np.empty(len(seen))
+    for i in range(len(seen)):
+        others = group != group[i]
+        found[i] = part[i, others] @ np.linalg.solve(noisy[np.ix_(others, others)], seen[others])
+    return found
+
+
+def slope_of(log_odds, target, weight):
+    """The most probable factor, if the log of the root mean square is N(0, 1) before."""
+    size = np.sqrt(np.average(log_odds**2, weights=weight))
+
+    def loss(slope):
+        losses = np.logaddexp(0, slope * log_odds) - target * slope * log_odds
+        return weight @ losses + np.log(slope * size) ** 2 / 2
+
+    return minimize_scalar(loss, bounds=(1e-3 / size, 50 / size), method="bounded").x

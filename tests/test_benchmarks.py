@@ -220,7 +220,7 @@ def test_all_that_a_suite_names_is_there():
     assert all(cell.methods and set(cell.methods) <= set(METHODS) for cell in cells)
     for cell in SUITES["curves"]():
         assert cell.n_splits >= (20 if cell.n_pairs <= 500 else 8)
-    named = {*SUITES, "probe", "figure2, pairs"}
+    named = {*SUITES, "probe", "figure2, pairs", "embedders, dear"}
     for entry in (*METHODS.values(), *DATASETS.values()):
         assert set(entry.suites) <= named, f"{entry.name} names a suite that is not there"
     for method in METHODS.values():

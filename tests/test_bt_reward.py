@@ -8,6 +8,7 @@ import skorch
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from skorch.callbacks import Callback
 
@@ -18,9 +19,12 @@ from lens_sklearn import (
     GaussianAugmenter,
     LatentPairAugmenter,
     RepeatAugmenter,
+    _bt_reward,
 )
 from lens_sklearn._augmented_pairs import AugmentedPairs, CodedPairs
 from lens_sklearn._bt_reward import _moments
+from lens_sklearn._calibration import fit_slope
+from lens_sklearn._feature_scale import FeatureScale
 from lens_sklearn._reward_net import BradleyTerryLoss, PairBatches, PairDataset, RewardMLP
 from lens_sklearn.datasets import make_preference_pairs
 
@@ -76,7 +80,8 @@ def test_defaults_are_the_papers_but_for_the_first_rewards():
     assert reward.output_init == "zero" and reward.standardize
     net = BTRewardRegressor(learning_rate=1e-9, max_epochs=1)
     toy = make_preference_pairs(n_pairs=20, n_features=4, random_state=0)
-    assert abs(net.fit(toy.pairs).predict(toy.pairs)).max() < 1e-6, "rewards begin at 0"
+    rewards = net.fit(toy.pairs).predict(toy.pairs) / net.slope_
+    assert abs(rewards).max() < 1e-6, "rewards begin at 0"
 
 
 def test_weights_weigh():
@@ -311,6 +316,7 @@ def test_weight_decay_shrinks_the_rewards(pairs):
     assert spread(10.0) < 0.8 * spread(0.0)
 
 
+@pytest.mark.filterwarnings("ignore:all .* pairs are ties:UserWarning")
 def test_ties_teach_equality(pairs):
     def gap(target):
         reward = BTRewardRegressor(**FAST, early_stopping=False)
@@ -445,6 +451,153 @@ def test_progress_bar(pairs, capsys):
     assert printed.err == printed.out == ""
 
 
+# ----------------------------------------------------------------------------- slope
+def test_the_slope_is_fitted_to_held_out_pairs(pairs, monkeypatch):
+    target, weight = np.linspace(0.3, 1, 60), np.linspace(1, 3, 60)
+    augmented = RepeatAugmenter(factor=3).fit_transform(pairs)
+    reward = BTRewardRegressor(**FAST, validation_fraction=0.3)
+    reward.fit(augmented, target, weight)
+    _, valid = reward._split(augmented, np.arange(60), np.random.RandomState(0))
+    held_out = valid.pairs.parent
+    assert len(held_out) == 18 and reward.slope_ != 1
+    before = reward.decision_function(pairs) / reward.slope_
+    size = np.sqrt(np.average(before**2, weights=weight))
+    weight /= weight.mean()
+    expected = fit_slope(before[held_out], target[held_out], weight[held_out], size=size)
+    assert reward.slope_ == pytest.approx(expected, rel=1e-4)
+    monkeypatch.setattr(_bt_reward, "CHUNK", 8)
+    same = clone(reward).fit(augmented, target, weight)  # few pairs are read at once
+    assert same.slope_ == pytest.approx(reward.slope_, rel=1e-4)
+
+
+def test_a_slope_changes_no_order_and_mends_probabilities():
+    toy = make_preference_pairs(n_pairs=2300, n_features=12, random_state=0)
+    known, fresh = toy.pairs[:300], toy.pairs[300:]
+    reward = BTRewardRegressor(learning_rate=1e-5, random_state=0).fit(known)
+    log_odds = reward.decision_function(fresh)
+    before = log_odds / reward.slope_
+    loss, plain = (np.logaddexp(0, -m).mean() for m in (log_odds, before))
+    assert plain > 0.65 > loss, "after a few steps every probability is one half"
+    best = min(np.logaddexp(0, -s * before).mean() for s in np.geomspace(0.1, 100, 200))
+    assert loss < best + 0.03
+    assert reward.slope_ > 0
+    steeper = reward.lipschitz / reward.slope_
+    reward.net_.module_.scale_rewards(1 / reward.slope_)
+    assert reward.lipschitz == pytest.approx(steeper, rel=1e-5), "it is part of the weights"
+    np.testing.assert_allclose(reward.decision_function(fresh), before, rtol=1e-3, atol=1e-5)
+
+
+def test_without_early_stopping_there_is_no_slope(pairs):
+    reward = BTRewardRegressor(**FAST, early_stopping=False, max_epochs=1).fit(pairs)
+    assert reward.slope_ == 1.0
+
+
+# ------------------------------------------------------------------ response features
+def viewed(pairs, factor=40.0):
+    """Pairs whose last three columns are features of a large scale and mean, with an outlier."""
+    pairs = pairs.copy()
+    pairs[..., -3:] = factor * (pairs[..., -3:] + 2)
+    pairs[0, 0, -1] = 1e4
+    return pairs
+
+
+def scaled(pairs, like=None):
+    scale = FeatureScale.estimate((pairs if like is None else like)[..., -3:].reshape(-1, 3))
+    return np.concatenate([pairs[..., :-3], scale.apply(pairs[..., -3:])], -1).astype(np.float32)
+
+
+@pytest.mark.parametrize("standardize", [True, False])
+def test_response_features_are_read_on_their_scale(pairs, candidates, standardize):
+    raw, X = viewed(pairs), viewed(candidates[0])
+    fit = dict(FAST, standardize=False)
+    if standardize:  # the embedding's columns are made standard by hand
+        embedding = EmbeddingScaler().fit(raw[..., :-3])
+        by_hand = [
+            np.concatenate([embedding.transform(A[..., :-3]), A[..., -3:]], -1) for A in (raw, X)
+        ]
+    else:
+        by_hand = [raw, X]
+    expected = BTRewardRegressor(**fit).fit(scaled(by_hand[0]))
+    found = BTRewardRegressor(**{**fit, "standardize": standardize}, n_response_features=3).fit(raw)
+    assert found.slope_ == pytest.approx(expected.slope_, rel=1e-2)
+    np.testing.assert_allclose(
+        found.decision_function(raw),
+        expected.decision_function(scaled(by_hand[0])),
+        rtol=1e-2,
+        atol=1e-3,
+    )
+    gap = found.predict(X) - expected.predict(scaled(by_hand[1], like=by_hand[0]))
+    np.testing.assert_allclose(gap - gap.mean(), 0, atol=1e-2)
+    far = X[0, :2].copy()
+    far[:, -1] = 1e5, 1e9  # beyond three deviations all are the same
+    far[1, :-1] = far[0, :-1]
+    assert np.ptp(found.predict(far)) == 0
+
+
+def test_response_features_alone_will_do_and_more_than_all_will_not(pairs):
+    alone = BTRewardRegressor(**FAST, n_response_features=12).fit(pairs)
+    assert alone.score(pairs) > 0.7
+    with pytest.raises(ValueError, match="n_response_features=13, but X has 12 features"):
+        BTRewardRegressor(n_response_features=13).fit(pairs)
+
+
+@pytest.mark.parametrize("k", [0, 3])
+def test_synthetic_pairs_of_codes_are_decoded_before_features_are_read(pairs, k):
+    vae = ContrastiveVAE(4, 3, max_epochs=2)
+    augmented = LatentPairAugmenter(
+        vae, factor=8, n_response_features=k, random_state=0
+    ).fit_transform(pairs)
+    fit = dict(FAST, max_epochs=5, early_stopping=False, standardize=False)
+    features = BTRewardRegressor(**fit, n_response_features=3).fit(augmented)
+    by_hand = augmented.with_rows(lambda rows: scaled(rows, like=augmented.originals))
+    expected = BTRewardRegressor(**fit).fit(by_hand)
+    np.testing.assert_allclose(
+        features.decision_function(pairs),
+        expected.decision_function(scaled(pairs)),
+        rtol=1e-3,
+        atol=1e-3,
+    )
+
+
+def test_features_count_as_often_as_originals_weigh(pairs):
+    raw, weight = viewed(pairs), np.r_[np.full(20, 3), np.ones(40, dtype=int)]
+    fit = dict(FAST, max_epochs=1, early_stopping=False, output_init="uniform", learning_rate=1e-9)
+    fit["n_response_features"] = 3
+    weighted = BTRewardRegressor(**fit).fit(raw, sample_weight=weight).predict(raw)
+    repeated = BTRewardRegressor(**fit).fit(np.repeat(raw, weight, axis=0)).predict(raw)
+    np.testing.assert_allclose(weighted, repeated, atol=1e-4)
+    assert abs(weighted - BTRewardRegressor(**fit).fit(raw).predict(raw)).max() > 1e-2
+
+
+def test_no_gradient_of_features_is_larger_than_the_lipschitz_constant(pairs):
+    raw = viewed(pairs, factor=0.01)  # a unit is a hundred deviations
+    reward = BTRewardRegressor(**FAST, n_response_features=3).fit(raw)
+    points = raw.reshape(-1, 12)
+    step = np.random.default_rng(0).normal(scale=1e-3, size=points.shape).astype(np.float32)
+    rise = abs(reward.predict(points + step) - reward.predict(points))
+    slope = rise / np.linalg.norm(step, axis=1)
+    assert 0.1 * reward.lipschitz < slope.max() <= 1.01 * reward.lipschitz
+
+
+def test_response_features_survive_their_state_and_pickles(pairs):
+    raw = viewed(pairs)
+    reward = BTRewardRegressor(**FAST, n_response_features=3).fit(raw)
+    same = clone(reward)
+    same.set_fitted_state(reward.get_fitted_state())
+    np.testing.assert_array_equal(same.predict(raw), reward.predict(raw))
+    assert same.slope_ == reward.slope_ and same.lipschitz == reward.lipschitz
+    np.testing.assert_array_equal(
+        pickle.loads(pickle.dumps(reward)).predict(raw), reward.predict(raw)
+    )
+    state = BTRewardRegressor(**FAST).fit(raw).get_fitted_state()
+    with pytest.raises(ValueError, match="weights do not fit the parameters"):
+        same.set_fitted_state(state)
+    del state["slope_"]  # as it was saved before there was one
+    plain = BTRewardRegressor(**FAST)
+    plain.set_fitted_state(state)
+    assert plain.slope_ == 1
+
+
 # ------------------------------------------------------------------------- inference
 def test_predict_keeps_every_leading_axis(pairs, candidates):
     reward = BTRewardRegressor(**FAST, max_epochs=2).fit(pairs)
@@ -484,7 +637,7 @@ def test_scores_weigh_prompts_and_pairs(pairs, candidates):
         assert reward.score(augmented, sample_weight=weights) == pytest.approx(
             weight @ right / weight.sum()
         )
-    with pytest.raises(ValueError, match=r"sample_weight.shape == \(59,\)"):
+    with pytest.raises(ValueError, match=r"\(180,\), .* or \(60,\), .*; got \(59,\)"):
         reward.score(augmented, sample_weight=weight[1:])
 
 

@@ -37,6 +37,16 @@ def test_a_weight_is_a_repetition():
     assert fit_slope(log_odds, target, weight) == pytest.approx(repeated, rel=1e-6)
 
 
+def test_pairs_close_to_0_get_no_huge_slope_where_others_are_not():
+    assert fit_slope([1e-6], [1.0]) > 1e5
+    # By hand: so small a log-odds says nothing, and the prior's mode is a root mean square of 1.
+    assert fit_slope([1e-6], [1.0], size=0.5) == pytest.approx(2, rel=1e-3)
+    rng = np.random.default_rng(0)
+    log_odds, target = rng.normal(size=9), rng.random(9)
+    own = np.sqrt((log_odds**2).mean())
+    assert fit_slope(log_odds, target, size=own) == fit_slope(log_odds, target)
+
+
 @pytest.mark.parametrize("log_odds", [np.zeros(3), np.zeros(0)])
 def test_nothing_to_learn_from_leaves_log_odds_as_they_are(log_odds):
     assert fit_slope(log_odds, np.ones(len(log_odds))) == 1.0

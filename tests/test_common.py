@@ -4,6 +4,7 @@ import pytest
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from lens_sklearn import (
+    AutoRewardRegressor,
     BTRewardRegressor,
     ContrastiveVAE,
     DifferenceAugmenter,
@@ -15,6 +16,7 @@ from lens_sklearn import (
     LatentPairAugmenter,
     LinearRewardRegressor,
     RepeatAugmenter,
+    VotingRewardRegressor,
     WithinPromptWhitening,
 )
 
@@ -33,11 +35,13 @@ ESTIMATORS = [
     RepeatAugmenter(),
     BTRewardRegressor(max_epochs=3),
     GPRewardRegressor(),
-    GPRewardRegressor(uncertainty_penalty=0),
+    GPRewardRegressor(uncertainty_penalty=0.5),
     WithinPromptWhitening(),
     DifferenceAugmenter(),
     DistillationAugmenter(factor=2),
     LinearRewardRegressor(),
+    VotingRewardRegressor([("linear", LinearRewardRegressor())]),
+    AutoRewardRegressor(["linear", "GP"]),
 ]
 
 MORE_ROWS = "fit_transform returns factor * n pairs and transform is the identity, by design"
@@ -53,6 +57,8 @@ EXPECTED_FAILURES = {
         (BTRewardRegressor, STEPS),
         (LinearRewardRegressor, BY_RANK),
         (GPRewardRegressor, BY_RANK),
+        (VotingRewardRegressor, BY_RANK),
+        (AutoRewardRegressor, BY_RANK),
     )
 }
 

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 from scipy.linalg import fractional_matrix_power
-from sklearn.covariance import LedoitWolf
+from sklearn.covariance import LedoitWolf, ledoit_wolf_shrinkage
 
+from lens_sklearn import _covariance
 from lens_sklearn._covariance import (
     LEAST_SHARE,
     Shrinkage,
@@ -72,3 +73,30 @@ def test_no_direction_is_without_variance():
     flat = np.outer(np.linspace(-2, 2, 50), [1.0, 1.0])
     covariance = shrunk_covariance(flat, Shrinkage(LEAST_SHARE, 1.0))
     assert np.isfinite(covariance.power(-0.5)).all()
+
+
+@pytest.mark.parametrize(("n", "d"), [(2, 3), (12, 13), (30, 400), (40, 2500)])
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e5])
+def test_the_share_of_wide_rows_is_ledoit_and_wolfs(n, d, scale):
+    rows = scale * anisotropic_rows(n, d)
+    expected = ledoit_wolf_shrinkage(rows, assume_centered=True)
+    assert 0 < expected < 1
+    assert estimate_shrinkage(rows).share == pytest.approx(expected, rel=1e-10)
+
+
+def test_no_product_of_features_is_made_of_wide_rows(monkeypatch):
+    def refuse(*args, **kwargs):
+        raise AssertionError("quadratic in the features")
+
+    monkeypatch.setattr(_covariance, "ledoit_wolf_shrinkage", refuse)
+    estimate_shrinkage(anisotropic_rows(20, 21))
+
+
+def test_the_share_of_wide_rows_stays_between_its_bounds():
+    # Every row has the same product, so nothing scatters about the sample covariance.
+    rows = np.tile([[1.0, -2.0, 0.5, 3.0]], (3, 1))
+    assert ledoit_wolf_shrinkage(rows, assume_centered=True) == pytest.approx(0, abs=1e-12)
+    assert estimate_shrinkage(rows).share == LEAST_SHARE
+    # By hand: |S|² = 2 and its trace 2, so S is 2/3 from a ball, and two rows of the squared norm
+    # 2 scatter by (8 / 2 - 2) / 2 = 1: more than that, so nothing of S is left.
+    assert estimate_shrinkage(np.array([[1.0, 1, 0], [0, 0, np.sqrt(2)]])).share == 1

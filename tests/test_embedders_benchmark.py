@@ -198,7 +198,8 @@ def test_calibration_by_hand():
     margin = np.log([3.0, 3.0, 3.0, 1 / 3])  # right three times of four, as it says
     found = calibration(margin)
     loss = -(3 * np.log(0.75) + np.log(0.25)) / 4
-    assert found["log_loss"] == found["log_loss_best_slope"] == pytest.approx(loss, abs=1e-5)
+    assert found["log_loss"] == pytest.approx(loss)
+    assert found["log_loss_best_slope"] == pytest.approx(loss)
     assert calibration(5 * margin)["log_loss_best_slope"] == pytest.approx(loss, abs=1e-5)
     assert calibration(5 * margin)["log_loss"] > loss + 0.1
     assert best_slope_loss(-margin) == pytest.approx(np.log(2), abs=1e-4), "no slope is negative"
@@ -506,27 +507,25 @@ def test_auto_gets_both_views_and_what_it_may_read(world, monkeypatch):
 
 
 def test_the_suite_runs_shortcuts_and_views_everywhere():
-    cells = SUITES["embedders"]()
-    settings = {(c.dataset, c.n_pairs): c for c in cells}
-    sources = Counter(name.split("_")[0] for name in {c.dataset for c in cells})
+    settings = {}
+    for cell in SUITES["embedders"]():
+        settings.setdefault((cell.dataset, cell.n_pairs), []).append(cell)
+    sources = Counter(name.split("_")[0] for name in {dataset for dataset, _ in settings})
     assert set(sources) == set(SOURCES) and sources["alpaca"] >= 4
-    wanted = {
-        "longest",
-        "shortest",
-        "random",
-        "auto",
-        "auto, unlabelled",
-        "LENS 4x",
-        "tuned linear",
-    }
+    wanted = {"longest", "shortest", "random", "LENS 4x", "tuned linear", "auto", "GP"}
     wanted |= {"tuned linear, both", "tuned linear, features", "GP, both", "GP, features"}
-    for (_, n), cell in settings.items():
+    for (_, n), (cell, *dear) in settings.items():
         assert wanted <= set(cell.methods) and cell.n_splits == (20 if n <= 500 else 8)
+        assert ("auto, unlabelled" in cell.methods) == (n <= 500)
+        assert not any(set(cell.methods) & set(d.methods) for d in dear)
     assert {n for d, n in settings if d == "alpaca_smollm576"} == set(_texts.SIZES)
+    dear = {(d, n) for (d, n), found in settings.items() if len(found) == 2}
+    quick = ("alpaca_smollm576", "hh_smollm576", "wildbench_lsa")
+    assert dear == {(d, n) for d in quick for n in (100, 300)}
+    found = SUITES["embedders_quick"]()
+    assert {(c.dataset, c.n_pairs) for c in found} == {(d, n) for d in quick for n in (100, 200)}
+    assert all(c.n_splits == 2 and "auto" in c.methods for c in found)
     assert all(METHODS[name].view == "embedding" for name in SUITES["layers"]()[0].methods)
-    assert all(c.n_splits == 2 for c in SUITES["embedders_quick"]())
-    for name in ("alpaca_smollm576", "hh_smollm576", "wildbench_lsa"):
-        assert {c.n_pairs for c in SUITES["embedders_quick"]() if c.dataset == name} == {100, 200}
 
 
 # -------------------------------------------------------------------------- the report
@@ -581,7 +580,7 @@ def test_differences_are_averaged_over_embedders_split_by_split():
     assert title.endswith("pair accuracy")
     # Both data sets have the same ± .001 over the splits: Student's interval of 4.
     half = interval(np.array([0.011, 0.009, 0.011, 0.009])).half_width
-    assert cells(table, "alpaca_lsa")[0] == f"+0.010 ± {half:.3f}\\* (tuned linear)"
+    assert cells(table, "alpaca_lsa")[0] == f"+0.010 ± {half:.3f} ↑ (tuned linear)"
     assert cells(table, "hh_lsa")[1] == f"**−0.020 ± {half:.3f}** (Gaussian process)"
     assert cells(table, "average of all") == [f"**−0.005 ± {half:.3f}**"] * 2
     assert cells(table, "average of hh") == [f"**−0.020 ± {half:.3f}**"] * 2
@@ -612,7 +611,8 @@ def test_shortcuts_and_probabilities_have_their_tables():
     assert table.startswith("| N = 200 ")
     assert cells(table, "the longest response")[3] == "0.400"
     (table,) = embedders_report.calibration_table(records)
-    assert cells(table, "auto") == ["0.600 / 0.590 / 0.050"] * 2
+    # In each split's bin: 10 pairs of probability .2 on average, of which 3 came true.
+    assert cells(table, "auto") == ["0.600 / 0.590 / 0.050, pooled 0.100"] * 2
     assert "longest" not in table
     for record in records:
         if record["method"] == "auto" and record["n_pairs"] == 200:
@@ -621,6 +621,10 @@ def test_shortcuts_and_probabilities_have_their_tables():
     assert missed.endswith("an error above 0.06: auto at N = 200.")
     without = [{k: v for k, v in r.items() if k != "ece"} for r in records]
     assert embedders_report.calibration_table(without) == []
+    opposite = {"method": "auto", "n_pairs": 100, "reliability": [[10, 0], [4.0, 0.0], [3, 0]]}
+    found = embedders_report.pooled_error([*records[:5], opposite], "auto", 100)
+    assert found == pytest.approx(0), "the noise of splits cancels"
+    assert embedders_report.pooled_error(records, "longest", 100) is None
 
 
 def test_multipliers_are_read_twice():

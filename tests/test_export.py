@@ -15,6 +15,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import Pipeline, make_pipeline
 
 from lens_sklearn import (
+    AutoRewardRegressor,
     BTRewardRegressor,
     ContrastiveVAE,
     DifferenceAugmenter,
@@ -55,7 +56,8 @@ REWARDS = [
     LinearRewardRegressor(),
     GPRewardRegressor(),
     GPRewardRegressor(whitening=WithinPromptWhitening(covariance_exponent=0.3)),
-    GPRewardRegressor(uncertainty_penalty=0),
+    GPRewardRegressor(n_response_features=3, controlled=(-1,)),
+    AutoRewardRegressor(n_response_features=3, random_state=0),
 ]
 
 

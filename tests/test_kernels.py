@@ -33,18 +33,19 @@ def test_tangent_kernel_is_that_of_a_wide_network():
 
 def test_kernels_are_the_closed_forms():
     inner = inner_products(A, B)
-    for kernel, expected in zip(KERNELS, gp_reference.kernels(A, B), strict=True):
+    for name, kernel in KERNELS.items():
+        expected = gp_reference.KERNELS[name](A, B)
         np.testing.assert_allclose(kernel(inner), expected, atol=1e-12)
-    assert KERNELS == (linear_kernel, tangent_kernel, gaussian_kernel)
+    assert list(KERNELS.values()) == [linear_kernel, tangent_kernel, gaussian_kernel]
 
 
 def test_kernels_are_covariances():
     members = np.concatenate([A, B, A[:2], -A[:2]])  # the same and the opposite as well
     inner = inner_products(members, members)
-    for kernel in KERNELS:
+    for kernel in KERNELS.values():
         np.testing.assert_allclose(kernel(inner), kernel(inner).T, atol=1e-12)
         assert np.linalg.eigvalsh(kernel(inner))[0] > -1e-9
-    assert all(np.isfinite(k(inner_products(np.zeros((1, 4)), B))).all() for k in KERNELS)
+    assert all(np.isfinite(k(inner_products(np.zeros((1, 4)), B))).all() for k in KERNELS.values())
 
 
 def test_differences_within_pairs():
@@ -54,19 +55,28 @@ def test_differences_within_pairs():
     np.testing.assert_allclose(pair_columns(kernel), kernel @ D(4).T, atol=1e-12)
 
 
-def test_the_sum_shares_the_prior_variance(monkeypatch):
-    kernel, found = fit_kernel_sum(B, 2.0)
-    np.testing.assert_allclose(found, gp_reference.pair_kernel(B, 2.0), atol=1e-12)
-    assert np.diag(found).mean() == pytest.approx(2.0)
+@pytest.mark.parametrize(
+    "shares", [gp_reference.THIRDS, {"gaussian": 1.5, "linear": 0.5}, {"linear": 2.0}]
+)
+def test_each_kernel_has_its_share_of_the_prior_variance(monkeypatch, shares):
+    kernel, found = fit_kernel_sum(B, shares)
+    assert kernel.weights == pytest.approx(gp_reference.kernel_weights(B, shares))
+    np.testing.assert_allclose(found, gp_reference.pair_kernel(B, shares), atol=1e-12)
+    assert np.diag(found).mean() == pytest.approx(sum(shares.values()))
     monkeypatch.setattr(_kernels, "CHUNK", 6)  # 4 pairs in chunks of 3
-    np.testing.assert_allclose(fit_kernel_sum(B, 2.0)[1], found, atol=1e-12)
-    # Pairs of equal members differ in nothing, and the kernels' weights stay finite.
-    same, nothing = fit_kernel_sum(np.repeat(B, 2, axis=0), 1.0)
-    assert np.isfinite(same.weights).all() and not nothing.round(12).any()
+    np.testing.assert_allclose(fit_kernel_sum(B, shares)[1], found, atol=1e-12)
 
 
-def test_covariances_and_variances_of_rewards():
-    weights = np.array([0.5, 0.2, 0.7])
+def test_pairs_of_equal_members_leave_the_weights_finite():
+    same, nothing = fit_kernel_sum(np.repeat(B, 2, axis=0), gp_reference.THIRDS)
+    assert np.isfinite(list(same.weights.values())).all() and not nothing.round(12).any()
+
+
+@pytest.mark.parametrize(
+    "weights",
+    [{"linear": 0.5, "tangent": 0.2, "gaussian": 0.7}, {"gaussian": 2.0}, {"tangent": 0.4}],
+)
+def test_covariances_and_variances_of_rewards(weights):
     kernel = KernelSum(weights)
     joint = gp_reference.covariance(weights, A, B)
     np.testing.assert_allclose(

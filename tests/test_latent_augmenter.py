@@ -144,7 +144,8 @@ def test_kept_pairs_are_those_of_the_certificate(pairs, keep, pairing):
     mask = certificate.ordered if keep == "ordered" else certificate.realised_certified
     assert 0 < augmenter.n_kept_ == mask.sum() < 180
     of_kept = SynthesisCertificate.from_estimator(augmenter, pairs, augmenter.reward_)
-    np.testing.assert_allclose(of_kept.synthetic_margin, certificate.synthetic_margin[mask])
+    margin = certificate.synthetic_margin[mask]
+    np.testing.assert_allclose(of_kept.synthetic_margin, margin, rtol=1e-5)  # float32
     rows = np.concatenate([np.arange(60), 60 + np.flatnonzero(mask)])
     np.testing.assert_allclose(np.asarray(kept), np.asarray(everything)[rows], atol=1e-6)
     for name in ("parent", "target", "weight", "is_synthetic", "members"):

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import sklearn
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 from scipy.optimize import minimize
 from scipy.special import expit
 from sklearn.base import clone
@@ -13,6 +13,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
 from lens_sklearn import AugmentedPairs, LinearRewardRegressor, RepeatAugmenter, _linear_reward
+from lens_sklearn._calibration import fit_slope
+from lens_sklearn._device import row_order
 from lens_sklearn.datasets import make_preference_pairs
 
 GRID = np.logspace(-4, 0, 5)
@@ -50,6 +52,11 @@ def deviations(pairs, weight):
     return np.sqrt(np.average((members - mean) ** 2, axis=0, weights=weight))
 
 
+def weights(reward):
+    """The weights that minimise the objective, before the slope."""
+    return reward.coef_ / reward.slope_
+
+
 def left_out_losses(rows, target, weight, fold, judges, Cs):
     """Mean log loss of the judging pairs, each fold by the minimum of all the others."""
     loss = np.empty((len(Cs), len(rows)))
@@ -73,9 +80,9 @@ def test_minimises_the_objective(shape, C, standardize):
     rows = (pairs[:, 0].astype(float) - pairs[:, 1]) / scale
     reward = LinearRewardRegressor(Cs=[C], standardize=standardize)
     reward.fit(pairs, target, sample_weight=weight)
-    assert_allclose(reward.coef_, minimum(rows, target, weight, C) / scale, **CLOSE)
+    assert_allclose(weights(reward), minimum(rows, target, weight, C) / scale, **CLOSE)
     assert reward.C_ == C
-    assert np.isnan(reward.log_losses_).tolist() == [True]  # there was no search
+    assert reward.feature_ratio_ == 1  # there was nothing to search
 
 
 def test_losses_are_those_of_left_out_groups():
@@ -96,7 +103,7 @@ def test_losses_are_those_of_left_out_groups():
     best = GRID[expected.argmin()]
     assert reward.C_ == best
     coef = minimum(rows, target, weight, best) / deviations(pairs, weight)
-    assert_allclose(reward.coef_, coef, **CLOSE)
+    assert_allclose(weights(reward), coef, **CLOSE)
 
 
 def test_the_default_is_the_grid_and_folds_of_the_benchmark():
@@ -128,8 +135,8 @@ def test_pairs_that_say_nothing_make_no_difference_to_the_span():
     few = make_pairs(12, 20)
     zeros = np.zeros((30, 2, 20), dtype=np.float32)
     reward = LinearRewardRegressor([0.1], standardize=False)
-    expected = reward.fit(few).coef_
-    assert_allclose(reward.fit(np.concatenate([few, zeros])).coef_, expected, **CLOSE)
+    expected = weights(reward.fit(few))
+    assert_allclose(weights(reward.fit(np.concatenate([few, zeros]))), expected, **CLOSE)
 
 
 def test_no_more_features_are_solved_for_than_there_are_pairs(monkeypatch):
@@ -194,7 +201,7 @@ def test_weights_are_repetitions():
     assert_allclose(same.coef_, reward.coef_, **CLOSE)
     twice = LinearRewardRegressor([1e-3]).fit(pairs, target, sample_weight=np.full(40, 2))
     once = LinearRewardRegressor([2e-3]).fit(pairs, target)
-    assert_allclose(twice.coef_, once.coef_, **CLOSE)
+    assert_allclose(weights(twice), weights(once), **CLOSE)
 
 
 def test_a_target_of_0_is_the_other_column():
@@ -209,6 +216,7 @@ def test_a_target_of_0_is_the_other_column():
     assert_allclose(against.coef_, -reward.coef_, **CLOSE)
 
 
+@pytest.mark.filterwarnings("ignore:all .* pairs are ties:UserWarning")
 def test_pairs_that_are_as_likely_as_not_give_no_reward():
     reward = LinearRewardRegressor(GRID).fit(make_pairs(30, 4), np.full(30, 0.5))
     assert_allclose(reward.coef_, 0, atol=1e-6)
@@ -242,7 +250,7 @@ def test_synthetic_pairs_stay_with_their_parents():
     reward = LinearRewardRegressor(GRID).fit(copies)
     weighted = LinearRewardRegressor(GRID).fit(pairs, sample_weight=np.full(40, 3))
     assert_allclose(reward.log_losses_, weighted.log_losses_, **CLOSE_LOSSES)
-    assert_allclose(reward.coef_, weighted.coef_, **CLOSE)
+    assert_allclose(weights(reward), weights(weighted), **CLOSE)
 
 
 def augmented(n=30, d=4, seed=0):
@@ -271,7 +279,7 @@ def test_originals_alone_judge_and_set_the_scale():
     expected = left_out_losses(rows, target, weight, fold, original, GRID)
     assert_allclose(reward.log_losses_, expected, **CLOSE_LOSSES)
     coef = minimum(rows, target, weight, GRID[expected.argmin()]) / scale
-    assert_allclose(reward.coef_, coef, **CLOSE)
+    assert_allclose(weights(reward), coef, **CLOSE)
 
 
 def test_weights_of_originals_are_handed_down():
@@ -370,7 +378,7 @@ def test_constants_that_float32_cannot_hold_weigh_nothing():
 def test_a_large_mean_costs_no_precision():
     pairs = np.round(make_pairs(60, 3) * 8) / 8  # float32 holds these, moved by 4096 as well
     reward, moved = LinearRewardRegressor([0.1]), LinearRewardRegressor([0.1])
-    assert_allclose(moved.fit(pairs + 4096).coef_, reward.fit(pairs).coef_, rtol=1e-6)
+    assert_allclose(weights(moved.fit(pairs + 4096)), weights(reward.fit(pairs)), rtol=1e-6)
 
 
 def test_ratings_are_paired_within_groups():
@@ -406,7 +414,16 @@ def test_bad_values_are_named(Cs):
 
 
 @pytest.mark.parametrize(
-    "setting", [{"Cs": 1}, {"Cs": "auto"}, {"cv": 1}, {"standardize": 2}, {"max_iter": 0}]
+    "setting",
+    [
+        {"Cs": 1},
+        {"Cs": "auto"},
+        {"cv": 1},
+        {"standardize": 2},
+        {"max_iter": 0},
+        {"n_response_features": -1},
+        {"controlled": 3},
+    ],
 )
 def test_bad_settings_are_named(setting):
     (name,) = setting
@@ -438,7 +455,8 @@ def test_only_a_chosen_fit_that_does_not_converge_warns():
 def test_is_a_good_scikit_learn_citizen():
     reward = LinearRewardRegressor(tuple(GRID), cv=3, standardize=False, max_iter=50)
     assert clone(reward).get_params() == reward.get_params()
-    assert list(LinearRewardRegressor().get_params()) == ["Cs", "cv", "max_iter", "standardize"]
+    names = ["Cs", "controlled", "cv", "max_iter", "n_response_features", "standardize"]
+    assert list(LinearRewardRegressor().get_params()) == names
     pairs = make_pairs(30, 4)
     first = reward.fit(pairs).coef_
     np.testing.assert_array_equal(reward.fit(pairs).coef_, first)
@@ -453,3 +471,344 @@ def test_two_prompts_are_enough_to_choose_a_penalty():
     reward = LinearRewardRegressor().fit(pairs, groups=np.arange(40) % 2)  # warnings are errors
     assert np.isfinite(reward.log_losses_).all()
     assert reward.C_ == reward.Cs_[reward.log_losses_.argmin()]
+
+
+# ------------------------------------------------------------------------------- slope
+def left_out_margins(rows, target, weight, fold, C, free=slice(None)):
+    """Log-odds of each pair by the minimum of all other folds, and as long as that of all."""
+    margin, long = np.empty(len(rows)), np.empty(len(rows))
+    length = np.linalg.norm(minimum(rows, target, weight, C)[free])
+    for number in np.unique(fold):
+        known, test = fold != number, fold == number
+        w = minimum(rows[known], target[known], weight[known], C)[free]
+        margin[test] = rows[test][:, free] @ w
+        long[test] = margin[test] * length / np.linalg.norm(w)
+    return margin, long
+
+
+@pytest.mark.parametrize("shape", [(50, 6), (30, 40)], ids=["n > d", "n < d"])
+def test_the_slope_is_fitted_to_left_out_log_odds(shape):
+    n, d = shape
+    rng = np.random.default_rng(0)
+    pairs, target, weight = make_pairs(n, d), rng.random(n), np.repeat(rng.uniform(1, 2, n // 2), 2)
+    groups = np.arange(n) // 2
+    reward = LinearRewardRegressor([0.01]).fit(pairs, target, weight, groups=groups)
+    fold = np.empty(n // 2, dtype=int)
+    fold[np.argsort(-weight[::2])] = np.arange(n // 2) % 5
+    rows = (pairs[:, 0].astype(float) - pairs[:, 1]) / deviations(pairs, weight)
+    margin, long = left_out_margins(rows, target, weight, fold[groups], 0.01)
+    slope = fit_slope(long, target, weight)
+    assert reward.slope_ == pytest.approx(slope, rel=1e-3)
+    assert_allclose(reward.left_out_log_odds_, slope * long, rtol=2e-2, atol=1e-4)
+    loss = np.average(np.logaddexp(0, margin) - target * margin, weights=weight)
+    assert_allclose(reward.log_losses_, [loss], **CLOSE_LOSSES)  # the slope comes after the choice
+
+
+def test_left_out_log_odds_are_those_of_the_chosen_setting():
+    pairs = make_pairs(60, 5)
+    chosen = LinearRewardRegressor(GRID).fit(pairs)
+    alone = LinearRewardRegressor([chosen.C_]).fit(pairs)
+    assert chosen.C_ not in (GRID[0], GRID[-1])
+    assert_allclose(chosen.left_out_log_odds_, alone.left_out_log_odds_, rtol=1e-2, atol=1e-3)
+    assert_allclose(chosen.slope_, alone.slope_, rtol=1e-3)
+
+
+@pytest.mark.parametrize("C", [1e-5, 1.0], ids=["too flat", "too sharp"])
+def test_probabilities_of_fresh_pairs_are_as_sharp_as_they_should_be(C):
+    rng = np.random.default_rng(0)
+    w = rng.normal(size=60) / 4
+    pairs = rng.normal(size=(5400, 2, 60)).astype(np.float32)
+    lost = (pairs[:, 0] - pairs[:, 1]) @ w + rng.logistic(size=5400) < 0
+    pairs[lost] = pairs[lost, ::-1]
+    known, fresh = pairs[:400], pairs[400:]
+    reward = LinearRewardRegressor([C]).fit(known)
+    log_odds = reward.decision_function(fresh)
+
+    def loss(slope):
+        return np.logaddexp(0, -slope * log_odds).mean()
+
+    best = min(loss(slope) for slope in np.geomspace(0.1, 10, 200))
+    assert loss(1) < best + 0.01
+    assert loss(1 / reward.slope_) > best + 0.01, "the toy data must need a slope"
+
+
+def test_left_out_log_odds_stand_where_the_pairs_were_given():
+    pairs = augmented()
+    weight = np.random.default_rng(3).integers(0, 3, size=30)
+    weight[:3] = 0, 1, 2
+    reward = LinearRewardRegressor(GRID).fit(pairs, sample_weight=weight)
+    known = np.isfinite(reward.left_out_log_odds_)
+    assert known.tolist() == (weight > 0).tolist() + [False] * 60
+    by_pair = LinearRewardRegressor(GRID).fit(pairs, sample_weight=weight[pairs.parent])
+    assert_array_equal(by_pair.left_out_log_odds_, reward.left_out_log_odds_)
+    array = LinearRewardRegressor(GRID).fit(make_pairs(30, 4), sample_weight=weight)
+    known = np.isfinite(array.left_out_log_odds_)
+    assert known.tolist() == (weight > 0).tolist()
+    kept = np.flatnonzero(weight)
+    same = LinearRewardRegressor(GRID).fit(make_pairs(30, 4)[kept], sample_weight=weight[kept])
+    assert_allclose(same.left_out_log_odds_, array.left_out_log_odds_[kept], **CLOSE)
+
+
+def test_folds_of_fewer_pairs_make_no_slope():
+    # Under so strong a penalty weights are as long as the pairs are many: a half has half of it.
+    pairs = np.zeros((40, 2, 1), dtype=np.float32)
+    pairs[:, 0] = 1
+    reward = LinearRewardRegressor([1e-9], cv=2, standardize=False).fit(pairs)
+    coef = 1e-9 * 40 / 2
+    assert weights(reward) == pytest.approx([coef], rel=1e-3)
+    assert reward.slope_ == pytest.approx(fit_slope(np.full(40, coef), np.ones(40)), rel=1e-3)
+    assert_allclose(reward.left_out_log_odds_, reward.decision_function(pairs), rtol=1e-6)
+
+
+def test_without_two_groups_there_is_no_slope():
+    reward = LinearRewardRegressor([0.1]).fit(make_pairs(20, 4), groups=np.zeros(20))
+    assert reward.slope_ == 1
+    assert np.isnan(reward.left_out_log_odds_).tolist() == [True] * 20
+
+
+# ----------------------------------------------------------------------- response features
+def with_features(n, d, k, seed=0):
+    """Pairs (n, 2, d + k) and their groups of two; both views decide, the features more."""
+    rng = np.random.default_rng(seed)
+    pairs = rng.normal(size=(n, 2, d + k)) * rng.uniform(0.5, 3, size=d + k)
+    w = rng.normal(size=d + k) / np.r_[np.full(d, d), np.full(k, 0.5 * k)]
+    lost = (pairs[:, 0] - pairs[:, 1]) @ w + rng.logistic(size=n) < 0
+    pairs[lost] = pairs[lost, ::-1]
+    return pairs.astype(np.float32), np.arange(n) // 2
+
+
+def views_by_hand(pairs, k, ratio, standardize=True, weight=None):
+    """Differences (n, d + k) as the penalty sees them, and what divides each column."""
+    weight = np.ones(len(pairs)) if weight is None else weight
+    members = pairs.astype(float)
+    scale = deviations(pairs, weight)
+    mean = np.average(members.mean(axis=1), axis=0, weights=weight)
+    d = pairs.shape[-1] - k
+    if not standardize:
+        scale[:d] = 1
+    features = np.clip((members[..., d:] - mean[d:]) / scale[d:], -3, 3)
+    rows = np.concatenate([members[..., :d] / scale[:d], features], axis=-1)
+    rows = rows[:, 0] - rows[:, 1]
+    unit = np.ones(d + k)
+    for view in (slice(0, d), slice(d, None)):
+        size = np.average((rows[:, view] ** 2).sum(axis=1), weights=weight) if d + k else 1
+        unit[view] = np.sqrt(size / 1000) or 1
+    unit[d:] /= np.sqrt(ratio)
+    return rows / unit, np.concatenate([scale[:d], np.ones(k)]) * unit
+
+
+@pytest.mark.parametrize(
+    ("d", "k"), [(6, 3), (90, 3), (0, 3), (5, 70), (80, 70)], ids=lambda v: str(v)
+)
+@pytest.mark.parametrize("standardize", [True, False])
+def test_each_view_has_a_strength_of_its_own(d, k, standardize):
+    pairs, groups = with_features(60, d, k)
+    pairs[0, 0, -1] = 50  # an outlier, which is clipped
+    grid = [1e-4, 1e-3, 1e-2]
+    weight = np.repeat(np.random.default_rng(5).uniform(0.5, 2, 30), 2)
+    reward = LinearRewardRegressor(grid, standardize=standardize, n_response_features=k)
+    reward.fit(pairs, sample_weight=weight, groups=groups)
+    fold = np.empty(30, dtype=int)
+    fold[np.argsort(-weight[::2])] = np.arange(30) % 5
+    ones, everyone = np.ones(60), np.ones(60, dtype=bool)
+    ratios = [1 / 3, 1, 3] if d else [1]
+    losses = np.empty((3, len(ratios)))
+    for i, ratio in enumerate(ratios):
+        rows, _ = views_by_hand(pairs, k, ratio, standardize, weight)
+        losses[:, i] = left_out_losses(rows, ones, weight, fold[groups], everyone, grid)
+    assert_allclose(reward.log_losses_, losses if d else losses[:, 0], rtol=1e-3)
+    C, ratio = np.unravel_index(reward.log_losses_.argmin(), losses.shape)
+    assert (reward.C_, reward.feature_ratio_) == (grid[C], ratios[ratio])
+    rows, scale = views_by_hand(pairs, k, ratios[ratio], standardize, weight)
+    coef = minimum(rows, ones, weight, grid[C]) / scale
+    assert_allclose(weights(reward), coef, rtol=5e-3, atol=1e-3 * np.abs(coef).max())
+
+
+def test_the_ratio_is_searched():
+    chosen = set()
+    for strong in ("embedding", "features"):
+        rng = np.random.default_rng(1)
+        pairs = rng.normal(size=(150, 2, 40)).astype(np.float32)
+        w = np.zeros(40)
+        w[slice(0, 20) if strong == "embedding" else slice(20, 40)] = rng.normal(size=20)
+        lost = (pairs[:, 0] - pairs[:, 1]) @ w < 0
+        pairs[lost] = pairs[lost, ::-1]
+        chosen.add(
+            (strong, LinearRewardRegressor(n_response_features=20).fit(pairs).feature_ratio_)
+        )
+    assert chosen == {("embedding", 1 / 3), ("features", 3.0)}
+
+
+def test_features_are_predicted_in_clipped_deviations():
+    # By hand: members 0 and 2 have the mean 1 and the deviation 1.
+    pairs = np.tile(np.array([[[2.0], [0.0]]], dtype=np.float32), (10, 1, 1))
+    reward = LinearRewardRegressor(n_response_features=1).fit(pairs)
+    assert (reward.feature_mean_, reward.feature_scale_) == ([1], [1])
+    rewards = reward.predict([[[0.0], [1.0], [3.0], [4.0], [1000.0], [-1000.0], [np.nan]]])
+    assert_allclose(rewards[0] / reward.coef_[0], [-1, 0, 2, 3, 3, -3, np.nan])
+    # Behind an embedding that says nothing the same columns do the same.
+    wide = np.concatenate([np.zeros_like(pairs), pairs], axis=-1)
+    both = LinearRewardRegressor(n_response_features=1).fit(wide)
+    assert_allclose(both.predict([[5.0, 4.0], [-5.0, 9.0]]), 3 * both.coef_[1])
+    assert both.coef_[0] == 0
+
+
+def test_scale_and_shift_of_both_views_make_no_difference():
+    pairs, groups = with_features(60, 4, 3)
+    factor, shift = np.array([1e-3, 1, 7, 1e3, 1e3, 2, 5.0]), np.array([0, 1, 2, 0, 9, -1, 0.5])
+    reward = LinearRewardRegressor(n_response_features=3).fit(pairs, groups=groups)
+    same = LinearRewardRegressor(n_response_features=3).fit(pairs * factor + shift, groups=groups)
+    assert_allclose(same.log_losses_, reward.log_losses_, **CLOSE_LOSSES)
+    assert_allclose(same.coef_ * [*factor[:4], 1, 1, 1], reward.coef_, **CLOSE)
+    raw = LinearRewardRegressor([1e-3], n_response_features=3, standardize=False)
+    features = factor * [0, 0, 0, 0, 1, 1, 1] + [1, 1, 1, 1, 0, 0, 0]  # the embedding stays
+    first = raw.fit(pairs, groups=groups).coef_
+    assert_allclose(raw.fit(pairs * features, groups=groups).coef_, first, **CLOSE)
+
+
+def test_the_number_of_columns_of_a_view_makes_no_difference():
+    # Every column of the embedding four times: the same embedding.
+    pairs, groups = with_features(60, 5, 3)
+    wide = np.concatenate([np.tile(pairs[..., :5], 4), pairs[..., 5:]], axis=-1)
+    reward = LinearRewardRegressor(n_response_features=3).fit(pairs, groups=groups)
+    same = LinearRewardRegressor(n_response_features=3).fit(wide, groups=groups)
+    assert_allclose(same.log_losses_, reward.log_losses_, **CLOSE_LOSSES)
+    assert_allclose(same.predict(wide), reward.predict(pairs), rtol=1e-2, atol=1e-3)
+
+
+def test_the_lipschitz_constant_is_in_units_of_x():
+    pairs, groups = with_features(60, 4, 3)
+    reward = LinearRewardRegressor(n_response_features=3).fit(pairs, groups=groups)
+    steepest = np.r_[reward.coef_[:4], reward.coef_[4:] / reward.feature_scale_]
+    step = 1e-2 * steepest / np.linalg.norm(steepest)
+    at = np.r_[np.zeros(4), reward.feature_mean_]
+    rise = np.diff(reward.predict([at, at + step]))[0] / 1e-2
+    assert reward.lipschitz == pytest.approx(rise, rel=1e-3)
+
+
+def test_synthetic_pairs_set_no_scale_of_features():
+    pairs = augmented(d=4)
+    reward = LinearRewardRegressor(n_response_features=2).fit(pairs)
+    alone = LinearRewardRegressor(n_response_features=2).fit(
+        pairs.originals, sample_weight=pairs.weight[:30]
+    )
+    assert_allclose(reward.feature_mean_, alone.feature_mean_)
+    assert_allclose(reward.feature_scale_, alone.feature_scale_)
+
+
+def test_more_features_than_columns_are_refused():
+    with pytest.raises(ValueError, match="n_response_features=4, but X has 3 features"):
+        LinearRewardRegressor(n_response_features=4).fit(make_pairs(10, 3))
+    LinearRewardRegressor(n_response_features=3).fit(make_pairs(10, 3))
+
+
+# --------------------------------------------------------------------------------- control
+def long_and_good(n, seed=0, always=True):
+    """Pairs (n, 2, 6) of length and quality, which go together, and noise; both decide."""
+    rng = np.random.default_rng(seed)
+    quality = rng.normal(size=(n, 2))
+    length = 0.7 * quality + rng.normal(size=(n, 2))
+    pairs = np.concatenate([np.stack([quality, length], -1), rng.normal(size=(n, 2, 4))], axis=-1)
+    if always:  # the chosen one is longer, whatever else it is
+        lost = length[:, 0] < length[:, 1]
+    else:
+        margin = 2 * (length[:, 0] - length[:, 1]) + (quality[:, 0] - quality[:, 1])
+        lost = margin + rng.logistic(size=n) < 0
+    pairs[lost] = pairs[lost, ::-1]
+    return pairs.astype(np.float32)
+
+
+@pytest.mark.parametrize("n_response_features", [0, 5])
+@pytest.mark.parametrize("column", [1, -5])
+def test_control_removes_length(n_response_features, column):
+    pairs = long_and_good(400, always=False)
+    setting = {"n_response_features": n_response_features}
+    used = LinearRewardRegressor(**setting).fit(pairs)
+    reward = LinearRewardRegressor(**setting, controlled=[column]).fit(pairs)
+    assert reward.coef_[1] == 0 < reward.control_coef_[0] and reward.control_coef_.shape == (1,)
+    fresh = long_and_good(2000, seed=1).reshape(-1, 6)
+    quality, length = fresh[:, 0].astype(float), fresh[:, 1].astype(float)
+    rest = length - quality * (length @ quality) / (quality @ quality)
+    assert abs(np.corrcoef(rest, reward.predict(fresh))[0, 1]) < 0.1
+    assert np.corrcoef(rest, used.predict(fresh))[0, 1] > 0.5
+    # What is left is what decides beside length: quality is worth half of it.
+    deviation = pairs[..., 1].std() if n_response_features else 1
+    ratio = reward.control_coef_[0] / deviation / reward.coef_[0]
+    assert ratio == pytest.approx(2, rel=0.4)
+
+
+def test_length_that_always_decides_leaves_nothing_else():
+    pairs = long_and_good(300)
+    used = LinearRewardRegressor(controlled=[5]).fit(pairs)  # of no importance
+    reward = LinearRewardRegressor(controlled=[1]).fit(pairs)
+    assert np.corrcoef(used.predict(pairs).ravel(), pairs[..., 1].ravel())[0, 1] > 0.9
+    share = np.abs(weights(reward)).max() / (reward.control_coef_[0] / reward.slope_)
+    assert share < 0.05
+
+
+@pytest.mark.parametrize("C", [1e-3, 1e-2])
+@pytest.mark.parametrize("d", [6, 50])
+def test_controlled_columns_have_a_penalty_of_their_own(C, d):
+    # By hand: its difference is divided so that its mean square is 30 / C, other columns not.
+    pairs = make_pairs(40, d)
+    reward = LinearRewardRegressor([C], controlled=[2, -1]).fit(pairs)
+    scale = deviations(pairs, np.ones(40))
+    rows = (pairs[:, 0].astype(float) - pairs[:, 1]) / scale
+    for column in (2, d - 1):
+        factor = np.sqrt((rows[:, column] ** 2).mean() * C / 30)
+        rows[:, column] /= factor
+        scale[column] *= factor
+    coef = minimum(rows, np.ones(40), np.ones(40), C) / scale
+    assert_allclose(reward.control_coef_ / reward.slope_, coef[[2, -1]], rtol=5e-3)
+    coef[[2, -1]] = 0
+    assert_allclose(weights(reward), coef, rtol=5e-3, atol=2e-2 * np.abs(coef).max())
+    # Log-odds and slope are of what is predicted: the rest of each fold's solution.
+    fold, ones = np.argsort(row_order(pairs)) % 5, np.ones(40)
+    free = np.setdiff1d(np.arange(d), [2, d - 1])
+    _, margin = left_out_margins(rows, ones, ones, fold, C, free)
+    slope = fit_slope(margin, ones)
+    assert reward.slope_ == pytest.approx(slope, rel=2e-2)
+    log_odds = slope * margin
+    error = np.abs(reward.left_out_log_odds_ - log_odds).max()
+    assert error < 0.03 * np.abs(log_odds).max()
+
+
+@pytest.mark.parametrize(
+    ("controlled", "message"),
+    [
+        ([3], r"controlled\[0\] is 3, but X has 3 features: columns are -3 to 2"),
+        ([0, -4], r"controlled\[1\] is -4"),
+        ([0, 1, -3], r"names column 0 twice, the second time as controlled\[2\]"),
+        ([0, 1, 2], "names all 3 features"),
+        ([0.5], r"controlled\[0\] is 0.5; columns are whole numbers"),
+        (["log_words"], r"controlled\[0\] is 'log_words'; columns are whole"),
+        ([True], r"controlled\[0\] is True"),
+    ],
+)
+def test_bad_controls_are_named(controlled, message):
+    with pytest.raises(ValueError, match=message):
+        LinearRewardRegressor(controlled=controlled).fit(make_pairs(10, 3))
+
+
+def test_a_control_without_effect_is_warned_of():
+    pairs = make_pairs(20, 4)
+    pairs[:, 1, 2] = pairs[:, 0, 2]  # of one prompt
+    pairs[..., 0] = 0.1
+    with pytest.warns(UserWarning, match=r"controlled columns \[0, 2\] differ in no pair"):
+        reward = LinearRewardRegressor(GRID, controlled=[0, 1, -2]).fit(pairs)
+    assert (reward.control_coef_ != 0).tolist() == [False, True, False]
+    plain = LinearRewardRegressor(GRID, controlled=np.array([1])).fit(pairs)
+    assert_allclose(plain.coef_, reward.coef_, **CLOSE)
+
+
+def test_fitted_features_and_controls_survive_their_state():
+    pairs, groups = with_features(40, 4, 3)
+    setting = {"n_response_features": 3, "controlled": [-1]}
+    reward = LinearRewardRegressor(**setting).fit(pairs, groups=groups)
+    same = LinearRewardRegressor(**setting)
+    same.set_fitted_state(reward.get_fitted_state())
+    assert_array_equal(same.predict(pairs), reward.predict(pairs))
+    assert_array_equal(same.control_coef_, reward.control_coef_)
+    state = reward.get_fitted_state() | {"feature_mean_": np.zeros(2)}
+    with pytest.raises(ValueError, match="feature_mean_ of LinearRewardRegressor has shape"):
+        same.set_fitted_state(state)

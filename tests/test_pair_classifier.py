@@ -26,6 +26,13 @@ from lens_sklearn import (
 WEAK = LinearRewardRegressor(Cs=[1e-4])  # one value of C: no search
 
 
+class Flat(LinearRewardRegressor):
+    """A reward whose log-odds are a hundredth of what they should be."""
+
+    def predict(self, X):
+        return super().predict(X) / 100
+
+
 @pytest.fixture
 def shuffled(pairs):
     return shuffle_columns(pairs, random_state=0)
@@ -121,10 +128,13 @@ def test_a_tie_is_class_0_and_without_labels_column_0_wins(pairs):
 def test_weights_reach_the_reward(shuffled):
     X, y = shuffled
     weight = np.random.default_rng(0).integers(0, 3, size=60)
-    weighted = PairClassifier(WEAK).fit(X, y, weight).reward_.coef_
-    repeated = PairClassifier(WEAK).fit(np.repeat(X, weight, axis=0), np.repeat(y, weight))
-    assert not np.allclose(weighted, PairClassifier(WEAK).fit(X, y).reward_.coef_, rtol=1e-3)
-    # The scale of features is that of all repetitions, so the penalty is the same too.
+    groups, repeat = np.arange(60), lambda a: np.repeat(a, weight, axis=0)
+    weighted = PairClassifier(WEAK).fit(X, y, weight, groups=groups).reward_.coef_
+    plain = PairClassifier(WEAK).fit(X, y, groups=groups).reward_.coef_
+    assert not np.allclose(weighted, plain, rtol=1e-3)
+    # The scale of features is that of all repetitions, so the penalty is the same too; copies are
+    # pairs of one prompt, or they would foretell each other.
+    repeated = PairClassifier(WEAK).fit(repeat(X), repeat(y), groups=repeat(groups))
     np.testing.assert_allclose(weighted, repeated.reward_.coef_, rtol=1e-3)
 
 
@@ -161,13 +171,12 @@ def test_a_saved_classifier_is_the_same(pairs, tmp_path):
 @pytest.mark.parametrize("method", ["sigmoid", "temperature"])
 def test_probabilities_can_be_calibrated(method, ensemble, shuffled):
     X, y = shuffled
-    calibrated = CalibratedClassifierCV(
-        PairClassifier(WEAK), method=method, cv=3, ensemble=ensemble
-    ).fit(X, y)
+    flat = PairClassifier(Flat(Cs=[1e-2]))
+    calibrated = CalibratedClassifierCV(flat, method=method, cv=3, ensemble=ensemble).fit(X, y)
     probability = calibrated.predict_proba(X)
     assert probability.shape == (60, 2)
-    plain = PairClassifier(WEAK).fit(X, y).predict_proba(X)
-    # So strong a penalty leaves every probability near one half; a slope mends that.
+    plain = flat.fit(X, y).predict_proba(X)
+    # Every probability is near one half; a slope mends that.
     assert np.abs(plain - 0.5).max() < 0.1
     assert log_loss(y, probability) < log_loss(y, plain) - 0.1
     assert len(calibration_curve(y, probability[:, 1], n_bins=3)[0]) > 1

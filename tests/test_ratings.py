@@ -70,6 +70,8 @@ def test_pairs_are_those_of_a_loop(data, min_gap, most):
     rated = pairs_from_ratings(numbered(n), ratings, groups, **options)
     pairs = places(rated)
     assert len(set(pairs)) == len(pairs) and set(pairs) <= expected
+    every = places(pairs_from_ratings(numbered(n), ratings, groups, min_gap=min_gap))
+    assert pairs == [pair for pair in every if pair in set(pairs)]  # in the order of all
     of_prompt = [np.sum([groups[i] == g for i, _ in expected]) for g in range(4)]
     kept = [np.sum([groups[i] == g for i, _ in pairs]) for g in range(4)]
     assert kept == [c if most is None else min(c, most) for c in of_prompt]

@@ -62,6 +62,7 @@ def count(name, response):
         ("log_word_length", "ab abcd", 3),
         ("log_sentence_length", "One two. Three 3.5 four!\nFive", 7 / 3),
         ("log_sentence_length", "我喜欢猫。你呢？", 3),
+        ("log_sentence_length", "1. One two\n2. Three four", 3),
     ],
 )
 def test_counts_by_hand(name, response, expected):
@@ -142,7 +143,27 @@ def test_any_text_has_finite_features_in_their_range(prompt, response):
     assert not values[0, 1, :-1].any()  # nothing is nothing
 
 
+@pytest.mark.parametrize(
+    "piece", [".", "!)", "*", "`", "$a", "|", "\n ", "a'", "_", "\\(", "](", " "]
+)
+def test_what_a_stuck_model_repeats_takes_no_quadratic_time(piece):
+    # 400,000 characters: minutes, were each repetition to look at all that follow.
+    text = piece * (400_000 // len(piece)) + "x"
+    assert np.isfinite(ResponseFeatures().fit_transform([[text]])).all()
+
+
 # ------------------------------------------------------------------------------ rows
+@given(
+    st.lists(st.tuples(*[st.sampled_from(["a b", "b a", "A?!", "", "1. c\nd"])] * 3), min_size=1)
+)
+def test_each_text_is_counted_as_if_it_were_alone(texts):
+    # Equal texts are counted once: under another prompt, or of the same length, none is mistaken.
+    rows = [{"prompt": f"b {p}", "chosen": c, "rejected": r} for p, c, r in texts]
+    features = ResponseFeatures().fit()
+    alone = np.concatenate([features.transform([row]) for row in rows])
+    np.testing.assert_array_equal(features.transform(rows), alone)
+
+
 def test_every_form_of_a_prompt_reads_the_same():
     prompt, good, bad = "How are you?", "Fine, you?", "No."
     forms = [

@@ -173,6 +173,12 @@ def test_reward_never_rises_faster(reward, toy):
     assert (rise <= upper * np.linalg.norm(a - b, axis=1) * (1 + 1e-4)).all()
 
 
+def test_a_reward_of_response_features_has_no_bounds_of_a_network(pairs):
+    reward = BTRewardRegressor(max_epochs=1, n_response_features=2, random_state=0).fit(pairs)
+    with pytest.raises(ValueError, match="n_response_features=2.*attribute `lipschitz`"):
+        reward_lipschitz(reward, pairs)
+
+
 def test_padding_has_no_gradient(reward, toy):
     padded = toy.candidates.copy()
     padded[0, 1:] = np.nan

@@ -5,10 +5,16 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, clone
 from sklearn.exceptions import DataConversionWarning
 
-from lens_sklearn import RepeatAugmenter
+from lens_sklearn import (
+    BTRewardRegressor,
+    DistillationAugmenter,
+    GPRewardRegressor,
+    LinearRewardRegressor,
+    RepeatAugmenter,
+)
 from lens_sklearn._validation import (
     check_embeddings,
     check_finite,
@@ -200,3 +206,86 @@ def test_padding_is_let_through_where_it_is_asked_for_alone():
     with pytest.raises(ValueError, match="NaN in row 1, column 2"):
         check_finite(X)
     check_finite(X, allow_padding=True)
+
+
+# ------------------------------------------------------------------- what a fit cannot use
+@pytest.mark.parametrize("missing", [None, np.nan, pd.NA, pd.NaT])
+def test_a_prompt_that_is_missing_is_named(missing):
+    groups = np.array(["a", "b", missing, "a"], dtype=object)
+    with pytest.raises(ValueError, match=r"groups\[2\] is .*; every pair needs a prompt"):
+        encode_groups(groups)
+    series = pd.Series(["a", missing], dtype="string")
+    with pytest.raises(ValueError, match=r"groups\[1\] is"):
+        encode_groups(series)
+
+
+@pytest.mark.parametrize(
+    ("weight", "shape"), [(np.ones(5), r"\(5,\)"), (2.0, r"\(\)"), (np.ones((4, 1)), r"\(4, 1\)")]
+)
+def test_weights_of_another_shape_are_named(weight, shape):
+    X = np.random.default_rng(0).normal(size=(4, 2, 3))
+    message = r"sample_weight must have shape \(4,\), a weight a pair; got " + shape
+    with pytest.raises(ValueError, match=message):
+        check_training_pairs(Anything(), X, sample_weight=weight)
+    augmented = RepeatAugmenter(factor=3).fit_transform(X)
+    message = r"shape \(12,\), a weight a pair, or \(4,\), one an original; got " + shape
+    with pytest.raises(ValueError, match=message):
+        check_training_pairs(Anything(), augmented, sample_weight=weight)
+
+
+REWARDS = [
+    LinearRewardRegressor(),
+    GPRewardRegressor(),
+    BTRewardRegressor(max_epochs=1, device="cpu", random_state=0),
+]
+
+
+@pytest.mark.parametrize("reward", REWARDS)
+def test_ties_alone_teach_nothing(reward, pairs):
+    equal = np.repeat(pairs[:, :1], 2, axis=1)
+    for X, y in ((pairs, np.full(60, 0.5)), (equal, None), (np.ones_like(pairs), None)):
+        with pytest.warns(UserWarning, match="all 60 pairs are ties.*nothing to learn"):
+            fitted = clone(reward).fit(X, y)
+        assert np.abs(fitted.decision_function(equal)).max() < 1e-6
+    # One that is none is enough, and pairs that are only judged may all be ties.
+    y = np.full(60, 0.5)
+    y[7] = 1
+    assert clone(reward).fit(pairs, y).score(pairs, np.full(60, 0.5)) == 0.5
+
+
+@pytest.mark.parametrize("reward", REWARDS)
+def test_a_constant_feature_says_nothing(reward, pairs):
+    constant = pairs.copy()
+    constant[..., 3] = 7
+    fitted = clone(reward).fit(constant)
+    other = constant.copy()
+    other[:, 0, 3] = 8
+    assert np.isfinite(fitted.predict(other)).all()
+    if isinstance(reward, LinearRewardRegressor):
+        assert fitted.coef_[3] == 0
+
+
+@pytest.mark.parametrize("reward", REWARDS)
+def test_prompts_of_another_length_are_named(reward, pairs):
+    with pytest.raises(ValueError, match="groups has 61 prompts for 60 original pairs"):
+        clone(reward).fit(pairs, groups=np.arange(61))
+    with pytest.raises(ValueError, match=r"groups\[0\] is nan"):
+        clone(reward).fit(pairs, groups=np.full(60, np.nan))
+
+
+def test_one_prompt_is_an_error_or_a_warning(pairs):
+    one = np.zeros(60)
+    with pytest.raises(ValueError, match="leaves none of 1 prompts to train on"):
+        BTRewardRegressor().fit(pairs, groups=one)
+    with pytest.warns(UserWarning, match="none can be left out to choose the penalty"):
+        LinearRewardRegressor().fit(pairs, groups=one)
+    with pytest.warns(UserWarning, match="60 pairs of 1 prompts are too few"):
+        assert DistillationAugmenter().fit(pairs, groups=one).factor_ == 1
+
+
+def test_fewer_prompts_than_folds_are_a_fold_each(pairs):
+    two = np.arange(60) % 2
+    by_two, by_five = (LinearRewardRegressor(cv=cv).fit(pairs, groups=two) for cv in (2, 5))
+    np.testing.assert_array_equal(by_two.log_losses_, by_five.log_losses_)
+    with pytest.warns(UserWarning, match=r"of 2 prompts are too few .*20 pairs of 3 prompts"):
+        assert DistillationAugmenter().fit(pairs, groups=two).factor_ == 1

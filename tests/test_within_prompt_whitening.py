@@ -436,3 +436,21 @@ def test_responses_to_one_prompt_are_enough(pairs):
     unlabeled = np.random.default_rng(0).normal(size=(1, 5, 12))
     whitening = WithinPromptWhitening().fit(pairs, unlabeled=unlabeled)
     assert np.isfinite(whitening.transform(pairs)).all()
+
+
+def test_response_features_stay_as_they_are():
+    rng = np.random.default_rng(3)
+    pairs, unlabeled = five(rng, 40, 2), five(rng, 30, 4)
+    features = rng.normal(size=(40, 2, 3))
+    given = np.concatenate([pairs, features], axis=-1)
+    more = np.concatenate([unlabeled, rng.normal(size=(30, 4, 3))], axis=-1)
+    alone = WithinPromptWhitening().fit(pairs, unlabeled=unlabeled)
+    both = WithinPromptWhitening(n_response_features=3).fit(given, unlabeled=more)
+    mapped = both.transform(given)
+    np.testing.assert_array_equal(mapped[..., :5], alone.transform(pairs))
+    np.testing.assert_array_equal(mapped[..., 5:], features)
+    again = WithinPromptWhitening(n_response_features=3)
+    again.set_fitted_state(both.get_fitted_state())
+    np.testing.assert_array_equal(again.transform(given), mapped)
+    with pytest.raises(ValueError, match="n_response_features=8, but X has 8 features"):
+        WithinPromptWhitening(n_response_features=8).fit(given)

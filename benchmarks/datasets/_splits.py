@@ -110,8 +110,8 @@ class Split:
         -------
         Split
             Itself for "embedding"; else one that is made once and shares nothing that methods
-            keep: work on other columns is other work. `n_response_features` is 0 unless both are
-            there to be told apart.
+            keep: work on other columns is other work. `n_response_features` says
+            how many columns are features: with "features" all.
 
         Raises
         ------
@@ -125,11 +125,10 @@ class Split:
         if self.features is None:
             raise ValueError(f"view={name!r} needs response features; this data set has none.")
         if name not in self._views:
-            columns, k = self.features, 0
+            columns, k = self.features, self.features.pairs.shape[-1]
             if name == "both":
                 embeddings = Columns(self.pairs, self.unlabeled, self.test)
                 columns = Columns(*map(_joined, embeddings, self.features))
-                k = self.features.pairs.shape[-1]
             made = replace(self, **columns._asdict(), n_response_features=k)
             self._views[name] = replace(made, details={}, borrowed=0.0, _shared={}, _views={})
         return self._views[name]

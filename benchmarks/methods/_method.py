@@ -4,6 +4,9 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+#: The N of reliability diagrams, which few methods have: bins are the larger part of a result.
+DIAGRAM = (100, 300, 850, 1000)
+
 
 @dataclass(frozen=True)
 class Method:

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from ._method import Method
+from ._method import DIAGRAM, Method
 
 
 def fit(split, seed, unlabeled=False):
@@ -20,7 +20,7 @@ METHODS = [
         fit,
         suites=SUITES,
         view="both",
-        diagram=(100, 1000),
+        diagram=DIAGRAM,
         style=dict(color="#009E73", linewidth=2.5),
     ),
     Method(
@@ -30,7 +30,7 @@ METHODS = [
         label="auto with unlabelled",
         unlabeled=True,
         view="both",
-        diagram=(100, 1000),
+        diagram=DIAGRAM,
         style=dict(color="#0072B2", linewidth=2.5),
     ),
 ]

@@ -53,7 +53,7 @@ METHODS = [
     Method(
         "distillation",
         fit,
-        suites=(*SUITES, "embedders"),
+        suites=(*SUITES, "embedders, dear"),
         style=dict(color="#009E73", linewidth=2.5),
     ),
     Method(
@@ -69,7 +69,7 @@ METHODS = [
     Method(
         "distillation, unlabelled",
         partial(fit, unlabeled=True),
-        suites=(*SUITES, "embedders"),
+        suites=(*SUITES, "embedders, dear"),
         label="distillation with unlabelled",
         unlabeled=True,
         slow=True,

@@ -1,26 +1,24 @@
-"""The Gaussian process by itself, with its penalty for uncertainty and without."""
+"""The Gaussian process by itself, on either view and both, and with a penalty for uncertainty."""
 
 from functools import partial
 
 from lens_sklearn import GPRewardRegressor
 
-from ._method import Method
+from ._method import DIAGRAM, Method
 
 
 def fit(split, seed, unlabeled=False, **params):
-    reward = GPRewardRegressor(random_state=seed, **params)
+    reward = GPRewardRegressor(
+        n_response_features=split.n_response_features, random_state=seed, **params
+    )
     reward.fit(split.pairs, unlabeled=split.unlabeled if unlabeled else None, groups=split.groups)
     split.details |= settings_of(reward)
     return reward.predict
 
 
 def settings_of(reward):
-    """Return what a fitted Gaussian process chose by cross-validation."""
-    return {
-        "uncertainty_penalty": reward.uncertainty_penalty_,
-        "covariance_exponent": reward.whitening_.covariance_exponent,
-        "norm_exponent": reward.whitening_.norm_exponent,
-    }
+    """Return what a fitted Gaussian process learnt of its prior."""
+    return {"prior_variance": reward.prior_variance_.tolist(), "slope": reward.slope_}
 
 
 ALL = ("curves", "headline", "blocks", "lsa", "text", "mpnet")
@@ -32,7 +30,7 @@ METHODS = [
         fit,
         suites=(*ALL, *EMBEDDERS),
         label="Gaussian process",
-        diagram=(100, 1000),
+        diagram=DIAGRAM,
         style=dict(color="#CC79A7"),
     ),
     Method(
@@ -51,17 +49,17 @@ METHODS = [
         unlabeled=True,
     ),
     Method(
-        "GP, no penalty",
-        partial(fit, uncertainty_penalty=0),
+        "GP, with penalty",
+        partial(fit, uncertainty_penalty=0.5),
         suites=SOME,
-        label="Gaussian process, `uncertainty_penalty=0`",
+        label="Gaussian process, `uncertainty_penalty=0.5`",
         style=dict(color="#CC79A7", linestyle="--"),
     ),
     Method(
-        "GP, no penalty, unlabelled",
-        partial(fit, unlabeled=True, uncertainty_penalty=0),
+        "GP, with penalty, unlabelled",
+        partial(fit, unlabeled=True, uncertainty_penalty=0.5),
         suites=SOME,
-        label="Gaussian process with unlabelled, `uncertainty_penalty=0`",
+        label="Gaussian process with unlabelled, `uncertainty_penalty=0.5`",
         unlabeled=True,
     ),
 ]

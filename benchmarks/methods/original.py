@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from ._method import Method
+from ._method import DIAGRAM, Method
 from ._published import reward
 
 FACTOR = 4
@@ -37,7 +37,7 @@ METHODS = [
             *("embedders", "embedders_quick"),
         ),
         baseline=True,
-        diagram=(100, 1000),
+        diagram=DIAGRAM,
         style=dict(color="#999999", linewidth=2),
     ),
 ]

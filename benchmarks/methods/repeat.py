@@ -5,7 +5,7 @@ from functools import partial
 from lens_sklearn import RepeatAugmenter
 
 from . import _ensemble
-from ._method import Method
+from ._method import DIAGRAM, Method
 from ._published import reward
 
 
@@ -28,7 +28,7 @@ METHODS = [
             *("embedders", "embedders_quick"),
         ),
         baseline=True,
-        diagram=(100, 1000),
+        diagram=DIAGRAM,
     ),
     Method(
         "repeat 4x, zero output, five",

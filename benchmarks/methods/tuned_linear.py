@@ -2,11 +2,12 @@
 
 from lens_sklearn import LinearRewardRegressor
 
-from ._method import Method
+from ._method import DIAGRAM, Method
 
 
 def fit(split, seed):
-    reward = LinearRewardRegressor().fit(split.pairs, groups=split.groups)
+    reward = LinearRewardRegressor(n_response_features=split.n_response_features)
+    reward.fit(split.pairs, groups=split.groups)
     split.details["C"] = float(reward.C_)
     return reward.predict
 
@@ -19,7 +20,7 @@ METHODS = [
         suites=("curves", "headline", "blocks", "lsa", "text", "mpnet", *EMBEDDERS, "layers"),
         baseline=True,
         tuned=True,
-        diagram=(100, 1000),
+        diagram=DIAGRAM,
         style=dict(color="#000000", linestyle="--"),
     ),
     Method(
@@ -27,7 +28,7 @@ METHODS = [
         fit,
         suites=EMBEDDERS,
         view="features",
-        diagram=(100, 1000),
+        diagram=DIAGRAM,
         style=dict(color="#D55E00", linestyle="--"),
     ),
     Method(
@@ -35,6 +36,6 @@ METHODS = [
         fit,
         suites=EMBEDDERS,
         view="both",
-        style=dict(color="#E69F00", linestyle="--"),
+        style=dict(color="#8C564B", linestyle="--"),
     ),
 ]

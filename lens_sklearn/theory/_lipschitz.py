@@ -101,6 +101,11 @@ def reward_lipschitz(reward, X):
     LipschitzBounds
         In units of reward per unit of embeddings.
 
+    Raises
+    ------
+    ValueError
+        If the reward has response features, whose scale and bounds are no layer of the network.
+
     See Also
     --------
     decoder_lipschitz : The same for a decoder, with the way the upper bound is found.
@@ -117,6 +122,12 @@ def reward_lipschitz(reward, X):
     True
     """
     check_is_fitted(reward)
+    if reward.n_response_features:
+        raise ValueError(
+            f"the reward has n_response_features={reward.n_response_features}, which are put on a "
+            "scale and kept within bounds before the network reads them; its upper bound is the "
+            "attribute `lipschitz`."
+        )
     module = reward.net_.module_
     X = np.asarray(X)
     points = X.reshape(-1, X.shape[-1])

@@ -1,14 +1,10 @@
-"""The pairs that a Gaussian process learns from, and what it has learnt from them."""
+"""The pairs that a Gaussian process learns from."""
 
 import hashlib
 from dataclasses import dataclass
 
 import numpy as np
 from sklearn.utils import gen_batches
-
-from ._kernels import KernelSum, fit_kernel_sum
-from ._laplace import LaplacePosterior, fit_laplace
-from ._within_prompt_whitening import Whitening
 
 #: Pairs that are decoded at once while repeated ones are looked for.
 CHUNK = 1024
@@ -75,16 +71,21 @@ def merge_repeated_pairs(pairs):
         The weighted mean of their targets.
     weight : ndarray of float64, shape (m,)
         The sum of their weights.
+    place : ndarray of int, shape (n,)
+        Of each pair, which of the m it was merged into.
+    sign : ndarray of float64, shape (n,)
+        1 where it stands as that one does, -1 where its columns are swapped.
     """
     target, weight = pairs.target.astype(np.float64), pairs.weight.astype(np.float64)
     index, place, swapped = _same_pairs(pairs)
+    sign = np.where(swapped == swapped[index][place], 1.0, -1.0)
     if len(index) == len(pairs):
-        return index, target, weight
-    target = np.where(swapped == swapped[index][place], target, 1 - target)
+        return index, target, weight, place, sign
+    target = np.where(sign > 0, target, 1 - target)
     total = np.bincount(place, weight)
     # Added up from the first, so that the mean of equal targets is that target to the bit.
     away = np.bincount(place, weight * (target - target[index][place])) / total
-    return index, np.clip(target[index] + away, 0, 1), total
+    return index, np.clip(target[index] + away, 0, 1), total, place, sign
 
 
 def _same_pairs(pairs):
@@ -103,69 +104,6 @@ def _same_pairs(pairs):
     )
     order = np.argsort(first)  # that of the pairs
     return first[order], np.argsort(order)[place.ravel()], code[:, 0] > code[:, 1]
-
-
-@dataclass(frozen=True, eq=False)
-class GPPosterior:
-    """The posterior of the reward given pairs.
-
-    Parameters
-    ----------
-    whitening : Whitening
-        The map in front of the kernels.
-    members : ndarray of float64, shape (2 * n, d)
-        The pairs' members, whitened.
-    kernel : KernelSum
-        The prior covariance of whitened embeddings' rewards.
-    laplace : LaplacePosterior
-        The posterior of the pairs' log-odds.
-    """
-
-    whitening: Whitening
-    members: np.ndarray
-    kernel: KernelSum
-    laplace: LaplacePosterior
-
-    @classmethod
-    def fit(cls, whitening, pairs, prior_variance):
-        """Condition the prior on pairs.
-
-        Parameters
-        ----------
-        whitening : Whitening
-            The map in front of the kernels.
-        pairs : TrainingPairs
-            The pairs.
-        prior_variance : float
-            The mean prior variance of their log-odds.
-
-        Returns
-        -------
-        GPPosterior
-            The posterior.
-        """
-        members = whitening.apply(pairs.members)
-        kernel, covariance = fit_kernel_sum(members, prior_variance)
-        return cls(whitening, members, kernel, fit_laplace(covariance, pairs.target, pairs.weight))
-
-    def leave_groups_out(self, index, group):
-        """Predict pairs from the pairs of all other groups.
-
-        Parameters
-        ----------
-        index : ndarray of int, shape (m,)
-            The pairs to predict, whole groups of them.
-        group : ndarray, shape (m,)
-            The group of each.
-
-        Returns
-        -------
-        LeftOut
-            The predictions.
-        """
-        rows = self.members[_member_rows(index)]
-        covariance = self.kernel.with_pairs(rows, self.members)
-        return self.laplace.leave_groups_out(index, group, covariance, self.kernel.variance(rows))
 
 
 def _member_rows(index):
