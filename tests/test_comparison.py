@@ -2,6 +2,7 @@
 
 import json
 import warnings
+from functools import partial
 
 import numpy as np
 import pytest
@@ -171,24 +172,33 @@ def test_unlabeled_responses_of_left_out_prompts_are_left_out(pairs, groups, mon
         assert set(numbers) == {groups[order[k]] for k in kept} | {30} and len(numbers) == 16
 
 
-def test_every_method_runs_and_workers_change_nothing(pairs, groups, tmp_path):
+def test_every_method_runs(pairs, groups, monkeypatch):
+    few = partial(DistillationAugmenter, factor=2)  # "auto" takes its time
+    monkeypatch.setattr(module, "DistillationAugmenter", few)
     unlabeled = np.random.default_rng(2).normal(size=(8, 3, 12)).astype(np.float32)
-    settings = {
-        "groups": groups,
-        "n_response_features": 2,
-        "lengths": np.random.default_rng(1).integers(9, 99, (60, 2)),
-        "unlabeled": unlabeled,
-        "cv": 2,
-        "random_state": 0,
-        "device": "cpu",
-    }
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # those of fits are counted and not raised
-        found = compare_rewards(pairs, learning_curve=False, **settings)
+        found = compare_rewards(
+            pairs,
+            groups=groups,
+            n_response_features=2,
+            lengths=np.random.default_rng(1).integers(9, 99, (60, 2)),
+            unlabeled=unlabeled,
+            cv=2,
+            learning_curve=False,
+            device="cpu",
+            random_state=0,
+        )
     assert [row["method"] for row in found.table] == list(METHODS) and not found.failures
-    methods = ["linear", "gp", "repeat"]
-    one = compare_rewards(pairs, methods=methods, **settings)
-    two = compare_rewards(pairs, methods=methods, n_jobs=2, **settings)
+    for row in found.table:
+        assert (row["log_loss"] < 0.75) != (row["method"] in ("longest", "shortest"))
+
+
+def test_workers_change_nothing(pairs, groups):
+    settings = {"groups": groups, "methods": ["gp", "repeat"], "cv": 2, "random_state": 0}
+    settings |= {"learning_curve": False, "device": "cpu"}
+    one = compare_rewards(pairs, **settings)
+    two = compare_rewards(pairs, n_jobs=2, **settings)
     for row in (*one.table, *two.table):
         row["seconds"] = 0
     assert one.to_dict() == two.to_dict()

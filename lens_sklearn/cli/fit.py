@@ -111,23 +111,25 @@ def run(arguments):
     if test:
         scores["held_out_accuracy"] = _accuracy(pipeline, test)
     export.save(pipeline, arguments.output)
-    reward, augmenter = pipeline["reward"], pipeline.named_steps.get("augment")
-    sizes = {
-        "train_pairs": len(train),
-        "held_out_pairs": len(test),
-        "n_features": reward.n_features_in_,
-    }
-    if augmenter is not None:
-        sizes["factor"] = getattr(augmenter, "factor_", augmenter.factor)
-        sizes["epochs"] = len(reward.history_)
+    sizes = {"train_pairs": len(train), "held_out_pairs": len(test)} | _sizes_of(pipeline)
     write_config(arguments, arguments.output, sizes=sizes, scores=scores)
     lines = [[k.replace("_", " "), str(v)] for k, v in sizes.items()]
     lines += [[k.replace("_", " "), f"{v:.3f}"] for k, v in scores.items()]
     lines.append(["seconds", f"{time.perf_counter() - started:.1f}"])
     print_table(["saved in", arguments.output], lines)
-    if augmenter is None:
+    if arguments.method == "auto":
         print()
-        _print_choice(reward.cv_results_)
+        _print_choice(pipeline["reward"].cv_results_)
+
+
+def _sizes_of(pipeline):
+    """Return the numbers that tell what was fitted."""
+    reward, augmenter = pipeline["reward"], pipeline.named_steps.get("augment")
+    sizes = {"n_features": reward.n_features_in_}
+    if augmenter is None:
+        return sizes
+    factor = getattr(augmenter, "factor_", augmenter.factor)
+    return sizes | {"factor": factor, "epochs": len(reward.history_)}
 
 
 def _print_choice(found):
