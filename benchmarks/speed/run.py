@@ -3,7 +3,7 @@
 ::
 
     python -m benchmarks.speed.run --data FOLDER   # or some of the parts:
-    python -m benchmarks.speed.run fit memory synthesis grid many
+    python -m benchmarks.speed.run fit memory synthesis grid many rewards
 
 Prints ratio and reach beside each other and keeps the rows in ``benchmarks/results/speed.json``
 with machine, versions and commit; parts that are not run keep their rows. The embedding part
@@ -23,7 +23,7 @@ from pathlib import Path
 import torch
 
 RESULTS = Path(__file__).parents[1] / "results" / "speed.json"
-PARTS = ("fit", "memory", "synthesis", "grid", "embedding", "many")
+PARTS = ("fit", "memory", "synthesis", "grid", "embedding", "many", "rewards")
 PACKAGES = ("torch", "numpy", "scikit-learn", "skorch", "transformers", "sentence-transformers")
 
 
