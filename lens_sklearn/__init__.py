@@ -31,6 +31,7 @@ _HOMES = {
     "DirectNoiseAugmenter": "_augmenters",
     "DistillationAugmenter": "_distillation",
     "EmbeddingScaler": "_scaler",
+    "FeatureWeightsDisplay": "displays",
     "GPRewardRegressor": "_gp_reward",
     "GaussianAugmenter": "_augmenters",
     "LLMEmbedder": "_embedder",

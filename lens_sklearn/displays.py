@@ -6,9 +6,11 @@ matplotlib is imported when something is drawn, never before.
 from importlib import import_module
 from itertools import cycle
 
+import numpy as np
+
 from .metrics import best_of_n_curve, best_of_n_score
 
-__all__ = ["BestOfNDisplay", "ComparisonDisplay"]
+__all__ = ["BestOfNDisplay", "ComparisonDisplay", "FeatureWeightsDisplay"]
 
 # Okabe and Ito's colors, which color-blind readers tell apart; markers differ besides.
 BLUE, VERMILION, GRAY = "#0072B2", "#D55E00", "0.5"
@@ -341,6 +343,116 @@ class ComparisonDisplay:
         ax.minorticks_off()
         ax.set(xlabel="training pairs (dotted: extrapolated)", ylabel="accuracy, left-out prompts")
         _legend_above(ax)
+
+
+class FeatureWeightsDisplay:
+    """What a linear reward likes and dislikes in how a response is written.
+
+    Parameters
+    ----------
+    weights : array-like of shape (k,)
+        Log-odds that a standard deviation of each feature adds.
+    names : sequence of str, length k
+        The features.
+    controlled : array-like of shape (k,), default=None
+        Weights that were fitted and are left out of what is predicted, 0 where there is none.
+
+    Attributes
+    ----------
+    ax_, figure_ : matplotlib Axes, matplotlib Figure
+        Set by :meth:`plot`.
+
+    See Also
+    --------
+    LinearRewardRegressor : Has these weights.
+
+    Examples
+    --------
+    >>> from lens_sklearn import FeatureWeightsDisplay
+    >>> display = FeatureWeightsDisplay([0.8, -0.3], ["log_words", "refusal_start"]).plot()
+    """
+
+    def __init__(self, weights, names, controlled=None):
+        self.weights = np.asarray(weights, dtype=float)
+        self.names = list(names)
+        self.controlled = np.zeros(len(self.weights)) if controlled is None else controlled
+        if not len(self.weights) == len(self.names) == len(self.controlled):
+            raise ValueError(
+                f"{len(self.weights)} weights of {len(self.names)} names and "
+                f"{len(self.controlled)} controlled weights; there must be one of each a feature."
+            )
+
+    @classmethod
+    def from_estimator(cls, estimator, names):
+        """Take the weights of a fitted linear reward.
+
+        Parameters
+        ----------
+        estimator : LinearRewardRegressor
+            Fitted with ``n_response_features=len(names)``.
+        names : sequence of str
+            As ``ResponseFeatures().names``.
+
+        Returns
+        -------
+        FeatureWeightsDisplay
+            Not drawn yet.
+
+        Raises
+        ------
+        ValueError
+            If it was fitted with another number of response features.
+        """
+        k = estimator.n_response_features
+        if k != len(names) or not k:
+            raise ValueError(
+                f"the reward has n_response_features={k}, and there are {len(names)} names; give "
+                "the names of its response features."
+            )
+        d = estimator.n_features_in_
+        controlled = np.zeros(d)
+        columns = np.asarray(estimator.controlled, dtype=int)
+        if len(columns):
+            controlled[np.sort(columns % d)] = estimator.control_coef_
+        return cls(estimator.coef_[-k:], names, controlled[-k:])
+
+    def plot(self, ax=None, *, max_features=15):
+        """Draw the largest weights as bars, the largest on top.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Where to draw; None makes a figure.
+        max_features : int, default=15
+            How many are drawn.
+
+        Returns
+        -------
+        FeatureWeightsDisplay
+            Itself.
+
+        Raises
+        ------
+        ImportError
+            Without matplotlib.
+        """
+        ax = axes_or_new(ax)
+        values = self.weights + self.controlled
+        shown = np.argsort(-np.abs(values), kind="stable")[:max_features]
+        is_controlled = np.asarray(self.controlled)[shown] != 0
+        places = np.arange(len(shown))
+        bars = ax.barh(places, values[shown], color=BLUE)
+        for bar, hatched in zip(bars, is_controlled, strict=True):
+            if hatched:
+                bar.set(facecolor="white", edgecolor=GRAY, hatch="///")
+        labels = [self.names[i] + (" (controlled)" if c else "")
+                  for i, c in zip(shown, is_controlled, strict=True)]  # fmt: skip
+        ax.set_yticks(places, labels)
+        ax.invert_yaxis()
+        ax.axvline(0, color=GRAY, linewidth=1)
+        ax.set(xlabel="log-odds a standard deviation of the feature adds")
+        self.ax_, self.figure_ = ax, ax.figure
+        return self
 
 
 def _legend_above(ax):

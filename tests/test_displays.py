@@ -5,7 +5,14 @@ import sys
 import numpy as np
 import pytest
 
-from lens_sklearn import BestOfNDisplay, Comparison, ComparisonDisplay, displays
+from lens_sklearn import (
+    BestOfNDisplay,
+    Comparison,
+    ComparisonDisplay,
+    FeatureWeightsDisplay,
+    LinearRewardRegressor,
+    displays,
+)
 from lens_sklearn.displays import axes_or_new, save_comparison, save_curves
 from lens_sklearn.metrics import best_of_n_curve, best_of_n_score
 
@@ -236,3 +243,31 @@ def test_a_comparison_without_curves_or_lengths_has_one_panel(pyplot):
 def test_a_comparison_is_saved(tmp_path):
     save_comparison(compared(), tmp_path / "comparison.png")
     assert (tmp_path / "comparison.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_largest_weights_are_drawn_first_and_what_is_controlled_says_so():
+    display = FeatureWeightsDisplay([0.1, -2.0, 0.0], ["a", "b", "c"], [0.0, 0.0, 1.0])
+    ax = display.plot(max_features=2).ax_
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["b", "c (controlled)"]
+    assert [bar.get_width() for bar in ax.patches] == [-2.0, 1.0]
+    assert [bool(bar.get_hatch()) for bar in ax.patches] == [False, True]
+
+
+def test_weights_are_those_of_the_reward():
+    pairs = np.random.default_rng(0).normal(size=(60, 2, 5))
+    pairs[..., 3] += [1.0, 0.0]
+    reward = LinearRewardRegressor(n_response_features=3, controlled=[-1]).fit(pairs)
+    display = FeatureWeightsDisplay.from_estimator(reward, ["u", "v", "w"])
+    np.testing.assert_array_equal(display.weights, reward.coef_[-3:])
+    assert display.weights.argmax() == 1
+    assert display.weights[2] == 0
+    np.testing.assert_array_equal(display.controlled, [0, 0, reward.control_coef_[0]])
+
+
+def test_names_must_be_those_of_the_features():
+    pairs = np.random.default_rng(0).normal(size=(20, 2, 3))
+    reward = LinearRewardRegressor().fit(pairs)
+    with pytest.raises(ValueError, match="n_response_features=0, and there are 2 names"):
+        FeatureWeightsDisplay.from_estimator(reward, ["a", "b"])
+    with pytest.raises(ValueError, match="1 weights of 2 names"):
+        FeatureWeightsDisplay([1.0], ["a", "b"])
