@@ -188,7 +188,7 @@ def test_without_matplotlib_the_extra_is_named(draw, scored, tmp_path, monkeypat
 
 
 def test_the_public_surface():
-    assert displays.__all__ == ["BestOfNDisplay", "ComparisonDisplay"]
+    assert displays.__all__ == ["BestOfNDisplay", "ComparisonDisplay", "FeatureWeightsDisplay"]
 
 
 # ------------------------------------------------------------------------------- a comparison
