@@ -84,9 +84,13 @@ def check_folds(groups, target, cv):
             f"the pairs have {n_prompts} prompts, fewer than the {cv} folds; take {n_prompts} "
             "folds or fewer."
         )
+    _check_ties(target)
+
+
+def _check_ties(target):
     if (np.asarray(target) == 0.5).all():
         raise ValueError(
-            f"all {len(groups)} pairs are ties: both responses are the same, or the target is "
+            f"all {len(target)} pairs are ties: both responses are the same, or the target is "
             "0.5; there is no order to learn or to judge by."
         )
 
@@ -117,13 +121,14 @@ def check_data(
     if isinstance(X, AugmentedPairs):
         raise ValueError("pairs are compared on as they are; give the originals as an array.")
     probe = LinearRewardRegressor()  # it has d
-    if np.ndim(X) != 3:
+    if np.ndim(X) != 3 or np.shape(X)[1] != 2:
         raise ValueError(f"expected pairs of shape (n, 2, d); got shape {np.shape(X)}.")
+    X = np.asarray(X)
+    target = default_target(X) if y is None else np.asarray(y)
+    _check_ties(target)
     names = np.arange(len(X)) if groups is None else np.asarray(groups)
     _, groups = check_training_pairs(probe, X, y, weight, groups)
-    X = np.asarray(X)
     check_response_features(k, X.shape[-1])
-    target = default_target(X) if y is None else np.asarray(y)
     lengths = _check_shape("lengths", lengths, X.shape[:2])
     if weight is not None:
         weight = np.asarray(weight, dtype=float)

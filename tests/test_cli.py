@@ -342,8 +342,8 @@ def test_auto_is_the_default_and_tells_what_it_chose(data, tmp_path, capsys):
     assert pipeline["embed"].embedder_.layer == [1, 2]
     found = pipeline["reward"].cv_results_
     assert choice[0] == ["left-out prompts", "weight", "log loss ± error", "accuracy"]
-    assert sorted(row[0] for row in choice[1:]) == sorted(found["name"])
-    weights = [float(row[1]) for row in choice[1:]]
+    assert sorted(row[0] for row in choice[1:]) == sorted(found["candidate"])
+    weights = [float(row[1]) for row in choice[1:-1]]
     assert weights == sorted(weights, reverse=True)
     config = json.loads((tmp_path / "config.json").read_text())
     assert config["sizes"]["n_features"] == pipeline["reward"].n_features_in_ == k + 32
@@ -391,17 +391,18 @@ def test_what_auto_saved_scores_and_picks(data, tmp_path, capsys):
 def test_the_choice_is_printed_by_weight(capsys):
     _print_choice(
         {
-            "name": ["gp", "linear"],
-            "weight": np.array([0.25, 0.75]),
-            "log_loss": np.array([0.6, 0.55]),
-            "log_loss_se": np.array([0.01, 0.02]),
-            "accuracy": np.array([0.7, 0.72]),
+            "candidate": np.array(["gp", "linear", "combined"]),
+            "weight": np.array([0.25, 0.75, 1.0]),
+            "log_loss": np.array([0.6, 0.55, 0.54]),
+            "log_loss_error": np.array([0.01, 0.02, 0.02]),
+            "accuracy": np.array([0.7, 0.72, 0.73]),
         }
     )
     ((_, *rows),) = tables_of(capsys.readouterr().out)
     assert rows == [
         ["linear", "0.750", "0.550 ± 0.020", "0.720"],
         ["gp", "0.250", "0.600 ± 0.010", "0.700"],
+        ["combined", "", "0.540 ± 0.020", "0.730"],
     ]
 
 

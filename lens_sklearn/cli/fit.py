@@ -17,7 +17,8 @@ from ._output import check_folder, print_table, say, write_config
 
 __all__ = ["add_parser", "run"]
 
-CHOICE = ("name", "weight", "log_loss", "log_loss_se", "accuracy")  # of AutoRewardRegressor
+# Of AutoRewardRegressor.cv_results_, whose last row is the combination.
+CHOICE = ("candidate", "weight", "log_loss", "log_loss_error", "accuracy")
 
 EXAMPLES = """\
 examples:
@@ -134,11 +135,13 @@ def _sizes_of(pipeline):
 
 def _print_choice(found):
     """Print what left-out prompts chose, the largest weight first."""
-    columns = zip(*(found[name] for name in CHOICE), strict=True)
+    *candidates, combined = zip(*(found[name] for name in CHOICE), strict=True)
+    candidates.sort(key=lambda row: -row[1])
     rows = [
         [name, f"{weight:.3f}", f"{loss:.3f} ± {error:.3f}", f"{accuracy:.3f}"]
-        for name, weight, loss, error, accuracy in sorted(columns, key=lambda row: -row[1])
+        for name, weight, loss, error, accuracy in (*candidates, combined)
     ]
+    rows[-1][1] = ""
     print_table(["left-out prompts", "weight", "log loss ± error", "accuracy"], rows)
 
 
