@@ -23,14 +23,10 @@ from .records import RESULTS, read_records
 from .suites import SUITES
 
 DOCS = Path(__file__).parents[1] / "docs"
-PAGES = (
-    DOCS / "user_guide" / "does_it_help.md",
-    DOCS / "research" / "results.md",
-    DOCS / "research" / "cost.md",
-)
+PAGES = (DOCS / "research" / "results.md", DOCS / "research" / "cost.md")
 COSTS = (("alpaca_384", 200), ("alpaca_384", 2000), ("alpaca_3840", 200), ("alpaca_3840", 2000))
 MARKED = re.compile(r"(<!-- table: (.+?) -->).*?(<!-- end -->)", re.DOTALL)
-#: Of the short page: methods, and data sets by what it calls them, each with an N.
+#: Of the summary: methods, and data sets by what it calls them, each with an N.
 SUMMARY = (
     *("repeat 4x, zero output", "LENS 4x, zero output"),
     *("GP", "distillation", "GP, unlabelled", "distillation, unlabelled"),

@@ -7,6 +7,7 @@ from scipy.stats import t as student
 from sklearn.utils.validation import has_fit_parameter
 
 from ._augmenters import DirectNoiseAugmenter, GaussianAugmenter, RepeatAugmenter
+from ._auto_reward import AutoRewardRegressor
 from ._bt_reward import BTRewardRegressor
 from ._contrastive_vae import ContrastiveVAE
 from ._distillation import DistillationAugmenter
@@ -35,6 +36,10 @@ class Split(NamedTuple):
         Their gold rewards.
     lengths : ndarray, shape (n_prompts, N)
         Their lengths in characters.
+    pair_features : ndarray, shape (n, 2, k)
+        Response features of the training pairs.
+    candidate_features : ndarray, shape (n_prompts, N, k)
+        Those of the held-out candidates.
     """
 
     pairs: np.ndarray
@@ -42,6 +47,8 @@ class Split(NamedTuple):
     candidates: np.ndarray
     gold: np.ndarray
     lengths: np.ndarray
+    pair_features: np.ndarray
+    candidate_features: np.ndarray
 
 
 def demo_methods(random_state):
@@ -103,6 +110,14 @@ def run_split(split, random_state):
         rewards[name] = reward.fit(pairs, groups=split.groups).predict(candidates)
         results[name] = {"n_pairs": len(pairs)}
         fitted[name] = (scaler, None, reward)
+    k = split.pair_features.shape[-1]
+    auto = AutoRewardRegressor(n_response_features=k, random_state=random_state)
+    both = np.concatenate([split.pairs, split.pair_features], axis=-1)
+    auto.fit(both, groups=split.groups)
+    rewards["auto"] = auto.predict(
+        np.concatenate([split.candidates, split.candidate_features], axis=-1)
+    )
+    results["auto"] = {"n_pairs": len(pairs)}
     untrained = {
         "longest": split.lengths,
         "shortest": -split.lengths,

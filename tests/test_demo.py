@@ -1,6 +1,6 @@
 """The demo's statistics and table against numbers worked out by hand."""
 
-from functools import wraps
+from functools import partial, wraps
 
 import numpy as np
 import pytest
@@ -89,19 +89,24 @@ def test_every_reward_is_told_the_prompts(monkeypatch, pairs, candidates):
 
         return wrapper
 
-    for name in ("BTRewardRegressor", "LinearRewardRegressor", "GPRewardRegressor"):
+    names = ("BTRewardRegressor", "LinearRewardRegressor", "GPRewardRegressor")
+    for name in (*names, "AutoRewardRegressor"):
         reward = getattr(_demo, name)
         monkeypatch.setattr(reward, "fit", record(reward.fit))
     lengths = np.ones_like(candidates[1])
     lengths[:, 0] = 1.1
-    split = _demo.Split(pairs, groups, *candidates, lengths)
+    split = _demo.Split(pairs, groups, *candidates, lengths, pairs[..., :2], candidates[0][..., :2])
+    monkeypatch.setattr(
+        _demo, "AutoRewardRegressor", partial(_demo.AutoRewardRegressor, candidates=["linear"])
+    )
     results, rewards, fitted = _demo.run_split(split, 0)
-    # A network a method, the two others, and the teacher of distillation.
-    assert len(told) == len(demo_methods(0)) + 2 + 1
+    # A network a method, the two others, the teacher of distillation, and what is recommended
+    # with its three linear models.
+    assert len(told) == len(demo_methods(0)) + 2 + 1 + 4
     for name, given in told:
         np.testing.assert_array_equal(np.sort(given), groups, err_msg=name)  # in any order
     assert list(results) == [*rewards, "longest", "shortest", "random", "oracle"]
-    assert set(rewards) == set(fitted)
+    assert set(rewards) == {*fitted, "auto"}
     assert results["LENS 8×"]["n_pairs"] == 8 * len(pairs)
     assert results["random"]["gold"] == pytest.approx(candidates[1].mean())
     assert results["random"]["accuracy"] == results["random"]["matched"] == 0.5

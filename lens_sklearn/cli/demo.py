@@ -63,8 +63,8 @@ def run(arguments):
     embedder = LLMEmbedder(model_path(arguments.model), pooling="mean", layer="all")
     folder = Path(arguments.output)
     folder.mkdir(parents=True, exist_ok=True)
-    embeddings = _embed_responses(embedder, started)
-    splits = [_make_split(demo, embeddings) for demo in demos]
+    embeddings, features = _embed_responses(embedder, started)
+    splits = [_make_split(demo, embeddings, features) for demo in demos]
     results, first = _run_splits(splits, seeds, started)
     rewards, fitted = first
     _save_pipeline(embedder, fitted[SAVED_METHOD], folder)
@@ -85,29 +85,40 @@ def run(arguments):
 
 
 def _embed_responses(embedder, started):
-    """Fit the embedder and return the embeddings of all responses, (n_prompts, N, d)."""
+    """Fit the embedder; return embeddings (n_prompts, N, d) and features (n_prompts, N, k)."""
     from .._demo_data import demo_responses
+    from .._response_features import ResponseFeatures
 
     prompts, responses, _ = demo_responses()
     say(f"Embedding {responses.size} responses to {len(prompts)} prompts …")
     rows = [{"prompt": p, "responses": list(r)} for p, r in zip(prompts, responses, strict=True)]
     embeddings = embedder.fit_transform(rows)
     say(f"  (n_prompts, N, d) = {embeddings.shape}, {time.perf_counter() - started:.0f} s")
-    return embeddings
+    return embeddings, ResponseFeatures().fit_transform(rows)
 
 
-def _make_split(demo, embeddings):
-    """Return the embeddings of a split's pairs and held-out candidates."""
+def _make_split(demo, embeddings, features):
+    """Return both views of a split's pairs and held-out candidates."""
     import numpy as np
 
     from .._demo import Split
     from .._shortcuts import response_lengths
 
     prompt, chosen, rejected = demo.pair_index.T
-    # (n, 2, d)
-    pairs = np.stack([embeddings[prompt, chosen], embeddings[prompt, rejected]], axis=1)
-    lengths = response_lengths(demo.candidates)  # (n_prompts, N)
-    return Split(pairs, demo.groups, embeddings[demo.test_index], demo.gold, lengths)
+    of_pairs, of_candidates = [], []
+    for view in (embeddings, features):
+        # (n, 2, d)
+        of_pairs.append(np.stack([view[prompt, chosen], view[prompt, rejected]], axis=1))
+        of_candidates.append(view[demo.test_index])  # (n_prompts, N, d)
+    return Split(
+        of_pairs[0],
+        demo.groups,
+        of_candidates[0],
+        demo.gold,
+        response_lengths(demo.candidates),
+        of_pairs[1],
+        of_candidates[1],
+    )
 
 
 def _run_splits(splits, seeds, started):
