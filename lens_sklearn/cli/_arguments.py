@@ -86,14 +86,14 @@ def share(text):
 
 
 def layer(text):
-    """Read a layer, several with commas, or all."""
-    if text == "all":
+    """Read a layer, several with commas, all or auto."""
+    if text in ("all", "auto"):
         return text
     try:
         layers = [int(part) for part in text.split(",")]
     except ValueError:
         raise argparse.ArgumentTypeError(
-            f"{text!r} is neither a number, numbers with commas, nor all"
+            f"{text!r} is neither a number, numbers with commas, all, nor auto"
         ) from None
     return layers[0] if len(layers) == 1 else layers
 

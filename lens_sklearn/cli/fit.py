@@ -24,7 +24,7 @@ __all__ = ["add_parser", "run"]
 EXAMPLES = """\
 examples:
   lens-sklearn fit pairs.jsonl -o reward
-  lens-sklearn fit pairs.jsonl -o reward --model minilm --pooling mean --layer all
+  lens-sklearn fit pairs.jsonl -o reward --model minilm
   lens-sklearn fit pairs.jsonl -o reward --method distillation --unlabeled candidates.jsonl
   lens-sklearn fit pairs.parquet -o reward --model Qwen/Qwen2.5-0.5B-Instruct --factor 8 \\
       --gamma 0.5 --noise-variance 0.1 --store embeddings
@@ -60,9 +60,12 @@ def add_parser(commands):
         default="Qwen/Qwen2.5-0.5B-Instruct",
         help="name on the Hugging Face Hub, a folder, or minilm",
     )
-    text.add_argument("--layer", type=layer, default=-1, help="a number, 1,2,3 or all")
+    text.add_argument("--layer", type=layer, default="auto", help="a number, 1,2,3, all or auto")
     text.add_argument(
-        "--pooling", type=pooling, default="last", help="last, mean, cls, weighted_mean, max"
+        "--pooling",
+        type=pooling,
+        default="auto",
+        help="auto, last, mean, response_mean, cls, weighted_mean, max, or several with commas",
     )
     text.add_argument("--max-length", type=positive, default=1024, help="tokens of a text")
     add_store(text)
