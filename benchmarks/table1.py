@@ -183,7 +183,15 @@ def reward_model(setting, kind, seed):
     if kind == "mlp":
         return Pipeline(
             [
-                ("embed", LLMEmbedder(setting.base, store=setting.folder / "embeddings")),
+                (
+                    "embed",
+                    LLMEmbedder(
+                        setting.base,
+                        layer=-1,
+                        pooling="last",
+                        store=setting.folder / "embeddings",
+                    ),
+                ),
                 ("scale", EmbeddingScaler()),
                 ("augment", "passthrough"),
                 ("reward", BTRewardRegressor(random_state=seed)),

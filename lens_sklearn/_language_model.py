@@ -18,8 +18,9 @@ import numpy as np
 import torch
 
 from ._device import torch_device
+from ._log_likelihood import load_causal, mean_log_likelihoods
 
-POOLINGS = ("last", "mean", "cls", "weighted_mean", "max")
+POOLINGS = ("last", "mean", "response_mean", "cls", "weighted_mean", "max")
 CACHE_SIZE = 2  # models held at a time by one process
 HASHED_WHOLE = 1 << 28  # bytes; larger files are told apart by size, time, head and tail
 WEIGHT_ENDINGS = (".safetensors", ".bin", ".safetensors.index.json", ".bin.index.json")
@@ -120,7 +121,9 @@ def get_language_model(spec):
         return language_model
 
 
-def embed_batch(number, spec, ids, layers, poolings, *, take_turns=False):
+def embed_batch(
+    number, spec, ids, layers, poolings, spans=None, *, log_likelihood=False, take_turns=False
+):
     """Embed one batch in whatever process and on whatever GPU this runs.
 
     Parameters
@@ -131,7 +134,7 @@ def embed_batch(number, spec, ids, layers, poolings, *, take_turns=False):
         Which model.
     ids : list of ndarray of int
         Token ids of the texts.
-    layers, poolings : tuple
+    layers, poolings, spans, log_likelihood
         As in `LanguageModel.embed`.
     take_turns : bool, default=False
         Whether the device "cuda" means each GPU of the machine in turn, by the batch's number.
@@ -148,8 +151,8 @@ def embed_batch(number, spec, ids, layers, poolings, *, take_turns=False):
         spec = spec._replace(device=f"cuda:{number % n_devices}")
     language_model = get_language_model(spec)
     with _LOCK:  # transformers sets global defaults while it reads weights
-        language_model.network  # noqa: B018
-    return number, language_model.embed(ids, layers, poolings)
+        language_model.causal_network if log_likelihood else language_model.network  # noqa: B018
+    return number, language_model.embed(ids, layers, poolings, spans, log_likelihood=log_likelihood)
 
 
 class LanguageModel:
@@ -200,7 +203,7 @@ class LanguageModel:
         self.config = config.get_text_config()
         self.n_hidden_states = self.config.num_hidden_layers + 1
         self.hidden_size = self.config.hidden_size
-        self._network = None
+        self._network = self._causal_network = None
 
     @property
     def _source(self):
@@ -218,6 +221,22 @@ class LanguageModel:
                 with quiet(transformers):
                     self._network = self._load(transformers).eval()
             return self._network
+
+    @property
+    def causal_network(self):
+        """The network with its next-token head; `network` is then a part of it, not a copy."""
+        with self._lock:
+            if self._causal_network is None:
+                import transformers
+
+                self._network = None
+                with quiet(transformers):
+                    loaded = load_causal(
+                        transformers, self.spec.name, getattr(torch, self.spec.dtype), self._source
+                    )
+                self._causal_network = loaded.to(self.spec.device)
+                self._network = self._causal_network.base_model
+            return self._causal_network
 
     def _load(self, transformers):
         """Read the network's weights; a subclass reads those of a head too."""
@@ -303,7 +322,7 @@ class LanguageModel:
                 )["input_ids"]
         return [np.array(ids, dtype=np.int32) for ids in encoded], overlong
 
-    def embed(self, ids, layers, poolings):
+    def embed(self, ids, layers, poolings, spans=None, *, log_likelihood=False):
         """Run one batch and pool its hidden states.
 
         Parameters
@@ -314,16 +333,24 @@ class LanguageModel:
             Indices of hidden states; 0 is the embedding layer.
         poolings : sequence of str
             Names that :func:`pool` knows.
+        spans : ndarray of int, shape (len(ids), 2), default=None
+            First token of each response and the one behind its last; None is the whole text.
+        log_likelihood : bool, default=False
+            Whether the mean log-likelihood of the responses' tokens follows.
 
         Returns
         -------
         ndarray of float32, shape (len(ids), len(layers) * len(poolings) * hidden_size)
-            Concatenated layer by layer, within a layer pooling by pooling.
+            Concatenated layer by layer, within a layer pooling by pooling. With
+            `log_likelihood` there is one column more.
         """
         # Padding goes to the right whatever side the tokenizer prefers: the tokens then keep
         # their absolute positions, and a causal model never looks at what comes after them.
         tokens, mask = pad_right(ids, self.tokenizer.pad_token_id or 0)
-        network, last = self.network, self.n_hidden_states - 1
+        network = self.causal_network.base_model if log_likelihood else self.network
+        last = self.n_hidden_states - 1
+        if spans is None:
+            spans = np.array([(0, len(own)) for own in ids])
         only_last = set(layers) == {last}
         with torch.inference_mode():
             mask = torch.from_numpy(mask).to(self.spec.device)
@@ -333,7 +360,15 @@ class LanguageModel:
                 output_hidden_states=not only_last,  # they would take all layers' memory
             )
             states = {last: output.last_hidden_state} if only_last else output.hidden_states
-            vectors = [pool(states[layer], mask, name) for layer in layers for name in poolings]
+            starts = torch.from_numpy(spans[:, 0]).to(self.spec.device)
+            vectors = [
+                pool(states[layer], mask, name, starts) for layer in layers for name in poolings
+            ]
+            if log_likelihood:
+                means = mean_log_likelihoods(
+                    self.causal_network, output.last_hidden_state, ids, spans
+                )
+                vectors.append(means[:, None])
             return torch.cat(vectors, dim=1).cpu().numpy()
 
 
@@ -421,7 +456,7 @@ def pad_right(ids, pad_id):
     return tokens, mask.astype(np.int64)
 
 
-def pool(hidden, mask, pooling):
+def pool(hidden, mask, pooling, starts=None):
     """Pool the hidden states of each text's own tokens, in float32.
 
     Which tokens are padding is read from the mask alone, so a padding token that is also the
@@ -433,9 +468,12 @@ def pool(hidden, mask, pooling):
         Hidden states.
     mask : Tensor of int, shape (B, T)
         1 at tokens, 0 at padding, on either side.
-    pooling : {"last", "mean", "cls", "weighted_mean", "max"}
-        One of `POOLINGS`: the last token, the mean, the first token, the mean weighted by
-        position 1, 2, …, or the maximum.
+    pooling : {"last", "mean", "response_mean", "cls", "weighted_mean", "max"}
+        One of `POOLINGS`: the last token, the mean, the mean from the response's first token on,
+        the first token, the mean weighted by position 1, 2, …, or the maximum.
+    starts : Tensor of int, shape (B,), default=None
+        First token of each response, counted without padding. Where there is no such token, its
+        mean is the last one; None is the whole text.
 
     Returns
     -------
@@ -454,11 +492,15 @@ def pool(hidden, mask, pooling):
     if pooling == "max":
         return hidden.masked_fill(~mask[..., None], -torch.inf).amax(dim=1)
     weight = mask.float()  # (B, T)
+    if pooling == "response_mean" and starts is not None:
+        position = weight.cumsum(dim=1) - 1
+        first = torch.minimum(starts.to(weight), weight.sum(dim=1) - 1)
+        weight = weight * (position >= first[:, None])
     if pooling == "weighted_mean":
         weight = weight * weight.cumsum(dim=1)
     weight = weight / weight.sum(dim=1, keepdim=True)
     # Padding may hold infinities in half precision: 0 * inf would be NaN.
-    hidden = hidden.masked_fill(~mask[..., None], 0.0)
+    hidden = hidden.masked_fill((weight == 0)[..., None], 0.0)
     return torch.einsum("bt,bth->bh", weight, hidden)
 
 

@@ -35,7 +35,8 @@ class ResponseViews(FittedState, TransformerMixin, BaseEstimator, auto_wrap_outp
     features_ : ResponseFeatures
         The fitted features.
     n_response_features_ : int
-        k.
+        k, and one more where the embedder is an ``LLMEmbedder(log_likelihood=True)``. Of a
+        Pipeline it is k alone.
     n_features_out_ : int
         d + k.
 
@@ -161,8 +162,10 @@ class ResponseViews(FittedState, TransformerMixin, BaseEstimator, auto_wrap_outp
     def _set(self, embedder, d):
         features = ResponseFeatures() if self.features is None else clone(self.features)
         self.embedder_, self.features_ = embedder, features.fit(None)
-        self.n_response_features_ = self.features_.n_features_out_
-        self.n_features_out_ = d + self.n_response_features_
+        k = self.features_.n_features_out_
+        self.n_features_out_ = d + k
+        # An embedder's own stand behind its states, and so before those of `features`.
+        self.n_response_features_ = k + getattr(embedder, "n_response_features_", 0)
         return self
 
     def _kept_rows(self, X, n_kept):
@@ -206,7 +209,7 @@ class ResponseViews(FittedState, TransformerMixin, BaseEstimator, auto_wrap_outp
             The embedder's, ``embedding0``, … if it has none, then the features'.
         """
         check_is_fitted(self)
-        d = self.n_features_out_ - self.n_response_features_
+        d = self.n_features_out_ - self.features_.n_features_out_
         try:
             names = self.embedder_.get_feature_names_out()
         except AttributeError:  # not the embedder's, or not that of a Pipeline's step

@@ -781,7 +781,7 @@ def test_minilm_names_its_extra(data, monkeypatch, capsys):
         (["--test-fraction", "1"], "argument --test-fraction: 1 is not at least 0 and below 1"),
         (["--seed", "-1"], "argument --seed: -1 does not lie between 0 and 4294967295"),
         (["--seed", "4294967296"], "does not lie between 0 and 4294967295"),
-        (["--layer", "last"], "'last' is neither a number, numbers with commas, nor all"),
+        (["--layer", "last"], "'last' is neither a number, numbers with commas, all, nor auto"),
         (["--method", "recommended"], "argument --method: invalid choice: 'recommended'"),
     ],
 )
@@ -799,6 +799,7 @@ def test_the_least_values_are_taken():
     assert (arguments.gamma, arguments.noise_variance, arguments.test_fraction) == (0, 0, 0)
     assert arguments.layer == "all" and arguments.pooling == ["mean", "last"]
     assert settle("--layer", "-2").layer == -2 and settle("--pooling", "max").pooling == "max"
+    assert settle().layer == settle().pooling == "auto" == settle("--layer", "auto").layer
 
 
 @pytest.mark.parametrize(

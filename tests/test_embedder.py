@@ -25,7 +25,8 @@ from lens_sklearn._array_store import ArrayStore
 from lens_sklearn._embedder import LLMEmbedder
 from lens_sklearn._language_model import LanguageModel, batches_by_tokens, get_language_model, pool
 
-POOLINGS = ["last", "mean", "cls", "weighted_mean", "max"]
+POOLINGS = ["last", "mean", "response_mean", "cls", "weighted_mean", "max"]
+LAST = {"layer": -1, "pooling": "last"}  # the paper's reading: one state a text
 ROWS = [
     {"prompt": "why the cat", "chosen": "because the dog ran", "rejected": "no"},
     {"prompt": "how big", "chosen": "small and red", "rejected": "small"},
@@ -56,16 +57,16 @@ def embedded(monkeypatch):
     batches = []
     embed = LanguageModel.embed
 
-    def counted(self, ids, layers, poolings):
+    def counted(self, ids, *args, **options):
         batches.append([tuple(tokens.tolist()) for tokens in ids])
-        return embed(self, ids, layers, poolings)
+        return embed(self, ids, *args, **options)
 
     monkeypatch.setattr(LanguageModel, "embed", counted)
     return batches
 
 
 def embed(model, X, **parameters):
-    return LLMEmbedder(model, **parameters).fit_transform(X)
+    return LLMEmbedder(model, **LAST | parameters).fit_transform(X)
 
 
 def reference(model, ids, layer=-1):
@@ -82,7 +83,7 @@ def pooled(states, pooling):
     if pooling == "weighted_mean":
         return np.average(states, axis=0, weights=1 + np.arange(len(states)))
     simple = {"last": states[-1], "cls": states[0], "mean": states.mean(0), "max": states.max(0)}
-    return simple[pooling]
+    return simple[pooling.removeprefix("response_")]  # of a plain text the response is all
 
 
 # --------------------------------------------------------------------------------- values
@@ -106,7 +107,7 @@ def test_several_layers_and_poolings_lie_side_by_side(decoder, texts):
         for pooling in ("mean", "last")
     ]
     np.testing.assert_allclose(both, np.concatenate(single, axis=1), **TOLERANCE)
-    everything = LLMEmbedder(decoder, layer="all").fit()
+    everything = LLMEmbedder(decoder, layer="all", pooling="last").fit()
     assert everything.n_features_out_ == 3 * 16 == everything.transform(texts).shape[1]
     assert everything.get_feature_names_out()[-1] == "llmembedder47"
 
@@ -137,7 +138,7 @@ def test_batches_are_small_on_the_cpu_alone(decoder, monkeypatch, device, tokens
     monkeypatch.setattr(_embedder, "batches_by_tokens", grouped)
     spec = _language_model.ModelSpec("a", None, None, "float32", device)
     for budget in ("auto", 60):
-        list(LLMEmbedder(decoder, batch_tokens=budget)._run(spec, []))
+        list(LLMEmbedder(decoder, batch_tokens=budget)._run(spec, [], None))
     assert seen == [tokens, 60]
 
 
@@ -311,7 +312,7 @@ def test_dropped_texts_are_padding(decoder):
 
 
 def test_fit_transform_leaves_out_dropped_pairs(decoder):
-    embedder = LLMEmbedder(decoder, max_length=12, overlong="drop")
+    embedder = LLMEmbedder(decoder, **LAST, max_length=12, overlong="drop")
     vectors = embedder.fit_transform(ROWS)
     assert vectors.shape == (2, 2, 16) and np.isfinite(vectors).all()
     assert embedder.transform(ROWS).shape == (3, 2, 16)
@@ -422,14 +423,16 @@ from lens_sklearn._array_store import ArrayStore
 model, store, killed_at, *texts = sys.argv[1:]
 from lens_sklearn._language_model import LanguageModel
 embed, calls = LanguageModel.embed, []
-def counted(self, ids, layers, poolings):
-    vectors = embed(self, ids, layers, poolings)
+def counted(self, ids, *args, **options):
+    vectors = embed(self, ids, *args, **options)
     calls.append(len(ids))
     if len(calls) == int(killed_at):
         os.kill(os.getpid(), signal.SIGKILL)
     return vectors
 LanguageModel.embed = counted
-LLMEmbedder(model, store=store, batch_tokens=60).fit_transform(texts)
+LLMEmbedder(
+    model, layer=-1, pooling="last", store=store, batch_tokens=60
+).fit_transform(texts)
 """
 
 
@@ -546,7 +549,9 @@ def test_a_tokenizer_that_needs_another_package_is_an_error_of_the_model(tmp_pat
     [
         ({"pooling": "sum"}, "pooling"),
         ({"pooling": ["mean", "sum"]}, "'sum' is none of them"),
-        ({"pooling": []}, "expected one or several"),
+        ({"pooling": []}, "expected 'auto' or one or several"),
+        ({"pooling": ["auto"]}, "'auto' is none of them"),
+        ({"log_likelihood": 1}, "log_likelihood"),
         ({"layer": 3}, "3 is not a hidden state of this model, which has 3"),
         ({"layer": [0, -4]}, "-4 is not a hidden state"),
         ({"layer": []}, "at least one"),
@@ -574,18 +579,21 @@ def test_unfitted_use(decoder):
 
 
 def test_names_of_features_go_through_a_pipeline(decoder):
-    steps = [("embed", LLMEmbedder(decoder, layer=[0, -1])), ("scale", EmbeddingScaler())]
+    steps = [
+        ("embed", LLMEmbedder(decoder, layer=[0, -1], pooling="mean")),
+        ("scale", EmbeddingScaler()),
+    ]
     names = Pipeline(steps).fit(ROWS).get_feature_names_out()
     assert names.tolist() == [f"llmembedder{i}" for i in range(2 * 16)]
 
 
 def test_the_fitted_state_makes_another_embedder_fitted(decoder):
-    fitted = LLMEmbedder(decoder, layer=[0, -1], max_length=9).fit()
+    fitted = LLMEmbedder(decoder, layer=[0, -1], pooling="max", max_length=9).fit()
     first = fitted.transform(ROWS)
     state = fitted.get_fitted_state()
     assert state == {
-        "n_features_out_": 32, "max_length_": 9, "revision_": None, "n_overlong_": 3,
-        "layers_": (0, 2),
+        "n_features_out_": 32, "n_response_features_": 0, "max_length_": 9, "revision_": None,
+        "n_overlong_": 3, "layers_": (0, 2), "poolings_": ("max",),
     }  # fmt: skip
     again = clone(fitted)
     again.set_fitted_state(json.loads(json.dumps(state)))

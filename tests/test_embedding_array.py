@@ -84,7 +84,9 @@ def test_float16_is_rounded_once(model, tmp_path, X):
 
 def test_a_value_beyond_float16_is_named(model, tmp_path, monkeypatch):
     embed = LanguageModel.embed
-    monkeypatch.setattr(LanguageModel, "embed", lambda *args: 1e6 * embed(*args))
+    monkeypatch.setattr(
+        LanguageModel, "embed", lambda *args, **options: 1e6 * embed(*args, **options)
+    )
     embedder = LLMEmbedder(model, out=tmp_path, out_dtype="float16")
     with pytest.raises(
         ValueError, match=r"row \d+, column '\w+': a hidden state of .*e\+0\d is beyond float16"
@@ -130,7 +132,7 @@ def test_other_content_has_another_file(model, tmp_path):
 @pytest.mark.parametrize("step", [1, 1 << 24])
 def test_rows_left_out_are_not_in_the_file(model, tmp_path, step, monkeypatch):
     monkeypatch.setattr(_embedding_array, "COPIED_AT_ONCE", step)
-    options = {"max_length": 14, "overlong": "drop"}
+    options = {"layer": -1, "pooling": "last", "max_length": 14, "overlong": "drop"}
     in_memory = LLMEmbedder(model, **options).fit_transform(ROWS)
     assert 0 < len(in_memory) < len(ROWS)
     embedder = LLMEmbedder(model, out=tmp_path, **options)
@@ -217,7 +219,7 @@ def test_what_fails_leaves_nothing(model, tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "posix_fallocate", full)
     with pytest.raises(OSError, match="out=.*no room for 2.6e-06 GB"):
-        LLMEmbedder(model, out=tmp_path).fit_transform(ROWS)
+        LLMEmbedder(model, layer=-1, pooling="last", out=tmp_path).fit_transform(ROWS)
     assert files(tmp_path) == []
 
 
@@ -250,7 +252,7 @@ def test_memory_holds_one_copy_or_none(model, tmp_path, with_store, monkeypatch)
     d, texts = 1 << 14, [" ".join(row.values()) for row in some_rows(400)]  # 26 MB
     monkeypatch.setattr(_embedder, "READ_AT_ONCE", 1 << 20)
     monkeypatch.setattr(
-        LanguageModel, "embed", lambda self, ids, *args: np.ones((len(ids), d), dtype=np.float32)
+        LanguageModel, "embed", lambda self, ids, *_, **__: np.ones((len(ids), d), dtype=np.float32)
     )
 
     def peak(out):

@@ -36,7 +36,7 @@ FEATURES = ResponseFeatures(["log_words", "finished"])
 @pytest.fixture(scope="module")
 def embedder(tmp_path_factory):
     folder = tiny_models.save_decoder(tmp_path_factory.mktemp("decoder"))
-    return LLMEmbedder(folder, device="cpu")
+    return LLMEmbedder(folder, layer=-1, pooling="last", device="cpu")
 
 
 @pytest.mark.parametrize("rows", [ROWS, CANDIDATES, [["a cat", "no"], ["a", "the"]]])

@@ -86,14 +86,14 @@ def share(text):
 
 
 def layer(text):
-    """Read a layer, several with commas, or all."""
-    if text == "all":
+    """Read a layer, several with commas, all or auto."""
+    if text in ("all", "auto"):
         return text
     try:
         layers = [int(part) for part in text.split(",")]
     except ValueError:
         raise argparse.ArgumentTypeError(
-            f"{text!r} is neither a number, numbers with commas, nor all"
+            f"{text!r} is neither a number, numbers with commas, all, nor auto"
         ) from None
     return layers[0] if len(layers) == 1 else layers
 
@@ -148,9 +148,12 @@ def add_text_model(parser, store_help="folder that keeps embeddings between runs
         default="Qwen/Qwen2.5-0.5B-Instruct",
         help="name on the Hugging Face Hub, a folder, or minilm",
     )
-    text.add_argument("--layer", type=layer, default=-1, help="a number, 1,2,3 or all")
+    text.add_argument("--layer", type=layer, default="auto", help="a number, 1,2,3, all or auto")
     text.add_argument(
-        "--pooling", type=pooling, default="last", help="last, mean, cls, weighted_mean, max"
+        "--pooling",
+        type=pooling,
+        default="auto",
+        help="auto, last, mean, response_mean, cls, weighted_mean, max, or several with commas",
     )
     text.add_argument("--max-length", type=positive, default=1024, help="tokens of a text")
     text.add_argument("--store", help=store_help)

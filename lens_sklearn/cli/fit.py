@@ -23,7 +23,7 @@ CHOICE = ("candidate", "weight", "log_loss", "log_loss_error", "accuracy")
 EXAMPLES = """\
 examples:
   lens-sklearn fit pairs.jsonl -o reward
-  lens-sklearn fit pairs.jsonl -o reward --model minilm --pooling mean --layer all
+  lens-sklearn fit pairs.jsonl -o reward --model minilm
   lens-sklearn fit pairs.jsonl -o reward --unlabeled candidates.jsonl
   lens-sklearn fit pairs.parquet -o reward --method lens --model Qwen/Qwen2.5-0.5B-Instruct \\
       --factor 8 --gamma 0.5 --noise-variance 0.1 --store embeddings

@@ -1,0 +1,247 @@
+"""Where in a text's tokens its response is, and the mean over them."""
+
+import numpy as np
+import pytest
+import tiny_models
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from tiny_models import CHAT_TEMPLATE
+
+from lens_sklearn import LLMEmbedder, _response_span
+from lens_sklearn._language_model import get_language_model, pool, resolve_model
+from lens_sklearn._response_span import tokenize_texts
+
+TALK = (("user", "why the cat"), ("assistant", "because the dog ran"))
+ROWS = [
+    {"prompt": "why the cat", "chosen": "because the dog ran", "rejected": "no"},
+    {"prompt": "how big", "chosen": "small and red", "rejected": "small"},
+    {"prompt": "yes", "chosen": "maybe never always i you we they said", "rejected": "a"},
+]
+TOLERANCE = {"rtol": 1e-5, "atol": 1e-5}
+# <s> user why the cat </s> assistant because the dog ran </s>
+#  0   1    2   3   4   5      6        7     8   9   10   11
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    return {
+        "decoder": tiny_models.save_decoder(tmp_path_factory.mktemp("decoder")),
+        "encoder": tiny_models.save_encoder(tmp_path_factory.mktemp("encoder")),
+    }
+
+
+@pytest.fixture(scope="module")
+def decoder(folders):
+    return get_language_model(resolve_model(folders["decoder"]))
+
+
+@pytest.fixture(scope="module")
+def encoder(folders):
+    return get_language_model(resolve_model(folders["encoder"]))
+
+
+def spans_of(model, texts, template=CHAT_TEMPLATE, max_length=64):
+    ids, overlong, spans = tokenize_texts(model, texts, template, max_length, str, with_spans=True)
+    assert all(0 <= start <= end <= len(own) for (start, end), own in zip(spans, ids, strict=True))
+    return [tuple(span) for span in spans.tolist()], ids, overlong
+
+
+def words_of(model, text, **options):
+    (span,), (ids,), _ = spans_of(model, [text], **options)
+    return model.tokenizer.decode(ids[slice(*span)])
+
+
+# ---------------------------------------------------------------------------------- spans
+def test_the_response_is_the_last_message_alone(decoder):
+    spans, ids, _ = spans_of(decoder, [TALK, TALK[:1], (*TALK, ("user", "red"))])
+    assert [len(own) for own in ids] == [12, 6, 15]
+    assert spans == [(7, 11), (2, 5), (13, 14)]
+
+
+def test_of_a_plain_text_all_tokens_are_the_response(decoder, encoder):
+    assert spans_of(decoder, ["why the cat"])[0] == [(0, 4)]  # with its BOS
+    assert spans_of(encoder, ["why the cat"], template=None)[0] == [(0, 5)]
+
+
+def test_without_a_template_the_contents_are_joined(decoder, encoder):
+    # <s> why the cat because the dog ran;  [CLS] why the cat because the dog ran [SEP]
+    assert spans_of(decoder, [TALK], template=None)[0] == [(4, 8)]
+    assert spans_of(encoder, [TALK], template=None)[0] == [(4, 8)]
+
+
+def test_a_response_that_repeats_what_surrounds_it_is_whole(decoder):
+    for content in ("assistant", "assistant </s>", "why the cat", "user why </s> assistant"):
+        talk = (TALK[0], ("assistant", content))
+        assert words_of(decoder, talk) == content
+
+
+TEMPLATES = {
+    "generation prompt": CHAT_TEMPLATE + "{% if add_generation_prompt %}assistant{% endif %}",
+    "no prompt alone": "{% if messages|length < 2 %}{{ raise_exception('too few') }}{% endif %}"
+    + CHAT_TEMPLATE,
+    "rewrites earlier messages": "{% for m in messages %}{{ 'red ' if not loop.last }}"
+    "{{ m['content'] }} {{ 'blue' if loop.last else 'big ' }} {% endfor %}",
+    "trims": CHAT_TEMPLATE.replace("m['content']", "m['content'] | trim"),
+}
+
+
+@pytest.mark.parametrize("template", TEMPLATES.values(), ids=TEMPLATES)
+def test_templates_of_all_kinds(decoder, template):
+    assert words_of(decoder, TALK, template=template) == "because the dog ran"
+
+
+def test_a_template_that_reads_the_response_before_it_writes_it(decoder):
+    # The first message depends on the last: only what both versions begin with is the prompt's.
+    template = "red {{ 'blue' if 'dog' in messages[-1]['content'] else 'big' }} " + CHAT_TEMPLATE
+    words = words_of(decoder, TALK, template=template)
+    assert words.startswith("blue") and words.endswith("because the dog ran")
+
+
+def test_a_token_that_reaches_over_the_border_counts(tmp_path, decoder):
+    class Merging:
+        """A tokenizer of pairs of letters: a border may fall within a token."""
+
+        truncation_side = "right"
+
+    class Model:
+        tokenizer = Merging()
+
+        def render(self, messages, template, **options):
+            return "".join(content for _, content in messages)
+
+        def tokenize(self, texts, max_length, *, add_special_tokens):
+            ids = [[int(t[i : i + 2], 36) for i in range(0, len(t), 2)] for t in texts]
+            return [np.array(own, dtype=np.int32) for own in ids], np.zeros(len(texts), dtype=bool)
+
+    texts = [(("user", "abc"), ("assistant", "de")), (("user", "abcd"), ("assistant", "ef"))]
+    assert spans_of(Model(), texts, template="")[0] == [(1, 3), (2, 3)]
+
+
+@pytest.mark.parametrize("length", range(1, 14))
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_truncation_moves_and_shortens_the_span(decoder, monkeypatch, side, length):
+    monkeypatch.setattr(decoder.tokenizer, "truncation_side", side)
+    ((start, end),), (ids,), overlong = spans_of(decoder, [TALK], max_length=length)
+    assert overlong.tolist() == [length < 12]
+    whole, cut = list(range(12)), max(0, 12 - length)
+    left = whole[cut:] if side == "left" else whole[:length]  # which of the 12 tokens are there
+    assert len(ids) == len(left)
+    assert left[start:end] == [token for token in left if 7 <= token < 11]
+
+
+def test_texts_are_found_again_across_chunks(decoder, monkeypatch):
+    texts = [TALK, "red", (*TALK, ("user", "red")), TALK[:1], "a cat"]
+    at_once, _, _ = spans_of(decoder, texts)
+    monkeypatch.setattr(_response_span, "TOKENIZED_AT_ONCE", 1)
+    assert spans_of(decoder, texts)[0] == at_once
+
+
+def test_without_spans_nothing_more_is_tokenized(decoder, monkeypatch):
+    asked = []
+    tokenize = type(decoder).tokenize
+    monkeypatch.setattr(
+        type(decoder), "tokenize", lambda self, texts, *a, **k: (
+            asked.extend(texts), tokenize(self, texts, *a, **k))[1],
+    )  # fmt: skip
+    assert tokenize_texts(decoder, [TALK], CHAT_TEMPLATE, 64, str)[2] is None
+    assert len(asked) == 1
+
+
+# --------------------------------------------------------------------------------- pooling
+@given(st.data())
+def test_the_mean_begins_at_the_response_on_either_side_of_padding(data):
+    lengths = data.draw(st.lists(st.integers(1, 6), min_size=1, max_size=4))
+    starts = [data.draw(st.integers(0, length + 1)) for length in lengths]
+    rng = np.random.default_rng(data.draw(st.integers(0, 99)))
+    states = [rng.normal(size=(length, 3)).astype(np.float32) for length in lengths]
+    longest = max(lengths) + data.draw(st.integers(0, 2))
+    for left in (True, False):
+        hidden = np.full((len(states), longest, 3), np.nan, dtype=np.float32)
+        mask = np.zeros((len(states), longest), dtype=np.int64)
+        for i, state in enumerate(states):
+            own = slice(longest - len(state), None) if left else slice(len(state))
+            hidden[i, own], mask[i, own] = state, 1
+        vectors = pool(
+            torch.from_numpy(hidden), torch.from_numpy(mask), "response_mean", torch.tensor(starts)
+        )
+        expected = [
+            state[min(start, len(state) - 1) :].mean(0)
+            for state, start in zip(states, starts, strict=True)
+        ]
+        np.testing.assert_allclose(vectors, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_what_is_before_the_response_may_be_infinite():
+    hidden = torch.tensor([[[torch.inf], [1.0], [3.0]]])
+    vector = pool(hidden, torch.ones(1, 3), "response_mean", torch.tensor([1]))
+    assert vector.tolist() == [[2.0]]
+
+
+def test_the_embedding_is_the_mean_over_the_response_and_its_end(decoder, folders):
+    embedder = LLMEmbedder(folders["decoder"], layer=1, pooling="response_mean", dtype="float32")
+    vectors = embedder.fit_transform(ROWS[:1])
+    ids = decoder.tokenizer("<s> user why the cat </s> assistant because the dog ran </s>",
+                            add_special_tokens=False)["input_ids"]  # fmt: skip
+    with torch.inference_mode():
+        output = decoder.network(
+            input_ids=torch.tensor([ids]).to(decoder.spec.device), output_hidden_states=True
+        )
+    expected = output.hidden_states[1][0, 7:].float().mean(0).cpu().numpy()
+    np.testing.assert_allclose(vectors[0, 0], expected, **TOLERANCE)
+
+
+@pytest.mark.parametrize("padding_side", ["left", "right"])
+def test_batch_and_single_agree_whatever_the_padding_side(tmp_path, padding_side, folders):
+    model = tiny_models.save_decoder(tmp_path, padding_side=padding_side)
+    options = {"pooling": ["response_mean", "last"], "layer": "all", "dtype": "float32"}
+    whole = LLMEmbedder(model, **options).fit_transform(ROWS)
+    single = LLMEmbedder(model, batch_tokens=1, **options).fit_transform(ROWS)
+    np.testing.assert_allclose(single, whole, **TOLERANCE)
+    alone = np.concatenate([LLMEmbedder(model, **options).fit_transform([row]) for row in ROWS])
+    np.testing.assert_allclose(alone, whole, **TOLERANCE)
+    other = LLMEmbedder(folders["decoder"], **options).fit_transform(ROWS)
+    np.testing.assert_allclose(other, whole, **TOLERANCE)
+
+
+def test_a_response_that_was_cut_off_is_the_last_token(folders):
+    options = {"layer": 1, "max_length": 5, "dtype": "float32"}
+    mean, last = (
+        LLMEmbedder(folders["decoder"], pooling=p, **options).fit_transform(ROWS[:1])
+        for p in ("response_mean", "last")
+    )
+    np.testing.assert_allclose(mean, last, **TOLERANCE)
+
+
+def test_dropped_texts_do_not_shift_the_spans_of_others(folders):
+    options = {"layer": 1, "pooling": "response_mean", "dtype": "float32"}
+    rows = [ROWS[2], *ROWS[:2]]
+    whole = LLMEmbedder(folders["decoder"], **options).fit_transform(rows)
+    some = LLMEmbedder(folders["decoder"], max_length=12, overlong="drop", **options)
+    vectors = some.fit(rows).transform(rows)
+    assert np.isnan(vectors[0, 0]).all()
+    np.testing.assert_allclose(vectors[1:], whole[1:], **TOLERANCE)
+
+
+@pytest.mark.parametrize("jobs", [None, 2])
+def test_without_a_template_the_prompt_is_left_out_too(folders, encoder, jobs):
+    options = {"layer": -1, "pooling": "response_mean", "dtype": "float32"}
+    vectors = LLMEmbedder(
+        folders["encoder"], chat_template=None, n_jobs=jobs, batch_tokens=9, **options
+    ).fit_transform(ROWS)
+    for row, vector in zip(ROWS, vectors[:, 0], strict=True):
+        ids = encoder.tokenizer(f"{row['prompt']} {row['chosen']}", return_tensors="pt")
+        with torch.inference_mode():
+            states = encoder.network(**ids.to(encoder.spec.device)).last_hidden_state[0]
+        first = 1 + len(row["prompt"].split())  # behind [CLS] and the prompt
+        expected = states[first:].float().mean(0).cpu().numpy()
+        np.testing.assert_allclose(vector, expected, **TOLERANCE)
+
+
+def test_the_same_words_split_elsewhere_are_another_record(folders, tmp_path):
+    options = {"layer": 1, "pooling": "response_mean", "chat_template": None}
+    rows = [{"prompt": "a", "responses": ["cat\nran"]}, {"prompt": "a\ncat", "responses": ["ran"]}]
+    first = LLMEmbedder(folders["decoder"], store=tmp_path, **options).fit_transform(rows)
+    assert np.abs(first[0] - first[1]).max() > 1e-3
+    again = LLMEmbedder(folders["decoder"], store=tmp_path, **options).fit_transform(rows[::-1])
+    np.testing.assert_array_equal(again[::-1], first)
