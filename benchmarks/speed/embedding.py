@@ -37,7 +37,9 @@ def measure(args):
 
     texts, name = read_texts(args.data, args.texts), str(get_model_path())
     rival = SentenceTransformer(name, device="cpu")
-    options = dict(pooling="mean", max_length=LENGTH, dtype="float32", show_progress=False)
+    options = dict(
+        layer=-1, pooling="mean", max_length=LENGTH, dtype="float32", show_progress=False
+    )
     embedder = LLMEmbedder(name, **options).fit()
     embedder.transform(texts[:8]), rival.encode(texts[:8])
     parts = np.array_split(np.array(texts, dtype=object), 4)  # in turns: the clock may drift
