@@ -106,7 +106,9 @@ class AutoRewardRegressor(MetaEstimatorMixin, RewardRegressor):
         with no other column, there is one view, and every candidate stands once.
     controlled : sequence of int, default=()
         Columns among the response features that are fitted, and then left out of what is
-        predicted, as in :class:`GPRewardRegressor`. Candidates that cannot do so are left out.
+        predicted, as in :class:`GPRewardRegressor`. Candidates that cannot do so are left out:
+        networks, and those of the embedding alone, which would put in its own terms what is
+        controlled.
     random_state : int, RandomState instance or None, default=None
         Seeds networks and folds.
 
@@ -298,10 +300,9 @@ class AutoRewardRegressor(MetaEstimatorMixin, RewardRegressor):
             if not two_views:
                 return [Candidate(name, kind(**settings), "both", prior)]
             alone = {key: value for key, value in settings.items() if key == "random_state"}
-            made = [
-                Candidate(f"{name}, both views", kind(**settings), "both", prior),
-                Candidate(f"{name}, embedding", kind(**alone), "embedding", 0.0),
-            ]
+            made = [Candidate(f"{name}, both views", kind(**settings), "both", prior)]
+            if not len(controlled):  # an embedding alone would take over what is controlled
+                made.append(Candidate(f"{name}, embedding", kind(**alone), "embedding", 0.0))
             if len(controlled) < k:
                 made.append(Candidate(f"{name}, features", kind(**settings), "features", 0.0))
             return made

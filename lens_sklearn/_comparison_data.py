@@ -9,7 +9,12 @@ from sklearn.model_selection import GroupKFold
 
 from ._augmented_pairs import AugmentedPairs, default_target
 from ._linear_reward import LinearRewardRegressor
-from ._validation import check_response_features, check_training_pairs, check_unlabeled
+from ._validation import (
+    check_finite,
+    check_response_features,
+    check_training_pairs,
+    check_unlabeled,
+)
 
 CANDIDATES = "candidates"
 
@@ -129,7 +134,7 @@ def check_data(
     names = np.arange(len(X)) if groups is None else np.asarray(groups)
     _, groups = check_training_pairs(probe, X, y, weight, groups)
     check_response_features(k, X.shape[-1])
-    lengths = _check_shape("lengths", lengths, X.shape[:2])
+    lengths = _check_numbers("lengths", lengths, np.ones(X.shape[:2], dtype=bool))
     if weight is not None:
         weight = np.asarray(weight, dtype=float)
         kept = weight > 0
@@ -141,16 +146,9 @@ def check_data(
     if (candidates is None) != (gold is None):
         raise ValueError("candidates and gold go together; one of them is None.")
     if candidates is not None:
-        candidates = np.asarray(candidates)
-        if candidates.ndim != 3 or candidates.shape[-1] != X.shape[-1]:
-            raise ValueError(
-                f"candidates must have the shape (n_prompts, N, {X.shape[-1]}); got "
-                f"{candidates.shape}."
-            )
-        gold = _check_shape("gold", gold, candidates.shape[:2])
-        candidate_lengths = _check_shape(
-            "candidate_lengths", candidate_lengths, candidates.shape[:2]
-        )
+        candidates, there = _check_candidates(candidates, X.shape[-1])
+        gold = _check_numbers("gold", gold, there)
+        candidate_lengths = _check_numbers("candidate_lengths", candidate_lengths, there)
     return ComparedData(
         X, target.astype(float), weight, groups, k, lengths, unlabeled, unlabeled_groups,
         candidates, gold, candidate_lengths,
@@ -163,16 +161,40 @@ def _numbers_of(given, names, numbers, n):
         return np.full(n, -1)
     if len(given) != n:
         raise ValueError(f"unlabeled_groups has {len(given)} prompts for {n} rows of unlabeled.")
+    given = np.asarray(given).tolist()
+    for i, name in enumerate(given):
+        if name is None or name != name:  # no prompt would be left out with its fold
+            raise ValueError(f"unlabeled_groups[{i}] is {name}; every row needs a prompt.")
     number = dict(zip(names.tolist(), numbers.tolist(), strict=True))
-    return np.array([number.get(name, -1) for name in np.asarray(given).tolist()])
+    return np.array([number.get(name, -1) for name in given])
 
 
-def _check_shape(name, values, shape):
+def _check_candidates(candidates, d):
+    """Return candidates (n_prompts, N, d), and which of them are there."""
+    candidates = np.asarray(candidates)
+    if candidates.ndim != 3 or candidates.shape[-1] != d:
+        raise ValueError(
+            f"candidates must have the shape (n_prompts, N, {d}); got {candidates.shape}."
+        )
+    try:
+        check_finite(candidates, allow_padding=True)
+    except ValueError as error:  # it calls any array X, as the pairs are called here
+        raise ValueError(f"candidates: {error}") from None
+    return candidates, ~np.isnan(candidates).all(axis=-1)
+
+
+def _check_numbers(name, values, there):
+    """Return a finite number of each response that is there, NaN for padding."""
     if values is None:
         return None
     values = np.asarray(values, dtype=float)
-    if values.shape != tuple(shape):
-        raise ValueError(f"{name} must have the shape {tuple(shape)}; got {values.shape}.")
+    if values.shape != there.shape:
+        raise ValueError(f"{name} must have the shape {there.shape}; got {values.shape}.")
+    bad = np.where(there, ~np.isfinite(values), ~np.isnan(values))
+    if bad.any():
+        row, column = np.argwhere(bad)[0]
+        why = "it must be finite" if there[row, column] else "and the candidate is padding"
+        raise ValueError(f"{name}[{row}, {column}] is {values[row, column]}, {why}.")
     return values
 
 

@@ -238,7 +238,8 @@ class GPRewardRegressor(RewardRegressor):
             If Newton's method does not converge.
         UserWarning
             If all pairs are of one prompt, so that none can be left out: every strength then
-            weighs the same, and log-odds keep their scale.
+            weighs the same, and log-odds keep their scale. If controlled columns differ in no
+            pair: to control them has no effect.
         """
         pairs, group = check_training_pairs(self, X, y, sample_weight, groups)
         check_views(self.n_response_features, pairs.shape[-1])
@@ -252,6 +253,7 @@ class GPRewardRegressor(RewardRegressor):
                 "all distinct pairs are of one prompt, so that none can be left out: strengths of "
                 "the prior are averaged with equal weights, and probabilities are not calibrated."
             )
+        self._check_controlled(used.members)
         self._learn_scales(used.members, unlabeled, random_state)
         prior = self._learn_kernels(used.members)
         settings, n_strengths = SelectionSettings(), 1 + int(prior.strength_of.max())
@@ -277,6 +279,16 @@ class GPRewardRegressor(RewardRegressor):
                 f"whitening={self.whitening!r} and kernel={self.kernel!r} are the embedding's and "
                 f"have no effect: all {self.n_features_in_} columns are response features. Leave "
                 "them at their defaults."
+            )
+
+    def _check_controlled(self, members):
+        """Warn of controlled columns of the pairs' members (2n, d) that explain nothing."""
+        columns = self._views().get("controlled", ())
+        idle = [int(c) for c in columns if (members[::2, c] == members[1::2, c]).all()]
+        if idle:
+            warn(
+                f"the controlled columns {idle} differ in no pair, so that to control them has no "
+                "effect."
             )
 
     def _training_pairs(self, pairs, groups, random_state):

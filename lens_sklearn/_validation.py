@@ -4,6 +4,8 @@ Pairs have the shape ``(n, 2, d)`` with column 0 chosen, candidates ``(n_prompts
 all-NaN rows as padding.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 from sklearn.base import is_regressor
 from sklearn.utils.validation import (
@@ -425,8 +427,14 @@ def check_unlabeled(estimator, X):
     Raises
     ------
     ValueError
-        If the shape or d is another, one is not finite, or no prompt has two.
+        If the shape or d is another, one is not finite, no prompt has two, or they are text.
     """
+    if hasattr(X, "columns") or (isinstance(X, list) and X and isinstance(X[0], Mapping)):
+        raise ValueError(
+            "unlabeled: expected embeddings of shape (m, N, d), got rows of text. In a Pipeline, "
+            "transform_input=['unlabeled'] and metadata routing send them through the steps "
+            "before."
+        )
     try:
         X = check_embeddings(estimator, X, reset=False, allow_padding=True, min_ndim=3)
     except ValueError as error:  # it calls any array X, as the pairs are called here

@@ -400,9 +400,16 @@ class FeatureWeightsDisplay:
 
         Raises
         ------
+        TypeError
+            If it is no linear reward, or not fitted.
         ValueError
             If it was fitted with another number of response features.
         """
+        if not hasattr(estimator, "control_coef_"):
+            raise TypeError(
+                f"a {type(estimator).__name__} has no weights of features; give a fitted "
+                "LinearRewardRegressor."
+            )
         k = estimator.n_response_features
         if k != len(names) or not k:
             raise ValueError(

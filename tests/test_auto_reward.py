@@ -230,13 +230,32 @@ def test_controlled_columns_do_not_change_the_reward():
     pairs = make_pairs(60)
     reward = AutoRewardRegressor(n_response_features=3, controlled=(-1,), random_state=0)
     reward.fit(pairs)
-    assert named(reward) == [*TWO_VIEWS[:-1], "combined"], "a network cannot leave a part out"
+    of_features = [name for name in TWO_VIEWS[:-1] if "embedding" not in name]
+    assert named(reward) == [*of_features, "combined"], "others cannot leave a part out"
     moved = pairs.copy()
     moved[..., -1] += 1
     np.testing.assert_array_equal(reward.predict(moved), reward.predict(pairs))
     # With every feature controlled the features alone predict nothing.
     every = clone(reward).set_params(candidates=["GP"], controlled=(5, 6, 7)).fit(pairs)
-    assert named(every) == ["GP, both views", "GP, embedding", "combined"]
+    assert named(every) == ["GP, both views", "combined"]
+
+
+def test_what_is_controlled_does_not_come_back_by_the_embedding():
+    """The embedding knows what is controlled, and alone it would predict by that."""
+    rng = np.random.default_rng(0)
+    length, quality = rng.normal(size=(2, 300, 2))
+    embedding = [length + 0.1 * rng.normal(size=(300, 2)), quality]
+    pairs = np.stack([*embedding, length, rng.normal(size=(300, 2))], axis=-1)
+    better = 3 * length + quality + rng.gumbel(size=(300, 2))
+    order = np.argsort(-better, axis=1)
+    pairs = np.take_along_axis(pairs, order[..., None], axis=1)
+    longer = np.array([[[1.0, 0, 1, 0], [-1, 0, -1, 0]], [[0, 1, 0, 0], [0, -1, 0, 0]]])
+    settings = {"candidates": ["linear"], "n_response_features": 2}
+    used = AutoRewardRegressor(**settings).fit(pairs).decision_function(longer)
+    left_out = AutoRewardRegressor(controlled=(-2,), **settings).fit(pairs)
+    by_length, by_quality = left_out.decision_function(longer)
+    assert used[0] > 3
+    assert abs(by_length) < 0.25 * by_quality
 
 
 # -------------------------------------------------------------------------------- weights

@@ -321,6 +321,24 @@ def test_warnings_of_fits_are_counted(pairs, groups, monkeypatch):
             {"unlabeled": np.zeros((3, 4, 12)), "unlabeled_groups": [1, 2]},
             "unlabeled_groups has 2 prompts for 3 rows",
         ),
+        (
+            {"unlabeled": np.zeros((2, 4, 12)), "unlabeled_groups": [1, np.nan]},
+            r"unlabeled_groups\[1\] is nan",
+        ),
+        ({"lengths": np.where(np.eye(60, 2), np.nan, 1)}, r"lengths\[0, 0\] is nan"),
+        (
+            {"candidates": np.where(np.arange(12) == 1, np.nan, np.ones((3, 4, 12)))}
+            | {"gold": np.zeros((3, 4))},
+            "candidates: .*NaN in row 0, column 0",
+        ),
+        (
+            {"candidates": np.zeros((3, 4, 12)), "gold": np.where(np.eye(3, 4), np.nan, 1)},
+            r"gold\[0, 0\] is nan",
+        ),
+        (
+            {"candidates": np.full((3, 4, 12), np.nan), "gold": np.zeros((3, 4))},
+            r"gold\[0, 0\] is 0.0, and the candidate is padding",
+        ),
         ({"n_response_features": 12}, "n_response_features=12, but X has 12 features"),
     ],
 )

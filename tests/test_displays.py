@@ -10,6 +10,7 @@ from lens_sklearn import (
     Comparison,
     ComparisonDisplay,
     FeatureWeightsDisplay,
+    GPRewardRegressor,
     LinearRewardRegressor,
     displays,
 )
@@ -269,5 +270,8 @@ def test_names_must_be_those_of_the_features():
     reward = LinearRewardRegressor().fit(pairs)
     with pytest.raises(ValueError, match="n_response_features=0, and there are 2 names"):
         FeatureWeightsDisplay.from_estimator(reward, ["a", "b"])
+    gp = GPRewardRegressor(n_response_features=3)
+    with pytest.raises(TypeError, match="a GPRewardRegressor has no weights.*LinearReward"):
+        FeatureWeightsDisplay.from_estimator(gp, ["u", "v", "w"])
     with pytest.raises(ValueError, match="1 weights of 2 names"):
         FeatureWeightsDisplay([1.0], ["a", "b"])

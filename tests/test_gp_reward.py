@@ -662,6 +662,13 @@ def test_the_view_that_predicts_is_the_stronger_one():
         assert strengths[stronger] > 2 * strengths[1 - stronger]
 
 
+def test_to_control_what_never_differs_warns(anisotropic_pairs):
+    pairs = anisotropic_pairs[:30].copy()
+    pairs[..., -1] = np.arange(30)[:, None]  # it varies, but never within a pair
+    with pytest.warns(UserWarning, match=r"controlled columns \[11\] differ in no pair"):
+        GPRewardRegressor(n_response_features=2, controlled=(-1,)).fit(pairs)
+
+
 def test_a_controlled_column_is_left_out_of_what_is_predicted():
     rng = np.random.default_rng(0)
     pairs, new = two_views(rng, 60), rng.normal(size=(20, 10)).astype(np.float32)

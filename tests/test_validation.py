@@ -153,6 +153,7 @@ def test_bad_targets_are_named(pairs, y, message):
     [
         (np.zeros((3, 2, 4, 12)), r"shape \(m, N, d\), .* got \(3, 2, 4, 12\)"),
         (np.zeros((3, 4, 11)), "unlabeled: X has 11 features"),
+        ([{"prompt": "a", "responses": ["b", "c"]}], "unlabeled: .*row.*transform_input="),
         (np.full((3, 1, 12), 1.0), "none of the 3 prompts of unlabeled has two"),
         (np.where(np.arange(4)[None, :, None] < 1, np.ones((3, 4, 12)), np.nan), "none of the 3"),
         (np.where(np.arange(12) < 5, np.ones((3, 4, 12)), np.inf), "unlabeled: .* infinity in row"),
