@@ -100,8 +100,8 @@ class GPRewardRegressor(RewardRegressor):
         The lower Cholesky factor of the prior covariance of the pairs' log-odds plus the noise
         variance that their likelihood amounts to.
     slope_ : float
-        The factor that makes log-odds of left-out pairs mean what they say; it is in all of
-        the above already.
+        The factor that makes log-odds of left-out pairs, without what is controlled, mean what
+        they say; it is in all of the above already.
     left_out_log_odds_ : ndarray of float64, shape (n_pairs,)
         Log-odds of each pair of `X` from the pairs of all other prompts; NaN for pairs that were
         not used or have no weight, and where there is one prompt alone.

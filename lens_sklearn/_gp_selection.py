@@ -227,6 +227,7 @@ def _fit_all(prior, pairs, strengths, settings):
         if not prior.predicted.all():
             part = prior.covariance(strength, predicted=True)
             left_out[i] = posterior.leave_groups_out(part, pairs.group)
+            slopes[i] = fit_slope(left_out[i], pairs.target, pairs.weight)
     return log_weights, slopes, duals, left_out
 
 

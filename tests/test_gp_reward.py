@@ -120,8 +120,9 @@ class ByHand:
             odds = gp_reference.left_out(whole, whole, seen, noise, group)
             slope = gp_reference.slope_of(odds, y, weight)
             losses.append(weight @ (np.logaddexp(0, slope * odds) - y * slope * odds))
-            rewards.append(slope * (to @ np.linalg.solve(whole + np.diag(noise), seen)))
             left_out = gp_reference.left_out(whole, part, seen, noise, group)
+            slope = gp_reference.slope_of(left_out, y, weight)  # of what is predicted
+            rewards.append(slope * (to @ np.linalg.solve(whole + np.diag(noise), seen)))
             self.left_out.append(slope * left_out)
             slopes.append(slope)
         self.weights = softmax(-np.array(losses) / 4) if weights is None else weights
