@@ -67,7 +67,8 @@ class GPRewardRegressor(RewardRegressor):
     controlled : sequence of int, default=()
         Columns among the response features that are fitted, and then left out of what is
         predicted, as ``ResponseFeatures().columns(["log_characters"])`` gives them: so that length
-        explains what it explains, and the reward is about the rest.
+        explains what it explains, and the reward is about the rest. Their prior variance of a
+        pair's log-odds is 30, whatever that of the others is.
     max_pairs : int, default=5000
         With more distinct pairs than this, as many are drawn at random: time grows with their
         cube and memory with their square.
@@ -99,8 +100,8 @@ class GPRewardRegressor(RewardRegressor):
         The lower Cholesky factor of the prior covariance of the pairs' log-odds plus the noise
         variance that their likelihood amounts to.
     slope_ : float
-        The factor that makes log-odds of left-out pairs mean what they say; it is in all of
-        the above already.
+        The factor that makes log-odds of left-out pairs, without what is controlled, mean what
+        they say; it is in all of the above already.
     left_out_log_odds_ : ndarray of float64, shape (n_pairs,)
         Log-odds of each pair of `X` from the pairs of all other prompts; NaN for pairs that were
         not used or have no weight, and where there is one prompt alone.
@@ -342,7 +343,7 @@ class GPRewardRegressor(RewardRegressor):
             covariances.append(covariance)
         self.X_train_ = np.concatenate(X_train, axis=1)
         predicted = np.array([name != "controlled" for name in views])
-        # What is controlled is as strong as the last of the others, the features where they are.
+        # What is controlled has a strength of its own, so that any number does here.
         strength_of = np.minimum(np.arange(len(views)), predicted.sum() - 1)
         return Prior(covariances, strength_of, predicted)
 

@@ -9,6 +9,10 @@ from scipy.special import softmax
 from ._calibration import fit_slope
 from ._laplace import LaplacePosterior, fit_laplace
 
+#: Prior variance of the log-odds that controlled columns give to a pair, at every strength: what a
+#: strong prior kept from them, an embedding that knows them too would take over and predict by.
+CONTROL_VARIANCE = 30.0
+
 
 @dataclass(frozen=True)
 class SelectionSettings:
@@ -94,7 +98,7 @@ class Prior:
     covariances : list of ndarray of float64, shape (n, n)
         The prior covariance of the pairs' log-odds by each part.
     strength_of : ndarray of int, shape (n_parts,)
-        Which strength each part has.
+        Which strength each part has that predicts.
     predicted : ndarray of bool, shape (n_parts,)
         Which parts predict; the others are controlled.
     """
@@ -119,6 +123,21 @@ class Prior:
         some = [covariance[np.ix_(index, index)] for covariance in self.covariances]
         return Prior(some, self.strength_of, self.predicted)
 
+    def strengths_of_parts(self, strengths):
+        """Return the prior variance of each part.
+
+        Parameters
+        ----------
+        strengths : ndarray of float64, shape (..., s)
+            Prior variances.
+
+        Returns
+        -------
+        ndarray of float64, shape (..., n_parts)
+            Those of the parts, `CONTROL_VARIANCE` where one is controlled.
+        """
+        return np.where(self.predicted, strengths[..., self.strength_of], CONTROL_VARIANCE)
+
     def covariance(self, strengths, *, predicted=False):
         """Return the prior covariance of the pairs' log-odds.
 
@@ -135,9 +154,10 @@ class Prior:
             The covariance.
         """
         total = np.zeros_like(self.covariances[0])
+        of_parts = self.strengths_of_parts(strengths)
         for part, covariance in enumerate(self.covariances):
             if self.predicted[part] or not predicted:
-                total += strengths[self.strength_of[part]] * covariance
+                total += of_parts[part] * covariance
         return total
 
 
@@ -172,7 +192,7 @@ def average_posteriors(prior, pairs, strengths, index, settings):
     else:
         log_weights, slopes, duals, left_out = _fit_all(prior, pairs, strengths, settings)
     weights = softmax(log_weights)
-    by_part = weights[:, None] * slopes[:, None] * strengths[:, prior.strength_of]  # (g, parts)
+    by_part = weights[:, None] * slopes[:, None] * prior.strengths_of_parts(strengths)  # (g, parts)
     mean = np.exp(weights @ np.log(strengths))
     posterior = fit_laplace(prior.covariance(mean), pairs.target, pairs.weight)
     return Averaged(
@@ -207,6 +227,7 @@ def _fit_all(prior, pairs, strengths, settings):
         if not prior.predicted.all():
             part = prior.covariance(strength, predicted=True)
             left_out[i] = posterior.leave_groups_out(part, pairs.group)
+            slopes[i] = fit_slope(left_out[i], pairs.target, pairs.weight)
     return log_weights, slopes, duals, left_out
 
 

@@ -112,15 +112,17 @@ class ByHand:
             parts.append((place, predicted))
         rewards, losses, slopes, self.left_out = [], [], [], []
         for strength in fitted.strengths_:
-            whole = sum(strength[p] * k for (p, _), k in zip(parts, K, strict=True))
+            strong = [strength[p] if yes else 30 for p, yes in parts]
+            whole = sum(v * k for v, k in zip(strong, K, strict=True))
             part = sum(strength[p] * k for (p, yes), k in zip(parts, K, strict=True) if yes)
             to = sum(strength[p] * a for (p, yes), a in zip(parts, at, strict=True) if yes)
             seen, noise = gp_reference.pseudo_observations(whole, y, weight)
             odds = gp_reference.left_out(whole, whole, seen, noise, group)
             slope = gp_reference.slope_of(odds, y, weight)
             losses.append(weight @ (np.logaddexp(0, slope * odds) - y * slope * odds))
-            rewards.append(slope * (to @ np.linalg.solve(whole + np.diag(noise), seen)))
             left_out = gp_reference.left_out(whole, part, seen, noise, group)
+            slope = gp_reference.slope_of(left_out, y, weight)  # of what is predicted
+            rewards.append(slope * (to @ np.linalg.solve(whole + np.diag(noise), seen)))
             self.left_out.append(slope * left_out)
             slopes.append(slope)
         self.weights = softmax(-np.array(losses) / 4) if weights is None else weights
@@ -530,7 +532,8 @@ def test_penalty_subtracts_posterior_deviations(anisotropic_pairs, candidates, k
     to_pairs, prior, K = 0, 0, 0
     for name in names:
         at, members = (ByHand.seen_by(process, name, X) for X in (candidates[0], pairs))
-        weights, v = process.kernel_weights_[name], 0.5 / len(process.prior_variance_)
+        weights = process.kernel_weights_[name]
+        v = 30 if name == "controlled" else 0.5 / len(process.prior_variance_)
         K = K + v * D @ gp_reference.covariance(weights, members, members) @ D.T
         if name != "controlled":
             to_pairs = to_pairs + v * gp_reference.covariance(weights, at, members) @ D.T
@@ -660,6 +663,24 @@ def test_the_view_that_predicts_is_the_stronger_one():
         pairs = ordered_by(X[..., column], X)
         strengths = GPRewardRegressor(n_response_features=4).fit(pairs).prior_variance_
         assert strengths[stronger] > 2 * strengths[1 - stronger]
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_what_is_controlled_does_not_come_back_by_the_embedding(seed):
+    """The embedding knows the length as well; what it pays for is quality."""
+    rng = np.random.default_rng(seed)
+    length, quality = rng.normal(size=(2, 200, 2))
+    noise = rng.normal(size=(3, 200, 2))
+    pairs = np.stack([length + 0.1 * noise[0], quality, noise[1], length, noise[2]], axis=-1)
+    order = np.argsort(-(3 * length + quality + rng.gumbel(size=(200, 2))), axis=1)
+    pairs = np.take_along_axis(pairs, order[..., None], axis=1)
+    two = np.array([[[1.0, 0, 0, 1, 0], [-1, 0, 0, -1, 0]], [[0, 1, 0, 0, 0], [0, -1, 0, 0, 0]]])
+    used, left_out = (
+        GPRewardRegressor(n_response_features=2, controlled=c).fit(pairs).decision_function(two)
+        for c in ((), (-2,))
+    )
+    assert used[0] > 2 * used[1]
+    assert abs(left_out[0]) < 0.35 * left_out[1]
 
 
 def test_to_control_what_never_differs_warns(anisotropic_pairs):
