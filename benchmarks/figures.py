@@ -289,6 +289,7 @@ FIGURES = {
     "headline": {"Learning curves": learning_curves},
     "quick": {"Learning curves": learning_curves},
     "mpnet": {"Learning curves": learning_curves},
+    "embedders_full": {"Learning curves": learning_curves, "Reliability": reliability},
     "embedders": {"Learning curves": learning_curves, "Reliability": reliability},
     "embedders_quick": {"Learning curves": learning_curves, "Reliability": reliability},
     "figure2": {"Figure 2": settings},

@@ -36,6 +36,7 @@ RIVALS = {"why": ("repeat 4x, zero output", "LENS 4x, probed")}
 #: Suites whose tables are others.
 TABLES = {
     "embedders": embedders.tables,
+    "embedders_full": embedders.tables,
     "embedders_quick": embedders.tables,
     "layers": embedders.layer_tables,
 }

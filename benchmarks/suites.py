@@ -126,20 +126,29 @@ def mpnet():
 
 
 def embedders():
-    """Learning curves on every embedder and source of judgement, on views and shortcuts.
+    """Learning curves on every embedder and source of judgement, within three hours on two cores.
 
     Responses without labels are for few pairs, and distillation, whose fit takes as long as all
     else together, is run on one embedder of each source.
     """
+    return _embedders(lambda n: 10 if n <= 500 else 3 if n <= 1000 else 1)
+
+
+def embedders_full():
+    """The same with the splits that a claim needs: more than a day."""
+    return _embedders(n_splits)
+
+
+def _embedders(splits_at):
     few_pairs = methods_of("embedders")
     many_pairs = methods_of("embedders", lambda m: not m.unlabeled)
     return [
         *(
-            Cell(data.name, n, n_splits(n), few_pairs if n <= 500 else many_pairs)
+            Cell(data.name, n, splits_at(n), few_pairs if n <= 500 else many_pairs)
             for data, n in settings_of("embedders")
         ),
         *(
-            Cell(data.name, n, 8, methods_of("embedders, dear"))
+            Cell(data.name, n, min(3, splits_at(n)), methods_of("embedders, dear"))
             for data, n in settings_of("embedders_quick")
             if n in (100, 300)
         ),
@@ -231,7 +240,7 @@ SUITES = {
     suite.__name__: suite
     for suite in (
         curves, headline, why, keep, blocks, lsa, text, mpnet,
-        embedders, embedders_quick, layers,
+        embedders, embedders_full, embedders_quick, layers,
         table1, table2, table5, figure2, figure3, figure4, quick,
     )
 }  # fmt: skip

@@ -508,7 +508,7 @@ def test_auto_gets_both_views_and_what_it_may_read(world, monkeypatch):
 
 def test_the_suite_runs_shortcuts_and_views_everywhere():
     settings = {}
-    for cell in SUITES["embedders"]():
+    for cell in SUITES["embedders_full"]():
         settings.setdefault((cell.dataset, cell.n_pairs), []).append(cell)
     sources = Counter(name.split("_")[0] for name in {dataset for dataset, _ in settings})
     assert set(sources) == set(SOURCES) and sources["alpaca"] >= 4
@@ -522,6 +522,14 @@ def test_the_suite_runs_shortcuts_and_views_everywhere():
     dear = {(d, n) for (d, n), found in settings.items() if len(found) == 2}
     quick = ("alpaca_smollm576", "hh_smollm576", "wildbench_lsa")
     assert dear == {(d, n) for d in quick for n in (100, 300)}
+    short = SUITES["embedders"]()
+    assert [c._replace(n_splits=0) for c in short] == [
+        c._replace(n_splits=0) for c in SUITES["embedders_full"]()
+    ]
+    assert {(c.n_pairs, c.n_splits) for c in short} == {
+        *((n, 10) for n in (50, 100, 200, 300, 500)), (1000, 3), *((n, 1) for n in (2000, 5000)),
+        *((n, 3) for n in (100, 300)), (850, 3),
+    }  # fmt: skip
     found = SUITES["embedders_quick"]()
     assert {(c.dataset, c.n_pairs) for c in found} == {(d, n) for d in quick for n in (100, 200)}
     assert all(c.n_splits == 2 and "auto" in c.methods for c in found)
