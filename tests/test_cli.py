@@ -174,6 +174,11 @@ def test_distillation_chooses_its_factor_by_default(data, tmp_path, capsys):
         (["auto", "--factor", "auto"], "direct-noise, gaussian or distillation, not auto."),
         (["auto", "--gamma", "0.1"], "--gamma goes with --method lens, not auto."),
         (["lens", "--no-features"], "--no-features goes with --method auto, not lens."),
+        (["lens", "--controlled", "log_words"], "--controlled goes with --method auto, not lens."),
+        (
+            ["auto", "--controlled", "log_words", "--no-features"],
+            "--controlled names response features, which --no-features leaves out.",
+        ),
         (["none", "--gamma", "5"], "--gamma goes with --method lens, not none."),
         (["none", "--gamma", "0.1"], "--gamma goes with --method lens, not none."),
         (["distillation", "--gamma", "0"], "--gamma goes with --method lens, not distillation."),
@@ -356,6 +361,23 @@ def test_auto_without_features_reads_the_embedding_alone(data, tmp_path):
     pipeline = load(tmp_path)
     assert isinstance(pipeline["embed"], LLMEmbedder) and pipeline["reward"].n_features_in_ == 32
     assert pipeline["reward"].n_response_features == 0 and pipeline["reward"].random_state == 3
+
+
+def test_a_name_that_is_no_feature_is_refused_before_the_work(data, tmp_path, capsys):
+    assert run("fit", data / "pairs.jsonl", "-o", tmp_path / "m", "--controlled", "log_word") != 0
+    assert "there is no feature 'log_word'. Did you mean 'log_words'?" in capsys.readouterr().err
+    assert not (tmp_path / "m").exists()
+
+
+def test_auto_leaves_out_what_is_controlled(data, tmp_path):
+    fit = ["fit", data / "pairs.jsonl", "-o", tmp_path, *options(data), "--test-fraction", "0"]
+    assert run(*fit, "--controlled", "log_words, finished") == 0
+    reward = load(tmp_path)["reward"]
+    assert list(reward.controlled) == ResponseFeatures().columns(["log_words", "finished"])
+    X = np.random.default_rng(0).normal(size=(4, reward.n_features_in_))
+    other = X.copy()
+    other[:, list(reward.controlled)] += 1
+    np.testing.assert_array_equal(reward.predict(X), reward.predict(other))
 
 
 def test_auto_learns_from_unlabelled_responses(data, tmp_path, monkeypatch):

@@ -87,6 +87,13 @@ REWARD = (
         {"action": "store_true", "default": None},
     ),
     MethodOption(
+        "--controlled",
+        {"auto": None},
+        "features that are fitted and left out of what is predicted, with commas: "
+        "log_characters,log_words",
+        {"metavar": "NAMES"},
+    ),
+    MethodOption(
         "--epochs",
         dict.fromkeys(NETWORKS, 20),
         "most epochs of the reward model",
@@ -143,9 +150,21 @@ def settle_methods(arguments):
             raise ValueError(f"{option.flag} has no effect at --factor 1, which makes no pairs.")
     if arguments.factor == "auto" and method != "distillation":
         raise ValueError(f"--factor auto goes with --method distillation, not {method}.")
+    if arguments.controlled is not None:
+        _check_controlled(arguments)
     for option in OPTIONS:
         if method in option.defaults and option not in given:
             setattr(arguments, option.name, option.defaults[method])
+
+
+def _check_controlled(arguments):
+    """Refuse names that are no features, before anything is embedded."""
+    from .._response_features import ResponseFeatures
+
+    if arguments.no_features:
+        raise ValueError("--controlled names response features, which --no-features leaves out.")
+    arguments.controlled = [name.strip() for name in arguments.controlled.split(",")]
+    ResponseFeatures().columns(arguments.controlled)
 
 
 def _any(option):

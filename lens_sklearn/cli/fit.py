@@ -25,6 +25,7 @@ examples:
   lens-sklearn fit pairs.jsonl -o reward
   lens-sklearn fit pairs.jsonl -o reward --model minilm
   lens-sklearn fit pairs.jsonl -o reward --unlabeled candidates.jsonl
+  lens-sklearn fit pairs.jsonl -o reward --controlled log_characters,log_words
   lens-sklearn fit pairs.parquet -o reward --method lens --model Qwen/Qwen2.5-0.5B-Instruct \\
       --factor 8 --gamma 0.5 --noise-variance 0.1 --store embeddings
 
@@ -177,8 +178,11 @@ def make_pipeline(arguments):
     transform_input = None if arguments.unlabeled is None else ["unlabeled"]
     if arguments.method == "auto":
         embed = make_text_step(arguments, with_features=not arguments.no_features)
-        k = 0 if arguments.no_features else len(embed.features.names)
-        reward = AutoRewardRegressor(n_response_features=k, random_state=arguments.seed)
+        settings = {}
+        if not arguments.no_features:
+            settings["n_response_features"] = len(embed.features.names)
+            settings["controlled"] = tuple(embed.features.columns(arguments.controlled or []))
+        reward = AutoRewardRegressor(**settings, random_state=arguments.seed)
         return Pipeline([("embed", embed), ("reward", reward)], transform_input=transform_input)
     reward = BTRewardRegressor(
         max_epochs=arguments.epochs,
