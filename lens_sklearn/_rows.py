@@ -168,7 +168,8 @@ def read_responses(X):
         prompt = _prompt_of(row, i)
         shared = _shared_messages(cells) if prompt is None else ()
         for j, cell in enumerate(cells):
-            own, responses[i, j] = _split(cell, shared)
+            repeated = _prompt_length(prompt, cell)
+            own, responses[i, j] = _split(cell, cell[:repeated] if repeated else shared)
             prompts[i, j] = own if prompt is None else prompt
     return ResponseTable(kind, prompts, responses)
 
@@ -223,8 +224,9 @@ def prompt_keys(X):
 
     Returns
     -------
-    list of str or tuple of (role, content)
-        Prompts; empty where a row has none.
+    list of tuple of (role, content)
+        Prompts as messages, so that a plain text and the same said by a user are one; empty where
+        a row has none.
 
     Raises
     ------
@@ -244,7 +246,7 @@ def prompt_keys(X):
                 if kind == "pairs"
                 else [_text(r, f"row {i}, responses") for r in _responses_of(row, i)]
             )
-        keys.append(key)
+        keys.append(_as_messages(key))
     return keys
 
 
@@ -512,14 +514,33 @@ def _text(value, where, *, may_be_empty=False):
 
 
 def _join(prompt, response):
-    """Put a prompt before a response; without one the response stands for itself."""
-    if prompt is None:
+    """Put a prompt before a response, unless it is there already; without one, return it alone."""
+    if prompt is None or _prompt_length(prompt, response):
         return response
-    if isinstance(prompt, str):
-        prompt = (("user", prompt),)
     if isinstance(response, str):
         response = (("assistant", response),)
-    return prompt + response
+    return _as_messages(prompt) + response
+
+
+def _as_messages(prompt):
+    """Return a prompt as messages: a plain text is what a user says."""
+    return (("user", prompt),) if isinstance(prompt, str) else prompt
+
+
+def _prompt_length(prompt, text):
+    """Return how many messages of a conversation repeat its prompt, 0 if it does not.
+
+    Where the column ``prompt`` stands beside whole conversations, as in UltraFeedback, these
+    begin with it; a system message may stand before.
+    """
+    if prompt is None or isinstance(text, str):
+        return 0
+    prompt = _as_messages(prompt)
+    start = 0
+    while prompt[0][0] != "system" and start < len(text) and text[start][0] == "system":
+        start += 1
+    end = start + len(prompt)
+    return end if end < len(text) and text[start:end] == prompt else 0
 
 
 def _shared_messages(texts):

@@ -10,6 +10,7 @@ from lens_sklearn._rows import (
     read_dialogues,
     read_preferences,
     read_prompts,
+    read_responses,
     read_texts,
 )
 
@@ -197,3 +198,43 @@ def test_the_first_row_says_of_what_kind_rows_are():
     candidate, pair = {"prompt": "p", "responses": ["a"]}, ROWS[0]
     with pytest.raises(ValueError, match="expected preference rows .* 'chosen' and 'rejected'"):
         read_preferences([candidate, pair])
+
+
+# --------------------------------------------------- a prompt beside whole conversations
+ASKED, EIGHT, NINE = ("user", "How long?"), ("assistant", "Eight."), ("assistant", "Nine.")
+SYSTEM = ("system", "Be brief.")
+
+
+def as_dicts(*messages):
+    return [{"role": role, "content": content} for role, content in messages]
+
+
+@pytest.mark.parametrize("prompt", ["How long?", as_dicts(ASKED)])
+@pytest.mark.parametrize("before", [(), (SYSTEM,)])
+def test_a_prompt_that_conversations_begin_with_is_read_once(prompt, before):
+    texts = [as_dicts(*before, ASKED, answer) for answer in (EIGHT, NINE)]
+    pairs = [{"prompt": prompt, "chosen": texts[0], "rejected": texts[1]}]
+    candidates = [{"prompt": prompt, "responses": texts}]
+    expected = [[(*before, ASKED, EIGHT), (*before, ASKED, NINE)]]
+    for rows in (pairs, candidates):
+        assert read_texts(rows).items.tolist() == expected
+        table = read_responses(rows)
+        assert [list(cells) for cells in table.responses] == [[(EIGHT,), (NINE,)]]
+
+
+def test_a_conversation_that_asks_something_else_follows_its_prompt():
+    other = as_dicts(("assistant", "Ask."), ASKED, EIGHT)
+    rows = [{"prompt": "How long?", "chosen": other, "rejected": as_dicts(ASKED)}]
+    chosen, rejected = read_texts(rows).items[0]
+    assert chosen == (ASKED, ("assistant", "Ask."), ASKED, EIGHT)
+    assert rejected == (ASKED, ASKED)  # nothing would be left of it
+
+
+def test_a_prompt_is_one_as_text_as_messages_and_as_what_texts_share():
+    rows = [
+        {"prompt": "How long?", "chosen": "Eight.", "rejected": "Nine."},
+        {"prompt": as_dicts(ASKED), "chosen": "Eight.", "rejected": "Nine."},
+        {"chosen": as_dicts(ASKED, EIGHT), "rejected": as_dicts(ASKED, NINE)},
+        {"prompt": "How far?", "chosen": "Eight.", "rejected": "Nine."},
+    ]
+    assert prompt_groups(rows).tolist() == [0, 0, 0, 1]
