@@ -1,6 +1,7 @@
 """What is recommended: several rewards, weighed by how they predict pairs of other prompts."""
 
 import time
+import warnings
 from dataclasses import dataclass
 from numbers import Integral
 
@@ -209,6 +210,16 @@ class AutoRewardRegressor(MetaEstimatorMixin, RewardRegressor):
             If a candidate cannot be fitted, which is then left out; if all pairs are of one
             prompt, so that the weights are the prior's; if nothing learns from `unlabeled`.
         """
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            self._fit(X, y, sample_weight, unlabeled, groups)
+        # What several candidates warn of is said once.
+        for message, category in dict.fromkeys((str(w.message), w.category) for w in caught):
+            warn(message, category)
+        return self
+
+    def _fit(self, X, y, sample_weight, unlabeled, groups):
+        """Fit all candidates, and weigh them."""
         pairs, group = check_training_pairs(self, X, y, sample_weight, groups)
         check_views(self.n_response_features, pairs.shape[-1])
         if groups is None:
@@ -240,7 +251,6 @@ class AutoRewardRegressor(MetaEstimatorMixin, RewardRegressor):
         for error in errors:
             warn(f"left out a candidate that could not be fitted. {error}")
         self._weigh(fitted, pairs, group, settings)
-        return self
 
     def _make_candidates(self, random_state):
         """Return the candidates, in the order of their names."""

@@ -517,3 +517,13 @@ def test_what_was_set_cannot_be_set_anew():
         assert value_object.__dataclass_params__.frozen
     settings = StackingSettings()
     assert (settings.n_folds, settings.shrinkage, settings.min_weight) == (3, 10, 0.01)
+
+
+def test_what_several_candidates_warn_of_is_said_once():
+    pairs = np.random.default_rng(0).normal(size=(12, 2, 3))
+    reward = AutoRewardRegressor(["linear", "GP"], random_state=0)
+    with pytest.warns(UserWarning) as caught:
+        reward.fit(pairs, np.full(12, 0.5))
+    messages = [str(warning.message) for warning in caught]
+    assert any("are ties" in message for message in messages)
+    assert len(messages) == len(set(messages))
