@@ -533,7 +533,7 @@ def _prompt_length(prompt, text):
     Where the column ``prompt`` stands beside whole conversations, as in UltraFeedback, these
     begin with it; a system message may stand before.
     """
-    if prompt is None or isinstance(text, str):
+    if not prompt or isinstance(text, str):
         return 0
     prompt = _as_messages(prompt)
     start = 0

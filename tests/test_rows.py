@@ -238,3 +238,9 @@ def test_a_prompt_is_one_as_text_as_messages_and_as_what_texts_share():
         {"prompt": "How far?", "chosen": "Eight.", "rejected": "Nine."},
     ]
     assert prompt_groups(rows).tolist() == [0, 0, 0, 1]
+
+
+def test_dialogues_of_messages_have_no_prompt_to_repeat():
+    prompts, items = read_dialogues([as_dicts(ASKED)], [[as_dicts(EIGHT), as_dicts(NINE)]])
+    assert list(items[0]) == [(EIGHT,), (NINE,)]
+    assert prompts[0] == (ASKED,)
