@@ -27,7 +27,7 @@ from ._feature_scale import check_controlled
 from ._gp_reward import GPRewardRegressor
 from ._latent_augmenter import LatentPairAugmenter
 from ._linear_reward import LinearRewardRegressor
-from ._validation import check_training_pairs, check_unlabeled, check_views
+from ._validation import check_response_features, check_training_pairs, check_unlabeled
 from ._warnings import warn
 
 #: What ``candidates="auto"`` tries; each takes seconds.
@@ -221,7 +221,7 @@ class AutoRewardRegressor(MetaEstimatorMixin, RewardRegressor):
     def _fit(self, X, y, sample_weight, unlabeled, groups):
         """Fit all candidates, and weigh them."""
         pairs, group = check_training_pairs(self, X, y, sample_weight, groups)
-        check_views(self.n_response_features, pairs.shape[-1])
+        check_response_features(self.n_response_features, pairs.shape[-1], alone=True)
         if groups is None:
             group = np.argsort(row_order(pairs.originals))  # folds do not depend on their order
         if unlabeled is not None:

@@ -8,6 +8,9 @@ import numpy as np
 #: among the pairs, say a code block in one of a hundred responses, would else be worth as much as
 #: all the others where it appears again.
 MAX_DEVIATIONS = 3.0
+#: Prior variance of the log-odds that a controlled column gives to a pair, whatever strength all
+#: else has. What a strong penalty kept from it, other columns that go with it would take over.
+CONTROL_VARIANCE = 30.0
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,7 +16,13 @@ from ._gp_pairs import TrainingPairs, merge_repeated_pairs
 from ._gp_selection import Prior, SelectionSettings, average_posteriors, draw_groups
 from ._kernels import KERNELS, KernelSum, fit_kernel_sum
 from ._laplace import condition
-from ._validation import check_training_pairs, check_unlabeled, check_views, kept_pairs
+from ._validation import (
+    check_response_features,
+    check_training_pairs,
+    check_unlabeled,
+    kept_pairs,
+    warn_of_idle_controls,
+)
 from ._warnings import warn
 from ._within_prompt_whitening import Whitening, WithinPromptSpectra, WithinPromptWhitening
 
@@ -243,7 +249,7 @@ class GPRewardRegressor(RewardRegressor):
             pair: to control them has no effect.
         """
         pairs, group = check_training_pairs(self, X, y, sample_weight, groups)
-        check_views(self.n_response_features, pairs.shape[-1])
+        check_response_features(self.n_response_features, pairs.shape[-1], alone=True)
         self._check_kernel(self._views())
         if unlabeled is not None:
             unlabeled = check_unlabeled(self, unlabeled)
@@ -254,7 +260,9 @@ class GPRewardRegressor(RewardRegressor):
                 "all distinct pairs are of one prompt, so that none can be left out: strengths of "
                 "the prior are averaged with equal weights, and probabilities are not calibrated."
             )
-        self._check_controlled(used.members)
+        first, second = used.members[0::2], used.members[1::2]
+        controlled = self._views().get("controlled", ())
+        warn_of_idle_controls([int(c) for c in controlled if (first[:, c] == second[:, c]).all()])
         self._learn_scales(used.members, unlabeled, random_state)
         prior = self._learn_kernels(used.members)
         settings, n_strengths = SelectionSettings(), 1 + int(prior.strength_of.max())
@@ -280,16 +288,6 @@ class GPRewardRegressor(RewardRegressor):
                 f"whitening={self.whitening!r} and kernel={self.kernel!r} are the embedding's and "
                 f"have no effect: all {self.n_features_in_} columns are response features. Leave "
                 "them at their defaults."
-            )
-
-    def _check_controlled(self, members):
-        """Warn of controlled columns of the pairs' members (2n, d) that explain nothing."""
-        columns = self._views().get("controlled", ())
-        idle = [int(c) for c in columns if (members[::2, c] == members[1::2, c]).all()]
-        if idle:
-            warn(
-                f"the controlled columns {idle} differ in no pair, so that to control them has no "
-                "effect."
             )
 
     def _training_pairs(self, pairs, groups, random_state):

@@ -7,11 +7,8 @@ import numpy as np
 from scipy.special import softmax
 
 from ._calibration import fit_slope
+from ._feature_scale import CONTROL_VARIANCE
 from ._laplace import LaplacePosterior, fit_laplace
-
-#: Prior variance of the log-odds that controlled columns give to a pair, at every strength: what a
-#: strong prior kept from them, an embedding that knows them too would take over and predict by.
-CONTROL_VARIANCE = 30.0
 
 
 @dataclass(frozen=True)

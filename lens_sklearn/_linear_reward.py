@@ -14,9 +14,14 @@ from threadpoolctl import threadpool_limits
 from ._base_reward import RewardRegressor
 from ._calibration import fit_slope
 from ._device import row_order
-from ._feature_scale import FeatureScale
+from ._feature_scale import CONTROL_VARIANCE, FeatureScale
 from ._fitted_state import check_shapes
-from ._validation import check_response_features, check_training_pairs, kept_pairs
+from ._validation import (
+    check_response_features,
+    check_training_pairs,
+    kept_pairs,
+    warn_of_idle_controls,
+)
 from ._warnings import warn
 
 CHUNK = 4096  # rows turned into float64 at once: bounds the memory of fit and predict
@@ -28,9 +33,6 @@ RATIOS = (1 / 3, 1.0, 3.0)
 #: Mean squared norm of a pair's difference in a view. The prior variance of its log-odds is C
 #: times this: the default grid goes from 1e-3, where nothing is learnt, to 1e3, no penalty at all.
 VIEW_SIZE = 1000.0
-#: Prior variance of the log-odds that a controlled column gives to a pair, whatever C is. What a
-#: strong penalty kept from it, other columns that go with it would take over.
-CONTROL_VARIANCE = 30.0
 
 
 class LinearRewardRegressor(RewardRegressor):
@@ -281,11 +283,7 @@ class LinearRewardRegressor(RewardRegressor):
             rows[:, view] /= factor
             scale[view] *= factor
         idle = [int(column) for column in controlled if not rows[:, column].any()]
-        if idle:
-            warn(
-                f"the controlled columns {idle} differ in no pair, so that to control them has no "
-                "effect."
-            )
+        warn_of_idle_controls(idle)
         return rows, scale
 
     def _learn(self, rows, columns, target, weight, original, group):

@@ -108,24 +108,18 @@ def check_response_features(n_response_features, n_columns, *, alone=False):
         )
 
 
-def check_views(n_response_features, n_columns):
-    """Check that there are as many columns as response features; there may be no others.
+def warn_of_idle_controls(columns):
+    """Warn of controlled columns that explain nothing.
 
     Parameters
     ----------
-    n_response_features : int
-        How many of the last columns are response features.
-    n_columns : int
-        All columns.
-
-    Raises
-    ------
-    ValueError
-        If there are fewer.
+    columns : list of int
+        Those in which the members of no pair differ; none is fine.
     """
-    if n_response_features > n_columns:
-        raise ValueError(
-            f"n_response_features={n_response_features}, but X has {n_columns} features in all."
+    if columns:
+        warn(
+            f"the controlled columns {columns} differ in no pair, so that to control them has no "
+            "effect."
         )
 
 
