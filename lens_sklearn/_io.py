@@ -12,7 +12,8 @@ from ._arrow_rows import read_arrow, read_folder, read_parquet
 from ._csv_table import read_table
 from ._json_rows import read_json, tell_splits
 from ._printed_lists import read_list
-from ._rows import CANDIDATE_COLUMN, PAIR_COLUMNS, as_records, columns_of, kind_of, read_texts
+from ._records import CANDIDATE_COLUMN, PAIR_COLUMNS, as_records, columns_of, kind_of, meant
+from ._rows import read_texts
 from ._text_lines import STDIN, TextLines, open_stream
 from ._warnings import warn
 
@@ -25,8 +26,7 @@ ENDINGS = (
     "folder that 'save_to_disk' wrote"
 )
 TEXT_COLUMNS = ("prompt", "chosen", "rejected", CANDIDATE_COLUMN, "response", "completion",
-                "messages")  # fmt: skip
-PROMPT_NAMES = ("question", "instruction", "query", "input")
+                "messages", "conversations", "conversation", "text")  # fmt: skip
 
 
 def load_rows(path, *, split=None, columns=None):
@@ -177,51 +177,33 @@ def _number(cell):
 
 # -------------------------------------------------------------------------------- what is needed
 def _kind(rows, path, needed):
-    """Return what rows there are; an error names columns that are nearly the needed ones."""
+    """Return what rows there are; an error tells how other columns are named."""
     try:
         kind = kind_of(rows[0])
-        if kind != "pairs" or not set(PAIR_COLUMNS) & set(needed) - set(rows[0]):
+        missing = [name for name in PAIR_COLUMNS if name in needed and name not in rows[0]]
+        if kind != "pairs" or not missing:
             return kind
-        missing = " and ".join(repr(name) for name in PAIR_COLUMNS if name not in rows[0])
-        raise ValueError(f"there is no column {missing}; got {columns_of(rows[0])}.")
+        raise ValueError(
+            f"there is no column {' and '.join(map(repr, missing))}; got {columns_of(rows[0])}."
+            f"{meant(rows[0], missing)}"
+        )
     except ValueError as error:
-        near = _near(rows[0], needed)
-        hint = "".join(
-            f" Is {name!r} what '{role}' is here? --{role}-column {name} reads it so "
-            f"(columns={{'{role}': {name!r}}} in Python)."
-            for role, name in near.items()
-            if role != CANDIDATE_COLUMN
-        )
-        raise ValueError(f"{path}: {error}{hint}") from None
+        raise ValueError(
+            f"{path}: {error} Or name the columns: --chosen-column and its like, columns={{…}} in "
+            "Python."
+        ) from None
 
 
-def _near(row, needed):
-    """Return columns of other names that are nearly the needed ones, by these."""
+def _tell_unread(row, path, names):
+    """Warn of columns that look like one which would be read."""
     lower = {str(name).strip().lower(): name for name in reversed(list(row))}
-    near = {}
-    for role in needed:
-        found = [] if role in row else difflib.get_close_matches(role, lower, n=1, cutoff=0.8)
-        if found and lower[found[0]] not in TEXT_COLUMNS:
-            near[role] = lower[found[0]]
-    return near
-
-
-def _tell_unread(row, path, needed):
-    """Warn of columns that look like one which is read."""
-    near = _near(row, needed)
-    if "prompt" in needed and "prompt" not in row and not _has_messages(row):
-        found = [name for name in PROMPT_NAMES if name in row]
-        near |= {"prompt": found[0]} if found and "prompt" not in near else {}
-    for role, name in near.items():
-        flag = f", or say --prompt-column {name}" if role == "prompt" else ""
-        warn(
-            f"{path}: the column {name!r} is not read; if it is the {role}, call it {role!r}{flag}."
-        )
-
-
-def _has_messages(row):
-    cells = [row.get(name) for name in TEXT_COLUMNS]
-    return any(isinstance(cell, list) and cell and isinstance(cell[0], Mapping) for cell in cells)
+    for name in names:
+        near = [] if name in row else difflib.get_close_matches(name, lower, n=1, cutoff=0.8)
+        if near and lower[near[0]] not in TEXT_COLUMNS:
+            warn(
+                f"{path}: the column {lower[near[0]]!r} is not read; if it is the {name}, call it "
+                f"{name!r}."
+            )
 
 
 def load_preferences(path, *, split=None, columns=None, on_invalid="raise"):
@@ -260,12 +242,12 @@ def load_preferences(path, *, split=None, columns=None, on_invalid="raise"):
     pair_targets : The numbers of ``target`` and ``weight``.
     """
     rows = load_rows(path, split=split, columns=columns)
-    if _kind(rows, path, ("chosen", "rejected", "prompt")) != "pairs":
+    if _kind(rows, path, PAIR_COLUMNS) != "pairs":
         raise ValueError(
             f"{path}: preference rows need the columns 'chosen' and 'rejected'; "
             f"got {columns_of(rows[0])}."
         )
-    _tell_unread(rows[0], path, ("prompt", "target", "weight"))
+    _tell_unread(rows[0], path, ("target", "weight"))
     try:
         pair_targets(rows)
         dropped = set(_check_texts(rows, on_invalid))
@@ -286,10 +268,7 @@ def _check_texts(rows, on_invalid):
     """Return the indices of rows that are left out."""
     with warnings.catch_warnings():  # the ties are reported once, when the rows are used
         warnings.simplefilter("ignore")
-        if on_invalid == "raise":
-            read_texts(rows)
-            return ()
-        return read_texts(rows, on_invalid=on_invalid).dropped
+        return read_texts(rows, on_invalid).dropped
 
 
 def pair_targets(X):
@@ -388,8 +367,7 @@ def load_candidates(path, *, split=None, columns=None, on_invalid="raise"):
     """
     rows = load_candidate_rows(path, split=split, columns=columns, needed="'responses' and 'gold'")
     try:
-        given = {} if on_invalid == "raise" else {"on_invalid": on_invalid}
-        return rows, _gold_of(rows, read_texts(rows, **given).items.shape)
+        return rows, _gold_of(rows, read_texts(rows, on_invalid).items.shape)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 
@@ -419,11 +397,11 @@ def load_candidate_rows(path, *, split=None, columns=None, needed="'responses'")
         If the file cannot be read or holds other rows.
     """
     rows = load_rows(path, split=split, columns=columns)
-    if _kind(rows, path, (CANDIDATE_COLUMN, "prompt")) != "candidates":
+    if _kind(rows, path, ()) != "candidates":
         raise ValueError(
             f"{path}: candidate rows need the columns {needed}; got {columns_of(rows[0])}."
         )
-    _tell_unread(rows[0], path, ("prompt", "gold"))
+    _tell_unread(rows[0], path, ("gold",))
     return _decode_lists(rows, path)
 
 

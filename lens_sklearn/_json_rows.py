@@ -299,7 +299,7 @@ def _holds_rows(value, known):
 
 
 def _is_message(value):
-    return isinstance(value, Mapping) and "role" in value
+    return isinstance(value, Mapping) and ("role" in value or "from" in value)
 
 
 def _is_column(name, value):

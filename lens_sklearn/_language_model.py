@@ -19,6 +19,7 @@ import torch
 
 from ._device import torch_device
 from ._log_likelihood import load_causal, mean_log_likelihoods
+from ._messages import check_fields, message_dicts
 
 POOLINGS = ("last", "mean", "response_mean", "cls", "weighted_mean", "max")
 CACHE_SIZE = 2  # models held at a time by one process
@@ -273,7 +274,7 @@ class LanguageModel:
 
         Parameters
         ----------
-        messages : tuple of (role, content)
+        messages : tuple of (role, content) or (role, content, extra)
             The conversation.
         template : str
             A Jinja chat template.
@@ -287,7 +288,7 @@ class LanguageModel:
             a fixed one: an embedding must not depend on the day.
         """
         return self.tokenizer.apply_chat_template(
-            [{"role": role, "content": content} for role, content in messages],
+            message_dicts(messages),
             chat_template=FIXED_DATE + template,
             tokenize=False,
             add_generation_prompt=add_generation_prompt,
@@ -401,7 +402,7 @@ def render(language_model, messages, template, place, i, **options):
     ----------
     language_model : LanguageModel
         Whose tokenizer renders.
-    messages : tuple of (role, content)
+    messages : tuple of (role, content) or (role, content, extra)
         The conversation.
     template : str
         A Jinja chat template.
@@ -420,14 +421,19 @@ def render(language_model, messages, template, place, i, **options):
     Raises
     ------
     ValueError
-        If the template refuses the conversation.
+        If the template refuses the conversation, or does not write one of its fields.
     """
     from jinja2 import TemplateError
 
-    try:
+    def write(messages):
         return language_model.render(messages, template, **options)
+
+    try:
+        text = write(messages)
+        check_fields(messages, template, text, write, lambda: place(i), TemplateError)
+        return text
     except TemplateError as error:
-        roles = [role for role, _ in messages]
+        roles = [message[0] for message in messages]
         raise ValueError(
             f"{place(i)}: the chat template refuses the conversation with the roles {roles} "
             f"({error}). Give another chat_template, or None to join the contents."

@@ -1,11 +1,13 @@
 """Texts to token ids, and which of a text's tokens are the response's."""
 
+from functools import partial
 from os.path import commonprefix
 from typing import NamedTuple
 
 import numpy as np
 
 from ._language_model import render
+from ._messages import join_contents
 
 TOKENIZED_AT_ONCE = 1024  # texts; token ids become arrays before the next ones are made
 NO_LIMIT = np.iinfo(np.int32).max
@@ -92,7 +94,7 @@ def _write(language_model, texts, part, template, place, with_spans):
             written.append(Written(text))
             continue
         if template is None:
-            whole = "\n".join(content for _, content in text)
+            whole = join_contents(text, partial(place, i))
             written.append(Written(whole, whole[: len(whole) - len(text[-1][1])], ""))
             continue
         whole = render(language_model, text, template, place, i)

@@ -10,6 +10,7 @@ import json
 import logging
 import warnings
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from .._language_model import (
     resolve_model,
     template_text,
 )
+from .._messages import join_contents
 from .._progress import progress_bar
 from .._warnings import warn
 
@@ -230,7 +232,7 @@ def token_ids(model, conversations, chat_template, place, *, prompt=False):
         if isinstance(conversation, str):
             texts.append(conversation)
         elif template is None:
-            text = "\n".join(content for _, content in conversation)
+            text = join_contents(conversation, partial(place, i))
             texts.append(text + "\n" if prompt else text)
         else:
             texts.append(
