@@ -250,25 +250,49 @@ def load_preferences(path, *, split=None, columns=None, on_invalid="raise"):
     _tell_unread(rows[0], path, ("target", "weight"))
     try:
         pair_targets(rows)
-        dropped = set(_check_texts(rows, on_invalid))
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
-    if dropped:
-        warn(
-            f"{path}: {len(dropped)} of {len(rows)} rows are left out, a text of theirs is empty "
-            f"or malformed (first: row {min(dropped)})."
-        )
-        rows = [row for i, row in enumerate(rows) if i not in dropped]
+    dropped = check_texts(rows, path, on_invalid).dropped
+    rows = [row for i, row in enumerate(rows) if i not in set(dropped)]
     if not rows:
         raise ValueError(f"{path}: every row has an empty or malformed text; none is left.")
     return rows
 
 
-def _check_texts(rows, on_invalid):
-    """Return the indices of rows that are left out."""
-    with warnings.catch_warnings():  # the ties are reported once, when the rows are used
-        warnings.simplefilter("ignore")
-        return read_texts(rows, on_invalid).dropped
+def check_texts(rows, path, on_invalid):
+    """Read the texts of a file's rows, before anything is done with them.
+
+    Parameters
+    ----------
+    rows : list of dict
+        The rows.
+    path : str or Path
+        Their file, for messages.
+    on_invalid : {"raise", "drop", "keep"}
+        As in :func:`~lens_sklearn._rows.read_texts`.
+
+    Returns
+    -------
+    TextTable
+        The texts; ties and the like are told when they are used.
+
+    Raises
+    ------
+    ValueError
+        If a text is malformed; the message names the file and the row.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            table = read_texts(rows, on_invalid)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    if table.dropped:
+        warn(
+            f"{path}: {len(table.dropped)} of {len(rows)} rows are left out, a text of theirs is "
+            f"empty or malformed (first: row {table.dropped[0]})."
+        )
+    return table
 
 
 def pair_targets(X):
@@ -366,8 +390,9 @@ def load_candidates(path, *, split=None, columns=None, on_invalid="raise"):
         If the file is .parquet and the extra ``tables`` is not installed.
     """
     rows = load_candidate_rows(path, split=split, columns=columns, needed="'responses' and 'gold'")
+    shape = check_texts(rows, path, on_invalid).items.shape
     try:
-        return rows, _gold_of(rows, read_texts(rows, on_invalid).items.shape)
+        return rows, _gold_of(rows, shape)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 

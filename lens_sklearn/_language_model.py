@@ -20,6 +20,7 @@ import torch
 from ._device import torch_device
 from ._log_likelihood import load_causal, mean_log_likelihoods
 from ._messages import check_fields, message_dicts
+from ._packaged_model import packaged_folder
 
 POOLINGS = ("last", "mean", "response_mean", "cls", "weighted_mean", "max")
 CACHE_SIZE = 2  # models held at a time by one process
@@ -67,7 +68,7 @@ def resolve_model(name, revision=None, dtype="auto", device="auto"):
     Parameters
     ----------
     name : str or Path
-        Name on the Hugging Face Hub or a local folder.
+        Name on the Hugging Face Hub, a local folder, or "minilm", which the extra ``demo`` has.
     revision : str, default=None
         Commit, branch or tag of a Hub model.
     dtype : {"auto", "float32", "bfloat16", "float16"}, default="auto"
@@ -85,7 +86,7 @@ def resolve_model(name, revision=None, dtype="auto", device="auto"):
     ValueError
         If the folder is not a model, or `name` looks like a path to nothing.
     """
-    name = os.fspath(name)
+    name = packaged_folder(os.fspath(name))
     folder = Path(name).expanduser()
     fingerprint = None
     if folder.is_dir():

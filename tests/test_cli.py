@@ -278,7 +278,7 @@ def test_accuracy_is_that_of_targets_and_weights(data, tmp_path, capsys):
     rows = [row | {"target": 0.0, "weight": 2.0} for row in read(data / "pairs.jsonl")]
     write(tmp_path / "turned.jsonl", rows)
     for name in (data / "pairs.jsonl", tmp_path / "turned.jsonl"):
-        assert run("score", data / "reward", name, "-o", tmp_path / "o.jsonl") == 0
+        assert run("score", data / "reward", name, "-o", tmp_path / "o.jsonl", "--force") == 0
     plain, turned = (
         float(line.split()[2]) for line in capsys.readouterr().err.splitlines() if "accur" in line
     )
@@ -316,7 +316,7 @@ def test_unlabelled_responses_to_held_out_prompts_are_left_out(data, tmp_path, c
         tmp_path / "all.jsonl",
         [{"prompt": r["prompt"], "responses": [r["rejected"], r["chosen"]]} for r in pairs],
     )
-    fit = ["fit", data / "pairs.jsonl", *options(data), "-o", tmp_path / "reward"]
+    fit = ["fit", data / "pairs.jsonl", *options(data), "-o", tmp_path / "reward", "--force"]
     fit += [*short("distillation"), "--unlabeled", tmp_path / "all.jsonl"]
     assert run(*fit) == 0
     assert f"{len(pairs) - 8} prompts with responses" in capsys.readouterr().err
@@ -707,18 +707,23 @@ def test_what_cannot_be_compared_is_refused_before_embedding(
         (["fit", "nowhere.jsonl", "-o", "out"], "nowhere.jsonl: no such file"),
         (["score", "nowhere", "{data}/pairs.jsonl"], "not a saved reward model"),
         (["score", "{data}/model", "{data}/pairs.jsonl"], "not a saved reward model"),
-        (["score", "{data}/reward", "{data}/texts.jsonl"], "got rows of str"),
+        (
+            ["score", "{data}/reward", "{data}/texts.jsonl"],
+            "texts.jsonl, line 1: expected an object",
+        ),
         (["best-of-n", "{data}/reward", "{data}/pairs.jsonl"], "'responses'"),
         (["fit", "{data}/candidates.jsonl", "-o", "out"], "'chosen' and 'rejected'"),
         (
             ["fit", "{data}/pairs.jsonl", "-o", "out", "--test-fraction", "0.99"],
             "--test-fraction 0.99 leaves no prompt to train on, the rows have 40",
         ),
-        (["fit", "{data}/model/config.json", "-o", "out"], "the ending must be"),
+        (["fit", "{data}/model/config.json", "-o", "out"], "config.json: row 0: preference rows"),
+        (["fit", "{data}/rows.txt", "-o", "out"], "rows.txt: the ending must be .jsonl, .json,"),
         (["demo", "-o", "{data}/new", "--pairs", "1000000"], "n_pairs=1000000, but only"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(arguments, message, data, capsys):
+    (data / "rows.txt").write_text("rows", encoding="utf-8")
     (data / "texts.jsonl").write_text('"A text."\n"Another."\n', encoding="utf-8")
     arguments = [a.format(data=data) for a in arguments]
     assert run(*arguments) == 2
@@ -826,7 +831,7 @@ def test_the_least_values_are_taken():
 
 @pytest.mark.parametrize(
     "arguments",
-    [[], ["nonsense"], ["fit", "x"], ["best-of-n", "reward", "rows", "--n", "0"]],
+    [["nonsense"], ["fit", "x"], ["best-of-n", "reward", "rows", "--n", "0"]],
 )
 def test_bad_usage_exits_2(arguments, capsys):
     with pytest.raises(SystemExit) as stop:

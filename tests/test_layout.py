@@ -21,7 +21,7 @@ FLOORS = [
      "_lipschitz", "_log_likelihood", "_low_rank_error", "_messages", "_progress", "_records",
      "_result_lines",
      "_statistics", "_text_counts", "_text_tables", "_warnings",
-     "_arrow_rows", "_embedding_files", "_printed_lists", "_text_lines"},
+     "_arrow_rows", "_embedding_files", "_packaged_model", "_printed_lists", "_text_lines"},
     {"_csv_table", "_json_rows",
      "_array_store", "_language_model", "_laplace", "_pair_lists", "_pair_vae", "_pools", "_rows",
      "metrics"},
