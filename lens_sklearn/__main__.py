@@ -1,7 +1,9 @@
 """``python -m lens_sklearn`` is ``lens-sklearn``."""
 
-import signal
+import os
 import sys
+
+INTERRUPTED = 130
 
 
 def main():
@@ -18,9 +20,16 @@ def main():
         code = run()
     except KeyboardInterrupt:  # while modules are imported
         print("lens-sklearn: interrupted", file=sys.stderr)
-        code = 130
-    if code == 130:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one is no other end
+        code = INTERRUPTED
+    if code == INTERRUPTED:
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except OSError:
+                pass
+        # The interpreter itself ends by the signal where code that it compiled was interrupted,
+        # and a second Ctrl-C would break its farewell.
+        os._exit(INTERRUPTED)
     return code
 
 

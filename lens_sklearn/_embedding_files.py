@@ -82,7 +82,7 @@ def load_embeddings(path):
     except MemoryError:
         raise ValueError(f"{path}: its arrays do not fit into memory.") from None
     except (OSError, EOFError, zipfile.BadZipFile, ValueError, KeyError) as error:
-        raise ValueError(f"{path}: {error}.") from None
+        raise ValueError(f"{path}: {str(error).rstrip('.')}.") from None
     kinds = {"pairs", "candidates"} & set(arrays)
     if len(kinds) != 1:
         raise ValueError(
@@ -131,7 +131,8 @@ def _read_arrays(path):
     with open(path, "rb") as file:
         begin = file.read(6)
         if begin == npy.MAGIC_PREFIX:
-            return {"pairs": np.array(np.load(path, mmap_mode="r", allow_pickle=False))}
+            file.seek(0)
+            return {"pairs": _read_member(file, path.stat().st_size)}
     if not begin.startswith(b"PK"):
         raise ValueError("neither .npy nor .npz, as numpy.save and numpy.savez write them")
     arrays = {}
@@ -156,5 +157,7 @@ def _read_member(stream, size):
     if n_bytes > size:
         raise ValueError(f"an array of shape {shape} is cut off")
     data = stream.read(n_bytes)
+    if len(data) < n_bytes:
+        raise ValueError(f"an array of shape {shape} is cut off")
     array = np.frombuffer(data, dtype=dtype, count=prod(shape))
     return array.reshape(shape, order="F" if is_fortran else "C").copy()

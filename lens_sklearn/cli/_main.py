@@ -1,6 +1,7 @@
 """The parser of all commands, and what becomes of their errors and warnings."""
 
 import os
+import re
 import sys
 import warnings
 from contextlib import contextmanager
@@ -59,6 +60,7 @@ def _run(argv):
         if arguments.debug:
             raise
         text = " ".join(str(error).split("\n")) or type(error).__name__
+        text = re.sub(r"on_invalid='(\w+)'", r"--on-invalid \1", text)
         say(f"lens-sklearn: error: {text}{_hint(arguments, text)}")
         if isinstance(error, EXPECTED):
             return 2

@@ -22,6 +22,7 @@ from ._output import check_folder, print_table, say, write_config
 __all__ = ["add_parser", "run"]
 
 # Of AutoRewardRegressor.cv_results_, whose last row is the combination.
+NORMAL = 1.96  # quantile of a 95 % interval
 FEW = 100  # held-out pairs whose accuracy is uncertain by a tenth
 CHOICE = ("candidate", "weight", "log_loss", "log_loss_error", "accuracy")
 
@@ -188,7 +189,10 @@ def _accuracy(pipeline, pairs):
     from ..metrics import pair_agreement
 
     agreement = pair_agreement(pipeline.predict(pairs.X), pairs.target)
-    return clustered_mean(agreement, pairs.groups, pairs.weight)
+    accuracy = clustered_mean(agreement, pairs.groups, pairs.weight)
+    if accuracy.half_width == 0:  # equal values show no spread, which is not to know for sure
+        accuracy = accuracy._replace(half_width=NORMAL**2 / (accuracy.n + NORMAL**2))  # Wilson's
+    return accuracy
 
 
 def make_pipeline(arguments, *, is_text=True):
