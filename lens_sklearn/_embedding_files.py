@@ -1,6 +1,8 @@
 """Files of embeddings, .npy and .npz: pairs, or candidates and their gold rewards."""
 
+import tokenize
 import zipfile
+import zlib
 from math import prod
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +13,9 @@ from numpy.lib import format as npy
 ENDINGS = (".npy", ".npz")
 _PAIRS = {"target": 1, "weight": 1, "groups": 1}
 _CANDIDATES = {"gold": 2}
+# A damaged header is no literal of Python, or one of something else.
+_DAMAGED = (OSError, EOFError, ValueError, KeyError, TypeError, OverflowError, SyntaxError,
+            RuntimeError, zlib.error, zipfile.BadZipFile, tokenize.TokenError)  # fmt: skip
 _FREE, _MOST_RATIO = 1 << 28, 200  # numbers do not pack so well
 
 
@@ -81,7 +86,7 @@ def load_embeddings(path):
         arrays = _read_arrays(path)
     except MemoryError:
         raise ValueError(f"{path}: its arrays do not fit into memory.") from None
-    except (OSError, EOFError, zipfile.BadZipFile, ValueError, KeyError) as error:
+    except _DAMAGED as error:
         raise ValueError(f"{path}: {str(error).rstrip('.')}.") from None
     kinds = {"pairs", "candidates"} & set(arrays)
     if len(kinds) != 1:
