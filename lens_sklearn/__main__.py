@@ -1,7 +1,7 @@
 """``python -m lens_sklearn`` is ``lens-sklearn``."""
 
-import os
 import sys
+from os import _exit as end_at_once
 
 INTERRUPTED = 130
 
@@ -29,7 +29,7 @@ def main():
                 pass
         # The interpreter itself ends by the signal where code that it compiled was interrupted,
         # and a second Ctrl-C would break its farewell.
-        os._exit(INTERRUPTED)
+        end_at_once(INTERRUPTED)
     return code
 
 
