@@ -29,6 +29,7 @@ from ._reward_net import (
     losses_of,
 )
 from ._scaler import EmbeddingScaler
+from ._training_step import optimizer_options, training_stream
 from ._validation import check_response_features, check_training_pairs
 
 #: Embeddings scored at once: bounds the memory of predict.
@@ -231,7 +232,8 @@ class BTRewardRegressor(RewardRegressor):
         if self.n_response_features:
             moments = _response_moments(pairs, self.n_response_features)
             net.set_params(module__response_moments=moments)
-        net.fit(train, y=None)
+        with training_stream(net.device):
+            net.fit(train, y=None)
         kept = ["epoch", *losses_of(net.history), "dur"]
         self.history_ = [{key: float(row[key]) for key in kept} for row in net.history]
         net.trim_for_prediction()
@@ -290,7 +292,7 @@ class BTRewardRegressor(RewardRegressor):
         return parents[np.isin(group, drawn[:n_drawn])]
 
     def _make_net(self, n_features, valid, seed, order_seed):
-        callbacks = list(self.callbacks or [])
+        callbacks, device = list(self.callbacks or []), torch_device(self.device)
         if valid is not None:
             stop = EarlyStopping(patience=self.patience, load_best=True, sink=noop)
             callbacks.append(("early_stopping", stop))
@@ -307,7 +309,7 @@ class BTRewardRegressor(RewardRegressor):
             iterator_train=PairBatches,
             iterator_valid=PairBatches,
             callbacks=callbacks,
-            device=torch_device(self.device),
+            device=device,
             verbose=max(0, int(self.verbose) - 1),
             module__n_features=n_features,
             module__hidden_dim=self.hidden_dim,
@@ -316,7 +318,7 @@ class BTRewardRegressor(RewardRegressor):
             criterion__label_smoothing=self.label_smoothing,
             criterion__center_coefficient=self.center_coefficient,
             optimizer__weight_decay=self.weight_decay,
-            optimizer__fused=True,
+            **{f"optimizer__{k}": v for k, v in optimizer_options(device).items()},
             iterator_train__seed=order_seed,
         )
 

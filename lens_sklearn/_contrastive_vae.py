@@ -21,9 +21,9 @@ from ._learning_state import (
     set_weights,
     weights_to_arrays,
 )
-from ._low_rank_error import offset_dominates
-from ._pair_vae import PairVAE, lens_losses, loss_terms
+from ._pair_vae import PairVAE, lens_losses, lens_step
 from ._pools import DecodedRows
+from ._training_step import TrainingStep, optimizer_options, training_stream
 from ._validation import check_embeddings, check_pairs
 
 #: Embeddings handled at once outside training: bounds the memory of encode and decode.
@@ -219,47 +219,42 @@ class ContrastiveVAE(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
 
     def _learn(self, pairs, n_epochs):
         device = torch_device(self.device)
-        module = on_device(self.module_, device)
-        optimizer = torch.optim.Adam(module.parameters(), lr=self.learning_rate, fused=True)
-        # Of an earlier call come the moments alone: the learning rate may have been set anew.
-        optimizer.load_state_dict(optimizer.state_dict() | {"state": self._adam_state})
-        noise = torch_generator(self._random_state, device)
-        shuffle = torch_generator(self._random_state)
-        data = as_tensor(pairs).to(device).flatten(0, 1)  # (2n, d), no copy on the CPU
-        square_norm = torch.linalg.vector_norm(data, dim=1).square()
-        if offset_dominates(data, square_norm):
-            square_norm = None  # errors are too small beside it: decode and subtract
         order = torch.from_numpy(row_order(pairs))
-        with closing(_progress(n_epochs, self.verbose, "ContrastiveVAE")) as bar:
+        with (
+            training_stream(device),
+            closing(_progress(n_epochs, self.verbose, "ContrastiveVAE")) as bar,
+        ):
+            module = on_device(self.module_, device)
+            optimizer = torch.optim.Adam(
+                module.parameters(), lr=self.learning_rate, **optimizer_options(device)
+            )
+            # Of an earlier call come the moments alone: the learning rate may have been set anew.
+            optimizer.load_state_dict(optimizer.state_dict() | {"state": self._adam_state})
+            noise = torch_generator(self._random_state, device)
+            shuffle = torch_generator(self._random_state)
+            total = torch.zeros(4, device=device)
+            data = as_tensor(pairs).to(device).flatten(0, 1)  # (2n, d), no copy on the CPU
+            step = lens_step(
+                module, optimizer, data, total, self._total, self.reconstruction, self.batch_size
+            )
+            step = TrainingStep(step, device)
             for _ in range(n_epochs):
-                losses = self._epoch(module, optimizer, data, square_norm, order, noise, shuffle)
+                shuffled = order[torch.randperm(len(order), generator=shuffle)]
+                losses = self._epoch(step, shuffled.to(device), noise, total)
                 self.history_.append(losses)
                 bar.set_postfix(loss=f"{losses['loss']:.4g}")
                 bar.update()
-        self.module_ = module.cpu()
-        self._adam_state = adam_state(optimizer)
+            self.module_ = module.cpu()
+            self._adam_state = adam_state(optimizer)
 
-    def _epoch(self, module, optimizer, data, square_norm, order, noise, shuffle):
-        total = torch.zeros(4, device=data.device)
-        n, d = len(data) // 2, data.shape[1]
-        scale = 1.0 if self.reconstruction == "sum" else 1 / d
-        batch = data.new_empty(2 * min(n, self.batch_size), d)  # fresh memory costs page faults
-        for index in order[torch.randperm(n, generator=shuffle)].split(self.batch_size):
-            rows = torch.cat([2 * index, 2 * index + 1]).to(data.device)
-            x = torch.index_select(data, 0, rows, out=batch[: len(rows)]).view(2, -1, d)
-            mean, log_variance = module.encode(x)
-            eta = torch.randn(mean.shape, generator=noise, device=data.device)
-            z = mean + (0.5 * log_variance).exp() * eta
-            norms = None if square_norm is None else square_norm[rows].view(2, -1)
-            error = scale * module.error(x, z, norms)
-            losses = loss_terms(error, mean, log_variance)
-            loss = self._total(losses)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            total += len(index) * torch.stack([loss, *losses.values()]).detach()
+    def _epoch(self, step, order, noise, total):
+        total.zero_()
+        for index in order.split(self.batch_size):
+            shape = (2, len(index), self.latent_dim)
+            eta = torch.randn(shape, generator=noise, device=index.device)
+            step(index, eta.movedim(1, 0))
         names = ("loss", "reconstruction", "kl", "divergence")
-        return dict(zip(names, (total / n).tolist(), strict=True))
+        return dict(zip(names, (total / len(order)).tolist(), strict=True))
 
     def _total(self, losses):  # equation 6
         return (

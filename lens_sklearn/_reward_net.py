@@ -8,6 +8,7 @@ from torch import nn
 from ._augmented_pairs import CodedPairs
 from ._device import as_tensor, torch_generator
 from ._feature_scale import MAX_DEVIATIONS
+from ._replayed_epochs import ReplayedEpochs, can_replay
 
 
 class RewardMLP(nn.Module):
@@ -193,18 +194,34 @@ class PairBatches:
         self.dataset = dataset
         self.batch_size = batch_size
         self.generator = None if seed is None else torch_generator(seed)
+        self.replayed = None  # ReplayedEpochs, from the first epoch of a net that has them
 
     def __len__(self):
         return -(-len(self.dataset) // self.batch_size)
 
     def __iter__(self):
+        for index in self.indices():
+            yield self.dataset[index.numpy()]
+
+    def indices(self, device="cpu"):
+        """Draw the pairs of an epoch's batches.
+
+        Parameters
+        ----------
+        device : torch.device or str, default="cpu"
+            Where the indices are to be.
+
+        Returns
+        -------
+        tuple of tensor of int, each of shape (b,)
+            The indices, a tensor a batch.
+        """
         n = len(self.dataset)
         if self.generator is None:
             order = torch.arange(n)
         else:
             order = torch.randperm(n, generator=self.generator)
-        for index in order.split(self.batch_size):
-            yield self.dataset[index.numpy()]
+        return order.to(device).split(self.batch_size)
 
 
 class PairDataset(torch.utils.data.Dataset):
@@ -237,7 +254,34 @@ class PairDataset(torch.utils.data.Dataset):
 
 
 class RewardNet(NeuralNet):
-    """skorch's net, which lets coded pairs through to the module."""
+    """skorch's net, which lets coded pairs through to the module and replays steps on a GPU."""
+
+    def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
+        """Go once through the pairs.
+
+        Parameters
+        ----------
+        iterator : PairBatches or None
+            The pairs.
+        training : bool
+            Whether to train on them.
+        prefix : str
+            Of the names in the history.
+        step_fn : callable
+            As in skorch.
+        **fit_params : dict
+            As in skorch.
+        """
+        if training and iterator.replayed is None and can_replay(self, iterator.dataset):
+            iterator.replayed = ReplayedEpochs(self, iterator.dataset)
+        if not training or iterator.replayed is None:
+            super().run_single_epoch(iterator, training, prefix, step_fn, **fit_params)
+            return
+        loss = iterator.replayed.run(iterator.indices(iterator.dataset.target.device))
+        self.history.new_batch()  # one batch, as large as the epoch
+        self.history.record_batch(f"{prefix}_loss", loss)
+        self.history.record_batch(f"{prefix}_batch_size", len(iterator.dataset))
+        self.history.record(f"{prefix}_batch_count", len(iterator))
 
     def infer(self, x, **fit_params):
         """Return the rewards of a batch.
