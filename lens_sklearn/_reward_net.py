@@ -1,12 +1,15 @@
 """The network of the Bradley–Terry reward: module, loss, and batches of pairs in memory."""
 
+from math import isfinite
+
 import torch
 from skorch import NeuralNet
-from skorch.callbacks import Callback
+from skorch.callbacks import Callback, EarlyStopping
 from torch import nn
 
 from ._augmented_pairs import CodedPairs
 from ._device import as_tensor, torch_generator
+from ._divergence import has_finite_weights, raise_diverged
 from ._feature_scale import MAX_DEVIATIONS
 
 
@@ -236,8 +239,105 @@ class PairDataset(torch.utils.data.Dataset):
         return x, (self.target[index], self.weight[index])
 
 
+class Interrupted(BaseException):
+    """Stands for a KeyboardInterrupt on its way through skorch, which would end it there."""
+
+
 class RewardNet(NeuralNet):
-    """skorch's net, which lets coded pairs through to the module."""
+    """skorch's net, which lets coded pairs through to the module.
+
+    skorch takes a KeyboardInterrupt for "stop here and keep what there is", whoever raised it. Here
+    only its own early stopping means that; Ctrl-C ends the fit, and so the search around it.
+    """
+
+    def partial_fit(self, X, y=None, classes=None, **fit_params):
+        """Train, and let Ctrl-C through.
+
+        Parameters
+        ----------
+        X : PairDataset
+            The pairs.
+        y, classes : None
+            As in skorch.
+        **fit_params : dict
+            As in skorch.
+
+        Returns
+        -------
+        RewardNet
+            Itself.
+
+        Raises
+        ------
+        KeyboardInterrupt
+            If the training was interrupted.
+        ValueError
+            If the loss of an epoch, or a weight at the end, is not finite.
+        """
+        try:
+            super().partial_fit(X, y, classes, **fit_params)
+        except Interrupted as interrupted:
+            raise interrupted.__cause__ from None
+        finally:
+            for _, callback in self.callbacks_:
+                if isinstance(callback, EpochBar):
+                    callback.close()
+        self._check_weights()
+        return self
+
+    def fit_loop(self, X, y=None, epochs=None, **fit_params):
+        """Run the epochs.
+
+        Parameters
+        ----------
+        X, y, epochs, **fit_params
+            As in skorch.
+
+        Returns
+        -------
+        RewardNet
+            Itself.
+        """
+        try:
+            return super().fit_loop(X, y, epochs, **fit_params)
+        except KeyboardInterrupt as interrupt:
+            if self._has_stopped_early():
+                return self
+            raise Interrupted from interrupt
+
+    def _has_stopped_early(self):
+        stops = (c for _, c in self.callbacks_ if isinstance(c, EarlyStopping))
+        return any(stop.misses_ == stop.patience for stop in stops)
+
+    def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
+        """Go once through the pairs, and check that the loss is finite.
+
+        Parameters
+        ----------
+        iterator, training, prefix, step_fn, **fit_params
+            As in skorch.
+
+        Raises
+        ------
+        ValueError
+            If it is not.
+        """
+        super().run_single_epoch(iterator, training, prefix, step_fn, **fit_params)
+        if iterator is None:
+            return
+        losses = self.history[-1, "batches", :, f"{prefix}_loss"]
+        if not all(map(isfinite, losses)):
+            self._raise_diverged()
+
+    def _check_weights(self):
+        # The last step's own loss is never computed.
+        if not has_finite_weights(self.module_):
+            self._raise_diverged()
+
+    def _raise_diverged(self):
+        found = f"its loss or weights are not finite in epoch {len(self.history)}"
+        remedy = "leave standardize=True where features are large"
+        raise_diverged("the reward network", found, self.lr, remedy)
 
     def infer(self, x, **fit_params):
         """Return the rewards of a batch.
@@ -262,6 +362,8 @@ class RewardNet(NeuralNet):
 class EpochBar(Callback):
     """One progress bar over all epochs; skorch's own draws and clears one an epoch."""
 
+    bar_ = None
+
     def on_train_begin(self, net, **kwargs):
         """Open the bar."""
         from tqdm.auto import tqdm
@@ -276,7 +378,12 @@ class EpochBar(Callback):
 
     def on_train_end(self, net, **kwargs):
         """Close the bar."""
-        self.bar_.close()
+        self.close()
+
+    def close(self):
+        """Close the bar where one is open: a fit that fails has no end of training."""
+        if self.bar_ is not None:
+            self.bar_.close()
 
 
 def losses_of(history):
