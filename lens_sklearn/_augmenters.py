@@ -11,6 +11,7 @@ from sklearn.utils import check_random_state, gen_batches
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
+from ._atomic_fit import atomic_fit
 from ._augmented_pairs import AugmentedPairs
 from ._device import draw_seed, row_order
 from ._fitted_state import FittedState
@@ -45,6 +46,7 @@ class PairAugmenter(
     }
 
     @_fit_context(prefer_skip_nested_validation=False)
+    @atomic_fit
     def fit(self, X, y=None):
         """Learn what synthesis needs.
 
@@ -65,6 +67,7 @@ class PairAugmenter(
         return self
 
     @_fit_context(prefer_skip_nested_validation=False)
+    @atomic_fit
     def fit_transform(self, X, y=None):
         """Fit and return the augmented pairs.
 

@@ -16,6 +16,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.metadata_routing import get_routing_for_object
 from sklearn.utils.validation import has_fit_parameter
 
+from ._atomic_fit import atomic_fit
 from ._augmenters import RepeatAugmenter
 from ._base_reward import RewardRegressor
 from ._bt_reward import BTRewardRegressor
@@ -175,6 +176,7 @@ class AutoRewardRegressor(MetaEstimatorMixin, RewardRegressor):
         self.random_state = random_state
 
     @_fit_context(prefer_skip_nested_validation=True)
+    @atomic_fit
     def fit(self, X, y=None, sample_weight=None, *, unlabeled=None, groups=None):
         """Learn all candidates, and their weights.
 

@@ -13,6 +13,7 @@ from skorch.callbacks import EarlyStopping
 from skorch.helper import predefined_split
 from skorch.utils import noop
 
+from ._atomic_fit import atomic_fit
 from ._base_reward import RewardRegressor
 from ._calibration import fit_slope
 from ._device import as_tensor, draw_seed, on_device, torch_device
@@ -189,6 +190,7 @@ class BTRewardRegressor(RewardRegressor):
         self.verbose = verbose
 
     @_fit_context(prefer_skip_nested_validation=True)
+    @atomic_fit
     def fit(self, X, y=None, sample_weight=None, *, groups=None):
         """Learn the reward from pairs.
 
@@ -218,7 +220,8 @@ class BTRewardRegressor(RewardRegressor):
         ------
         ValueError
             On malformed pairs, targets outside [0, 1], weights that are all zero, more response
-            features than columns, or too few pairs or prompts for a validation split.
+            features than columns, or too few pairs or prompts for a validation split; if the
+            training diverges, that is if its loss or weights are no longer finite.
         """
         pairs, groups = check_training_pairs(self, X, y, sample_weight, groups)
         check_response_features(self.n_response_features, pairs.shape[-1], alone=True)
@@ -240,12 +243,12 @@ class BTRewardRegressor(RewardRegressor):
         net.module_ = net.module_.cpu()
         net.module_.absorb_moments()
         net.device = "cpu"
-        self.net_ = net
-        self.slope_ = self._fit_slope(pairs, valid)
+        self.slope_ = self._fit_slope(net.module_, pairs, valid)
         net.module_.scale_rewards(self.slope_)
+        self.net_ = net
         return self
 
-    def _fit_slope(self, pairs, valid):
+    def _fit_slope(self, module, pairs, valid):
         """Return the slope of held-out pairs; their size is that of all originals."""
         if valid is None:
             return 1.0
@@ -253,7 +256,7 @@ class BTRewardRegressor(RewardRegressor):
         log_odds = np.empty(len(pairs))
         for chunk in gen_batches(len(pairs), CHUNK // 2):
             rows = pairs.rows(np.arange(chunk.start, chunk.stop))  # (b, 2, d)
-            rewards = self._predict_rows(rows.reshape(-1, rows.shape[-1])).reshape(-1, 2)
+            rewards = self._rewards(module, rows.reshape(-1, rows.shape[-1])).reshape(-1, 2)
             log_odds[chunk] = rewards[:, 0] - rewards[:, 1]
         held_out = np.isin(pairs.parent, valid.pairs.parent)
         return fit_slope(
@@ -370,8 +373,11 @@ class BTRewardRegressor(RewardRegressor):
         self.slope_ = state.get("slope_", 1.0)  # what was saved earlier had none
 
     def _predict_rows(self, rows):
+        return self._rewards(self.net_.module_, rows)
+
+    def _rewards(self, module, rows):
         device = torch_device(self.device)
-        module = on_device(self.net_.module_, device).eval()
+        module = on_device(module, device).eval()
         rewards = np.empty(len(rows), dtype=np.float32)
         with torch.inference_mode():
             for start in range(0, len(rows), CHUNK):

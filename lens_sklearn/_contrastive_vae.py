@@ -1,7 +1,7 @@
 """The contrastive variational autoencoder of LENS as an estimator: learning and sampling."""
 
-from contextlib import closing
-from math import sqrt
+from copy import deepcopy
+from math import isfinite, sqrt
 from numbers import Integral, Real
 
 import numpy as np
@@ -11,7 +11,9 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_array, check_is_fitted
 
+from ._atomic_fit import atomic_fit
 from ._device import as_tensor, draw_seed, on_device, row_order, torch_device, torch_generator
+from ._divergence import has_finite_weights, raise_diverged
 from ._learning_state import (
     adam_from_arrays,
     adam_state,
@@ -23,6 +25,7 @@ from ._learning_state import (
 )
 from ._pair_vae import PairVAE, lens_losses, lens_step
 from ._pools import DecodedRows
+from ._progress import progress_bar
 from ._training_step import TrainingStep, optimizer_options, training_stream
 from ._validation import check_embeddings, check_pairs
 
@@ -153,6 +156,7 @@ class ContrastiveVAE(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
 
     # ---------------------------------------------------------------------- learning
     @_fit_context(prefer_skip_nested_validation=True)
+    @atomic_fit
     def fit(self, X, y=None):
         """Learn the autoencoder.
 
@@ -171,16 +175,14 @@ class ContrastiveVAE(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
         Raises
         ------
         ValueError
-            If the pairs have another shape, are not finite, or differ in d from a warm start.
+            If the pairs have another shape, are not finite, or differ in d from a warm start; if
+            the training diverges, that is if its loss or weights are no longer finite.
         """
         warm = self.warm_start and hasattr(self, "module_")
-        pairs = check_pairs(self, X, y, reset=not warm).originals
-        if not warm:
-            self._initialize(pairs.shape[-1])
-        self._learn(pairs, self.max_epochs)
-        return self
+        return self._learn(X, y, warm, self.max_epochs)
 
     @_fit_context(prefer_skip_nested_validation=True)
+    @atomic_fit
     def partial_fit(self, X, y=None):
         """Go on learning from pairs as they arrive: one pass over them.
 
@@ -196,12 +198,7 @@ class ContrastiveVAE(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
         ContrastiveVAE
             Itself.
         """
-        first = not hasattr(self, "module_")
-        pairs = check_pairs(self, X, y, reset=first).originals
-        if first:
-            self._initialize(pairs.shape[-1])
-        self._learn(pairs, n_epochs=1)
-        return self
+        return self._learn(X, y, warm=hasattr(self, "module_"), n_epochs=1)
 
     def _initialize(self, n_features):
         random_state = check_random_state(self.random_state)
@@ -217,19 +214,23 @@ class ContrastiveVAE(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
         self.module_ = module
         self.n_parameters_ = sum(p.numel() for p in module.parameters())
 
-    def _learn(self, pairs, n_epochs):
+    def _learn(self, X, y, warm, n_epochs):
+        pairs = check_pairs(self, X, y, reset=not warm).originals
+        if not warm:
+            self._initialize(pairs.shape[-1])
         device = torch_device(self.device)
         order = torch.from_numpy(row_order(pairs))
-        with (
-            training_stream(device),
-            closing(_progress(n_epochs, self.verbose, "ContrastiveVAE")) as bar,
-        ):
-            module = on_device(self.module_, device)
+        history = list(self.history_)
+        bar = progress_bar(bool(self.verbose), n_epochs, type(self).__name__, "epoch")
+        with training_stream(device), bar:
+            # Copies, so that an interrupted warm start leaves the model as it was.
+            module = deepcopy(self.module_).to(device)
             optimizer = torch.optim.Adam(
                 module.parameters(), lr=self.learning_rate, **optimizer_options(device)
             )
             # Of an earlier call come the moments alone: the learning rate may have been set anew.
-            optimizer.load_state_dict(optimizer.state_dict() | {"state": self._adam_state})
+            moments = deepcopy(self._adam_state)
+            optimizer.load_state_dict(optimizer.state_dict() | {"state": moments})
             noise = torch_generator(self._random_state, device)
             shuffle = torch_generator(self._random_state)
             total = torch.zeros(4, device=device)
@@ -241,11 +242,19 @@ class ContrastiveVAE(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
             for _ in range(n_epochs):
                 shuffled = order[torch.randperm(len(order), generator=shuffle)]
                 losses = self._epoch(step, shuffled.to(device), noise, total)
-                self.history_.append(losses)
+                history.append(losses)
                 bar.set_postfix(loss=f"{losses['loss']:.4g}")
                 bar.update()
-            self.module_ = module.cpu()
-            self._adam_state = adam_state(optimizer)
+                if not isfinite(losses["loss"]):
+                    break
+            # The last step's own loss is never computed.
+            if not isfinite(history[-1]["loss"]) or not has_finite_weights(module):
+                found = f"its loss or weights are not finite in epoch {len(history)}"
+                remedy = f"standardize the embeddings, which go up to {np.abs(pairs).max():.3g}"
+                raise_diverged(type(self).__name__, found, self.learning_rate, remedy)
+            module, moments = module.cpu(), adam_state(optimizer)
+        self.history_, self.module_, self._adam_state = history, module, moments
+        return self
 
     def _epoch(self, step, order, noise, total):
         total.zero_()
@@ -578,9 +587,3 @@ class ContrastiveVAE(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
         tags.target_tags.required = False
         tags.transformer_tags.preserves_dtype = ["float32"]
         return tags
-
-
-def _progress(total, verbose, description):
-    from tqdm.auto import tqdm
-
-    return tqdm(total=total, desc=description, unit="epoch", disable=not verbose)

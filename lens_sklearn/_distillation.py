@@ -16,6 +16,7 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 from sklearn.utils.validation import check_is_fitted
 
+from ._atomic_fit import atomic_fit
 from ._augmented_pairs import AugmentedPairs
 from ._augmenters import DifferenceAugmenter, PairAugmenter
 from ._base_reward import rewards_of
@@ -230,6 +231,7 @@ class DistillationAugmenter(PairAugmenter):
         self.random_state = random_state
 
     @_fit_context(prefer_skip_nested_validation=False)
+    @atomic_fit
     def fit(self, X, y=None, *, unlabeled=None, groups=None):
         """Fit the teacher and the augmenter.
 
@@ -254,6 +256,7 @@ class DistillationAugmenter(PairAugmenter):
         return self
 
     @_fit_context(prefer_skip_nested_validation=False)
+    @atomic_fit
     def fit_transform(self, X, y=None, *, unlabeled=None, groups=None):
         """Fit and return the augmented pairs with the teacher's targets.
 

@@ -8,6 +8,7 @@ from sklearn.utils import check_random_state, gen_batches
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
+from ._atomic_fit import atomic_fit
 from ._base_reward import RewardRegressor
 from ._device import row_order
 from ._feature_scale import FeatureScale, check_controlled
@@ -206,6 +207,7 @@ class GPRewardRegressor(RewardRegressor):
         self.random_state = random_state
 
     @_fit_context(prefer_skip_nested_validation=True)
+    @atomic_fit
     def fit(self, X, y=None, sample_weight=None, *, unlabeled=None, groups=None):
         """Learn the reward from pairs.
 

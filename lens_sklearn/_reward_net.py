@@ -1,12 +1,15 @@
 """The network of the Bradley–Terry reward: module, loss, and batches of pairs in memory."""
 
+from math import isfinite
+
 import torch
 from skorch import NeuralNet
-from skorch.callbacks import Callback
+from skorch.callbacks import Callback, EarlyStopping
 from torch import nn
 
 from ._augmented_pairs import CodedPairs
 from ._device import as_tensor, torch_generator
+from ._divergence import has_finite_weights, raise_diverged
 from ._feature_scale import MAX_DEVIATIONS
 from ._replayed_epochs import ReplayedEpochs, can_replay
 
@@ -253,35 +256,117 @@ class PairDataset(torch.utils.data.Dataset):
         return x, (self.target[index], self.weight[index])
 
 
-class RewardNet(NeuralNet):
-    """skorch's net, which lets coded pairs through to the module and replays steps on a GPU."""
+class Interrupted(BaseException):
+    """Stands for a KeyboardInterrupt on its way through skorch, which would end it there."""
 
-    def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
-        """Go once through the pairs.
+
+class RewardNet(NeuralNet):
+    """skorch's net, which lets coded pairs through to the module and replays steps on a GPU.
+
+    skorch takes a KeyboardInterrupt for "stop here and keep what there is", whoever raised it. Here
+    only its own early stopping means that; Ctrl-C ends the fit, and so the search around it.
+    """
+
+    def partial_fit(self, X, y=None, classes=None, **fit_params):
+        """Train, and let Ctrl-C through.
 
         Parameters
         ----------
-        iterator : PairBatches or None
+        X : PairDataset
             The pairs.
-        training : bool
-            Whether to train on them.
-        prefix : str
-            Of the names in the history.
-        step_fn : callable
+        y, classes : None
             As in skorch.
         **fit_params : dict
             As in skorch.
+
+        Returns
+        -------
+        RewardNet
+            Itself.
+
+        Raises
+        ------
+        KeyboardInterrupt
+            If the training was interrupted.
+        ValueError
+            If the loss of an epoch, or a weight at the end, is not finite.
         """
+        try:
+            super().partial_fit(X, y, classes, **fit_params)
+        except Interrupted as interrupted:
+            raise interrupted.__cause__ from None
+        finally:
+            for _, callback in self.callbacks_:
+                if isinstance(callback, EpochBar):
+                    callback.close()
+        self._check_weights()
+        return self
+
+    def fit_loop(self, X, y=None, epochs=None, **fit_params):
+        """Run the epochs.
+
+        Parameters
+        ----------
+        X, y, epochs, **fit_params
+            As in skorch.
+
+        Returns
+        -------
+        RewardNet
+            Itself.
+        """
+        try:
+            return super().fit_loop(X, y, epochs, **fit_params)
+        except KeyboardInterrupt as interrupt:
+            if self._has_stopped_early():
+                return self
+            raise Interrupted from interrupt
+
+    def _has_stopped_early(self):
+        stops = (c for _, c in self.callbacks_ if isinstance(c, EarlyStopping))
+        return any(stop.misses_ == stop.patience for stop in stops)
+
+    def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
+        """Go once through the pairs, and check that the loss is finite.
+
+        Parameters
+        ----------
+        iterator, training, prefix, step_fn, **fit_params
+            As in skorch.
+
+        Raises
+        ------
+        ValueError
+            If it is not.
+        """
+        if iterator is None:
+            return
         if training and iterator.replayed is None and can_replay(self, iterator.dataset):
             iterator.replayed = ReplayedEpochs(self, iterator.dataset)
-        if not training or iterator.replayed is None:
+        if training and iterator.replayed is not None:
+            self._replay_epoch(iterator, prefix)
+        else:
             super().run_single_epoch(iterator, training, prefix, step_fn, **fit_params)
-            return
+        losses = self.history[-1, "batches", :, f"{prefix}_loss"]
+        if not all(map(isfinite, losses)):
+            self._raise_diverged()
+
+    def _replay_epoch(self, iterator, prefix):
         loss = iterator.replayed.run(iterator.indices(iterator.dataset.target.device))
         self.history.new_batch()  # one batch, as large as the epoch
         self.history.record_batch(f"{prefix}_loss", loss)
         self.history.record_batch(f"{prefix}_batch_size", len(iterator.dataset))
         self.history.record(f"{prefix}_batch_count", len(iterator))
+
+    def _check_weights(self):
+        # The last step's own loss is never computed.
+        if not has_finite_weights(self.module_):
+            self._raise_diverged()
+
+    def _raise_diverged(self):
+        found = f"its loss or weights are not finite in epoch {len(self.history)}"
+        remedy = "leave standardize=True where features are large"
+        raise_diverged("the reward network", found, self.lr, remedy)
 
     def infer(self, x, **fit_params):
         """Return the rewards of a batch.
@@ -306,6 +391,8 @@ class RewardNet(NeuralNet):
 class EpochBar(Callback):
     """One progress bar over all epochs; skorch's own draws and clears one an epoch."""
 
+    bar_ = None
+
     def on_train_begin(self, net, **kwargs):
         """Open the bar."""
         from tqdm.auto import tqdm
@@ -320,7 +407,12 @@ class EpochBar(Callback):
 
     def on_train_end(self, net, **kwargs):
         """Close the bar."""
-        self.bar_.close()
+        self.close()
+
+    def close(self):
+        """Close the bar where one is open: a fit that fails has no end of training."""
+        if self.bar_ is not None:
+            self.bar_.close()
 
 
 def losses_of(history):

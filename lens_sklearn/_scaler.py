@@ -1,11 +1,14 @@
 """Standardise embeddings of any shape ``(..., d)``."""
 
+from copy import deepcopy
+
 import numpy as np
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin, _fit_context
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import gen_batches
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
+from ._atomic_fit import atomic_fit
 from ._augmented_pairs import AugmentedPairs
 from ._fitted_state import FittedState, check_shapes
 from ._validation import check_embeddings
@@ -77,6 +80,7 @@ class EmbeddingScaler(
         self.with_std = with_std
         self.copy = copy
 
+    @atomic_fit
     def fit(self, X, y=None, sample_weight=None):
         """Learn each feature's mean and standard deviation.
 
@@ -100,6 +104,7 @@ class EmbeddingScaler(
         return self.partial_fit(X, sample_weight=sample_weight)
 
     @_fit_context(prefer_skip_nested_validation=True)
+    @atomic_fit
     def partial_fit(self, X, y=None, sample_weight=None):
         """Update the means and standard deviations with further embeddings.
 
@@ -135,7 +140,7 @@ class EmbeddingScaler(
             # Folded rows never leave this class, whatever output the user has configured.
             scaler.set_output(transform="default")
         else:
-            scaler = self.scaler_
+            scaler = deepcopy(self.scaler_)  # changed by parts: in whole or not at all
             if sample_weight is None and np.asarray(scaler.n_samples_seen_).dtype.kind == "f":
                 sample_weight = np.ones(len(X))  # else it would round the weights seen before
         for part in _parts(X):

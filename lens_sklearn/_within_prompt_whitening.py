@@ -15,6 +15,7 @@ from sklearn.utils import check_random_state, gen_batches
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
+from ._atomic_fit import atomic_fit
 from ._augmented_pairs import AugmentedPairs
 from ._covariance import (
     ShrunkCovariance,
@@ -136,6 +137,7 @@ class WithinPromptWhitening(
         self.random_state = random_state
 
     @_fit_context(prefer_skip_nested_validation=True)
+    @atomic_fit
     def fit(self, X, y=None, *, unlabeled=None):
         """Learn the map.
 
