@@ -30,7 +30,7 @@ from ._reward_net import (
     losses_of,
 )
 from ._scaler import EmbeddingScaler
-from ._training_step import optimizer_options, training_stream
+from ._training_step import optimizer_options, training_device, training_stream
 from ._validation import check_response_features, check_training_pairs
 
 #: Embeddings scored at once: bounds the memory of predict.
@@ -227,9 +227,10 @@ class BTRewardRegressor(RewardRegressor):
         check_response_features(self.n_response_features, pairs.shape[-1], alone=True)
         pairs = replace(pairs, weight=pairs.weight / pairs.weight.mean(dtype=np.float64))
         random_state = check_random_state(self.random_state)
-        train, valid = self._split(pairs, groups, random_state)
+        device = training_device(self.device, pairs.originals.nbytes)
+        train, valid = self._split(pairs, groups, random_state, device)
         seeds = draw_seed(random_state), draw_seed(random_state)
-        net = self._make_net(pairs.shape[-1], valid, *seeds)
+        net = self._make_net(pairs.shape[-1], valid, *seeds, device)
         if self.standardize:
             net.set_params(module__moments=_moments(pairs, self.n_response_features))
         if self.n_response_features:
@@ -266,9 +267,8 @@ class BTRewardRegressor(RewardRegressor):
             size=np.sqrt(np.average(log_odds**2, weights=pairs.weight)),
         )
 
-    def _split(self, pairs, groups, random_state):
+    def _split(self, pairs, groups, random_state, device):
         """Hold out whole groups of parents; validate on their original pairs alone."""
-        device = torch_device(self.device)
         width = 0 if self.n_response_features else self.hidden_dim
         if not self.early_stopping:
             return PairDataset(pairs, device, width), None
@@ -294,8 +294,8 @@ class BTRewardRegressor(RewardRegressor):
             )
         return parents[np.isin(group, drawn[:n_drawn])]
 
-    def _make_net(self, n_features, valid, seed, order_seed):
-        callbacks, device = list(self.callbacks or []), torch_device(self.device)
+    def _make_net(self, n_features, valid, seed, order_seed, device):
+        callbacks = list(self.callbacks or [])
         if valid is not None:
             stop = EarlyStopping(patience=self.patience, load_best=True, sink=noop)
             callbacks.append(("early_stopping", stop))
@@ -361,7 +361,7 @@ class BTRewardRegressor(RewardRegressor):
             If the weights do not fit the parameters.
         """
         d = int(state["n_features_in_"])
-        net = self._make_net(d, None, seed=0, order_seed=0)
+        net = self._make_net(d, None, seed=0, order_seed=0, device=torch.device("cpu"))
         if self.n_response_features:
             net.set_params(module__response_moments=torch.zeros(2, self.n_response_features))
         net.initialize()

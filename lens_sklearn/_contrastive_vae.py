@@ -26,7 +26,7 @@ from ._learning_state import (
 from ._pair_vae import PairVAE, lens_losses, lens_step
 from ._pools import DecodedRows
 from ._progress import progress_bar
-from ._training_step import TrainingStep, optimizer_options, training_stream
+from ._training_step import TrainingStep, optimizer_options, training_device, training_stream
 from ._validation import check_embeddings, check_pairs
 
 #: Embeddings handled at once outside training: bounds the memory of encode and decode.
@@ -218,7 +218,7 @@ class ContrastiveVAE(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
         pairs = check_pairs(self, X, y, reset=not warm).originals
         if not warm:
             self._initialize(pairs.shape[-1])
-        device = torch_device(self.device)
+        device = training_device(self.device, pairs.nbytes)
         order = torch.from_numpy(row_order(pairs))
         history = list(self.history_)
         bar = progress_bar(bool(self.verbose), n_epochs, type(self).__name__, "epoch")

@@ -4,7 +4,7 @@ import torch
 from skorch.callbacks import Callback, LRScheduler
 
 from ._pair_table import PairTable, fits
-from ._training_step import TrainingStep
+from ._training_step import TrainingStep, free_bytes
 
 #: What skorch calls at every batch; whoever listens needs the batches.
 PER_BATCH = ("on_batch_begin", "on_batch_end", "on_grad_computed", "notify")
@@ -97,7 +97,7 @@ def can_replay(net, dataset):
     device = dataset.target.device
     if device.type != "cuda" or wants_batches(net.callbacks_):
         return False
-    return fits(dataset.pairs, torch.cuda.mem_get_info(device)[0])
+    return fits(dataset.pairs, free_bytes(device))
 
 
 def wants_batches(callbacks):

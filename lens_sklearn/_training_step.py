@@ -8,8 +8,11 @@ from contextlib import contextmanager
 
 import torch
 
+from ._device import torch_device
 from ._warnings import warn
 
+#: Share of a GPU's free memory that training data may take.
+MEMORY_SHARE = 0.5
 #: Steps taken as they are before one is captured: libraries and moments are made in these.
 WARM_UP = 3
 
@@ -139,3 +142,50 @@ def optimizer_options(device):
         Fused: one kernel; on a GPU also such that a graph may hold it.
     """
     return {"fused": True, "capturable": device.type == "cuda"}
+
+
+def training_device(device, n_bytes):
+    """Return where to train: not on a GPU that was not asked for and has no room.
+
+    Parameters
+    ----------
+    device : str or torch.device
+        As :func:`torch_device` takes it.
+    n_bytes : int
+        What the data takes.
+
+    Returns
+    -------
+    torch.device
+        The device.
+
+    Warns
+    -----
+    UserWarning
+        If "auto" would have been a GPU.
+    """
+    found = torch_device(device)
+    if device == "auto" and found.type == "cuda" and n_bytes > MEMORY_SHARE * free_bytes(found):
+        warn(
+            f"training on the CPU: the pairs take {n_bytes / 1e9:.1f} GB, and the GPU has "
+            f'{free_bytes(found) / 1e9:.1f} GB free. device="cuda" tries it nevertheless.'
+        )
+        return torch.device("cpu")
+    return found
+
+
+def free_bytes(device):
+    """Return how much memory of a GPU is free, what torch holds in reserve included.
+
+    Parameters
+    ----------
+    device : torch.device
+        The GPU.
+
+    Returns
+    -------
+    int
+        Bytes.
+    """
+    reserve = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return torch.cuda.mem_get_info(device)[0] + reserve

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lens_sklearn import BTRewardRegressor, ContrastiveVAE
-from lens_sklearn._training_step import WARM_UP, TrainingStep
+from lens_sklearn._training_step import WARM_UP, TrainingStep, training_device
 from lens_sklearn.datasets import make_preference_pairs
 
 CPU = torch.device("cpu")
@@ -160,3 +160,14 @@ def test_a_graph_that_fails_is_said_and_the_fit_goes_on(monkeypatch):
         ContrastiveVAE(max_epochs=4, device="cuda", random_state=0).fit(pairs)
     with pytest.warns(UserWarning, match="one by one"):
         BTRewardRegressor(max_epochs=4, device="cuda", random_state=0).fit(pairs)
+
+
+@pytest.mark.parametrize("n_bytes, expected", [(40, "cuda"), (60, "cpu")])
+def test_a_gpu_without_room_is_left_where_it_was_not_asked_for(n_bytes, expected, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr("lens_sklearn._training_step.free_bytes", lambda device: 100)
+    assert training_device("cuda", n_bytes).type == "cuda"
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert training_device("auto", n_bytes).type == expected
+    assert [str(w.message)[:19] for w in caught] == ["training on the CPU"] * (expected == "cpu")
