@@ -20,8 +20,10 @@ from lens_sklearn import (
     ContrastiveVAE,
     GPRewardRegressor,
     LatentPairAugmenter,
+    LLMEmbedder,
 )
 
+from .embedding import LENGTH, read_texts
 from .fit import ours
 from .gpu_script import fit, train, train_captured
 
@@ -149,6 +151,65 @@ def gaussian_processes(args):
         yield row(f"{reward.__name__} on a GPU", "two cores", theirs, mine, ">= 5", setting)
 
 
+def embeddings(args):
+    """Yield the rows of a decoder's embeddings, and its share of the card's peak."""
+    if args.model is None or args.data is None:
+        print("embedding: not run; give --model FOLDER and --data FOLDER")
+        return
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.models import Pooling, Transformer
+
+    texts = read_texts(args.data, args.texts)
+    options = dict(layer=-1, pooling="mean", max_length=LENGTH, dtype="bfloat16", device="cuda")
+    embedder = LLMEmbedder(args.model, show_progress=False, **options).fit()
+    word = Transformer(args.model, max_seq_length=LENGTH, model_args={"dtype": torch.bfloat16})
+    if word.tokenizer.pad_token is None:
+        word.tokenizer.pad_token = word.tokenizer.eos_token
+    pooling = Pooling(word.get_word_embedding_dimension(), "mean")
+    rival = SentenceTransformer(modules=[word, pooling], device="cuda")
+    sizes = {size: np.inf for size in (32, 128, 512)}  # 32 is its default
+    embedder.transform(texts[:512]), rival.encode(texts[:512])
+    mine = seconds(embedder.transform, texts)
+    for size in sizes:
+        sizes[size] = seconds(rival.encode, texts, batch_size=size, show_progress_bar=False)
+    gap = embedder.transform(texts[:64]) - rival.encode(texts[:64])
+    scale = np.abs(rival.encode(texts[:64])).max()
+    tokens = sum(len(ids) for ids in embedder_tokens(args.model, texts))
+    body = [p for p in word.auto_model.parameters() if p.ndim == 2]
+    body = sum(p.numel() for p in body) - word.auto_model.get_input_embeddings().weight.numel()
+    rate, peak = 2 * body * tokens / mine, peak_rate(word.auto_model.config)
+    setting = (
+        f"{len(texts)} responses, {tokens} tokens, at most {LENGTH} each, bfloat16; largest "
+        f"difference {np.abs(gap).max() / scale:.1e} of the largest value"
+    )
+    what = "LLMEmbedder.transform on a GPU"
+    for size, theirs in sizes.items():
+        reach = ">= 1.5" if size == 32 else ""
+        yield row(what, f"sentence-transformers, batch {size}", theirs, mine, reach, setting)
+    yield row(f"{what}: operations", "measured peak", rate / 1e12, peak / 1e12, "", setting)
+
+
+def embedder_tokens(model, texts):
+    """Return the token ids of texts as both embed them."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    return tokenizer(texts, truncation=True, max_length=LENGTH)["input_ids"]
+
+
+def peak_rate(config, rows=32768):
+    """Return the products a second, times two, of the network's largest shape in bfloat16."""
+    x = torch.randn(rows, config.hidden_size, device="cuda", dtype=torch.bfloat16)
+    weight = torch.randn(config.hidden_size, config.intermediate_size, device="cuda").to(x)
+    x @ weight
+
+    def products():
+        for _ in range(100):
+            x @ weight
+
+    return 100 * 2 * x.numel() * config.intermediate_size / seconds(products, repeats=3)
+
+
 def measure(args):
     """Yield the rows of the table."""
     rng = np.random.default_rng(0)
@@ -158,6 +219,7 @@ def measure(args):
         "reward": lambda: reward_alone(args, pairs),
         "grid": lambda: grid(args, pairs),
         "gp": lambda: gaussian_processes(args),
+        "embedding": lambda: embeddings(args),
     }
     for name in args.gpu_parts or parts:
         for line in parts[name]():

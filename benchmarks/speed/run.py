@@ -23,7 +23,7 @@ from pathlib import Path
 import torch
 
 RESULTS = Path(__file__).parents[1] / "results" / "speed.json"
-PARTS = ("fit", "memory", "synthesis", "grid", "embedding", "many", "rewards", "gpu")
+PARTS = ("fit", "memory", "synthesis", "grid", "embedding", "many", "rewards", "start", "gpu")
 ON_A_GPU = {"gpu"}
 PACKAGES = ("torch", "numpy", "scikit-learn", "skorch", "transformers", "sentence-transformers")
 
@@ -84,6 +84,7 @@ def parser():
     parser.add_argument("--texts", type=int, default=2000)
     parser.add_argument("--gpu-parts", nargs="+", help="of whole, reward, grid, gp, embedding")
     parser.add_argument("--gp", type=int, nargs=2, default=(5000, 4096), metavar=("N", "D"))
+    parser.add_argument("--model", help="folder of a decoder, for embeddings on a GPU")
     parser.add_argument("--data", default=os.environ.get("LENS_SKLEARN_DATA"))
     parser.add_argument("--results", type=Path, default=RESULTS)
     return parser
