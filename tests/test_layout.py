@@ -20,7 +20,7 @@ FLOORS = [
      "__version__", "_augmented_rows", "_calibration", "_covariance", "_demo_data", "_device",
      "_embedding_array", "_feature_scale", "_fitted_state", "_kernels", "_learning_state",
      "_lipschitz", "_log_likelihood", "_low_rank_error", "_progress", "_result_lines",
-     "_statistics", "_text_counts", "_warnings"},
+     "_state_reader", "_statistics", "_text_counts", "_warnings"},
     {"_array_store", "_language_model", "_laplace", "_pair_vae", "_pools", "_rows",
      "_training_step", "metrics"},
     {"_augmented_pairs", "_comparison_table", "_io", "_pair_table", "_reading", "_response_span",
