@@ -160,9 +160,20 @@ class PairClassifier(FittedState, MetaEstimatorMixin, ClassifierMixin, BaseEstim
         -------
         ndarray of int, shape (n,)
             1 where column 0 wins, 0 where column 1 does or the rewards are equal.
+
+        Raises
+        ------
+        ValueError
+            If a pair holds an all-NaN embedding, as a dropped text has: it is of no class.
         """
-        column_0_wins = self.decision_function(X) > 0
-        return self.classes_[column_0_wins.astype(int)]
+        log_odds = self.decision_function(X)
+        lost = np.flatnonzero(np.isnan(log_odds))
+        if len(lost):
+            raise ValueError(
+                f"{len(lost)} of {len(log_odds)} pairs (first: row {lost[0]}) hold an all-NaN "
+                "embedding, as a dropped text has, so that none of the two wins. Leave them out."
+            )
+        return self.classes_[(log_odds > 0).astype(int)]
 
     def score(self, X, y=None, sample_weight=None):
         """Return the share of pairs whose winner is predicted.

@@ -5,9 +5,11 @@ all-NaN rows as padding.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 from sklearn.base import is_regressor
+from sklearn.utils import gen_batches
 from sklearn.utils.validation import (
     _check_sample_weight,
     check_array,
@@ -16,8 +18,18 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from ._augmented_pairs import AugmentedPairs
+from ._augmented_pairs import AugmentedPairs, check_target, check_weight
 from ._warnings import warn
+
+#: Between these, sums of squares over all features are finite and not 0 in float32.
+SMALLEST, LARGEST = 1e-16, 1e16
+#: What rounding may take of the range of a feature.
+MAX_ROUNDING = 0.01
+#: Features that differ by less than this share of themselves are constant up to rounding.
+CONSTANT = 1e-12
+#: Numbers turned into float64 at once.
+CHUNK = 1 << 20
+STANDARDIZE = "Standardize them first: EmbeddingScaler computes in float64 and takes float64."
 
 
 def check_embeddings(estimator, X, *, reset, allow_padding=False, min_ndim=2, dtype=np.float32):
@@ -47,20 +59,30 @@ def check_embeddings(estimator, X, *, reset, allow_padding=False, min_ndim=2, dt
     Raises
     ------
     ValueError
-        If an embedding is not finite (the message names its row), or d differs from fit's.
+        If an embedding is not finite (the message names its row), or d differs from fit's; in a
+        fit, if float32 does not hold what features differ in (:func:`check_precision`).
     """
     if _has_feature_names(X, estimator):
         X = validate_data(estimator, X, reset=reset, skip_check_array=True)
-    X = check_array(
-        X,
-        dtype=dtype,
-        allow_nd=True,
-        ensure_2d=min_ndim >= 2,
-        ensure_all_finite=False,
-        input_name="X",
-        estimator=estimator,
-    )
-    check_finite(X, allow_padding=allow_padding and X.ndim > 2)
+    given = X
+    with np.errstate(over="ignore"):  # said below, with the row
+        X = check_array(
+            X,
+            dtype=dtype,
+            allow_nd=True,
+            ensure_2d=min_ndim >= 2,
+            ensure_all_finite=False,
+            input_name="X",
+            estimator=estimator,
+        )
+    if not X.size:
+        raise ValueError(
+            f"X has the shape {X.shape}, with 0 feature(s) or no embedding at all; a minimum of "
+            "1 is required."
+        )
+    check_finite(X, allow_padding=allow_padding and X.ndim > 2, given=given)
+    if reset:
+        check_precision(X, given)
     if reset:
         estimator.n_features_in_ = X.shape[-1]
     elif X.shape[-1] != estimator.n_features_in_:
@@ -123,7 +145,7 @@ def warn_of_idle_controls(columns):
         )
 
 
-def check_finite(X, *, allow_padding=False):
+def check_finite(X, *, allow_padding=False, given=None):
     """Raise if an embedding is not finite, naming its row.
 
     Parameters
@@ -132,11 +154,13 @@ def check_finite(X, *, allow_padding=False):
         Embeddings.
     allow_padding : bool, default=False
         Whether embeddings that are NaN in every feature are let through.
+    given : array-like, optional
+        What `X` was made of, where numbers may have been finite still.
 
     Raises
     ------
     ValueError
-        The message names the first bad row and, in pairs and candidates, its column.
+        The message names the first bad row and feature and, in pairs and candidates, its column.
     """
     with np.errstate(over="ignore", invalid="ignore"):
         if np.isfinite(X.sum(dtype=np.float64)):  # one pass, no temporary of X's size
@@ -148,11 +172,74 @@ def check_finite(X, *, allow_padding=False):
         where = np.argwhere(bad)[0]
         value = "NaN" if np.isnan(X[tuple(where)]) else "infinity"
         column = f", column {where[1]}" if X.ndim > 2 else ""
+        place = f"row {where[0]}{column}, feature {where[-1]}"
+        if isinstance(given, np.ndarray) and np.isfinite(given[tuple(where)]):
+            raise ValueError(
+                f"Input X contains infinity in {place} once it is {X.dtype}: {given[tuple(where)]} "
+                f"is too large for it. Divide the embeddings by a number, all by the same."
+            )
         raise ValueError(
-            f"Input X contains {value} in row {where[0]}{column} "
+            f"Input X contains {value} in {place} "
             f"({len(np.unique(np.argwhere(bad)[:, 0]))} bad rows of {len(X)}). Embeddings must "
             "be finite; only whole all-NaN candidates are read, as padding."
         )
+
+
+def check_precision(X, given=None):
+    """Raise if float32 does not hold what the embeddings of a fit differ in.
+
+    Parameters
+    ----------
+    X : ndarray, shape (..., d)
+        Checked embeddings; only those of float32 are looked at.
+    given : array-like, optional
+        What they were made of.
+
+    Raises
+    ------
+    ValueError
+        If squares of the numbers would not be finite, or would be 0; if a feature of `given`
+        differs by less than float32 rounds it to. The message says what to do.
+    """
+    if X.dtype != np.float32:
+        return
+    largest = float(max(X.max(), -X.min()))
+    if np.isnan(largest):  # padding, which is slower to leave out
+        largest = float(max(np.fmax.reduce(X, axis=None), -np.fmin.reduce(X, axis=None)))
+    if largest > LARGEST or 0 < largest < SMALLEST:
+        i = np.unravel_index(np.nanargmax(np.abs(X)), X.shape)
+        raise ValueError(
+            f"feature {i[-1]} of X goes up to {largest:.3g} (row {i[0]}) and no other is larger; "
+            f"the squares of such numbers do not fit into float32. {STANDARDIZE}"
+        )
+    if not isinstance(given, np.ndarray) or given.dtype.kind not in "iuf" or given.itemsize < 4:
+        return
+    if given.dtype == X.dtype:
+        return
+    lost = _features_lost(X.reshape(-1, X.shape[-1]), given.reshape(-1, X.shape[-1]))
+    if lost is not None:
+        feature, middle, spread = lost
+        raise ValueError(
+            f"feature {feature} of X lies around {middle:.3g} and differs by {spread:.3g} only, "
+            f"which is lost where {given.dtype} becomes float32. {STANDARDIZE}"
+        )
+
+
+def _features_lost(rows, given):
+    """Return a feature that rounding to float32 takes away, its middle and its spread, or None."""
+    d = rows.shape[1]
+    low, high, error = np.full(d, np.inf), np.full(d, -np.inf), np.zeros(d)
+    for chunk in gen_batches(len(rows), max(1, CHUNK // d)):
+        exact = given[chunk].astype(np.float64)
+        low, high = np.fmin(low, np.fmin.reduce(exact)), np.fmax(high, np.fmax.reduce(exact))
+        error = np.fmax(error, np.fmax.reduce(abs(exact - rows[chunk])))
+    # What differs by less than float64 rounds to is a constant, wherever it comes from.
+    differs = high - low > CONSTANT * np.maximum(abs(low), abs(high))
+    lost = np.flatnonzero(differs & (error > MAX_ROUNDING * (high - low)))
+    if not len(lost):
+        return None
+    i = lost[0]
+    return int(i), (low[i] + high[i]) / 2, high[i] - low[i]
 
 
 def check_pairs(estimator, X, y=None, *, reset, min_pairs=1):
@@ -225,7 +312,8 @@ def check_training_pairs(
     Returns
     -------
     pairs : AugmentedPairs
-        Pairs with their targets and weights; those of weight 0 are left out.
+        Pairs with their targets and weights; those of weight 0 are left out, and those that hold
+        an all-NaN embedding. The originals stay, so that groups go on to be theirs.
     groups : ndarray of int
         The number of each original's group.
 
@@ -239,35 +327,95 @@ def check_training_pairs(
     -----
     UserWarning
         If rated embeddings come without groups, or all pairs that a reward is fitted on
-        are ties.
+        are ties; if pairs hold an all-NaN embedding, as dropped texts have, and are left out.
     """
     if isinstance(X, AugmentedPairs):
-        check_embeddings(estimator, X.originals, reset=reset, min_ndim=3)
+        _check_augmented(estimator, X, reset=reset)
     else:
-        X = check_embeddings(estimator, X, reset=reset)
+        X = check_embeddings(estimator, X, reset=reset, allow_padding=True)
         if X.ndim == 2:
             X, y, sample_weight, groups = _pair_rated(X, y, sample_weight, groups)
         if X.ndim != 3 or X.shape[1] != 2:
             raise ValueError(
                 f"expected pairs of shape (n, 2, d), column 0 chosen; got shape {X.shape}."
             )
-    if len(X) < min_pairs:
+    pairs = X if isinstance(X, AugmentedPairs) else AugmentedPairs(X)
+    dropped = _which_dropped(pairs)
+    n_left = len(pairs) - dropped.sum()
+    if n_left < min_pairs:
         raise ValueError(
-            f"{type(estimator).__name__} needs at least {min_pairs} pairs, got {len(X)} "
-            f"(n_samples={len(X)})."
+            f"{type(estimator).__name__} needs at least {min_pairs} pairs, got {n_left} "
+            f"(n_samples={n_left}){_say_dropped(dropped, '; left out are')}."
         )
-    n = len(X.originals) if isinstance(X, AugmentedPairs) else len(X)
+    n = len(pairs.originals)
     groups = _check_groups(groups, n)
     if sample_weight is not None:
         sample_weight = _check_pair_weight(sample_weight, n, len(X))
-    pairs = X if isinstance(X, AugmentedPairs) else AugmentedPairs(X)
-    pairs = pairs.with_target(y).weigh(sample_weight)
+    pairs = pairs.with_target(y)
+    if dropped.any():
+        warn(_say_dropped(dropped, "left out are") + ".")
+        pairs = replace(pairs, weight=np.where(dropped, 0, pairs.weight))
+    pairs = pairs.weigh(sample_weight)
     if reset and is_regressor(estimator) and (pairs.target == 0.5).all():
         warn(
             f"all {len(pairs)} pairs are ties, of equal columns or with the target 0.5: none says "
             "which of two responses is better, so there is nothing to learn."
         )
     return pairs, groups
+
+
+def check_originals(estimator, X, y=None, *, reset):
+    """Check pairs for what learns from the originals alone, whatever their targets.
+
+    Parameters
+    ----------
+    estimator : estimator
+        The one that is being fitted or asked.
+    X, y : array-like
+        As in :func:`check_pairs`.
+    reset : bool
+        Whether this is a fit.
+
+    Returns
+    -------
+    ndarray of float32, shape (n, 2, d)
+        The originals, without those that hold an all-NaN embedding.
+    """
+    originals = check_pairs(estimator, X, y, reset=reset).originals
+    missing = np.isnan(originals[..., 0]).any(axis=1)
+    return originals[~missing] if missing.any() else originals
+
+
+def _check_augmented(estimator, pairs, *, reset):
+    """Check what a frozen class cannot: its arrays may have been written to."""
+    check_embeddings(estimator, pairs.originals, reset=reset, min_ndim=3, allow_padding=True)
+    if isinstance(pairs.pool, np.ndarray):
+        try:
+            check_finite(pairs.pool[:, None], allow_padding=True)
+        except ValueError as error:
+            raise ValueError(f"synthetic members: {error}") from None
+    check_target(pairs.target)
+    check_weight(pairs.weight)
+
+
+def _which_dropped(pairs):
+    """Return which pairs hold an all-NaN embedding, (n_pairs,)."""
+    missing = np.isnan(pairs.originals[..., 0]).ravel()
+    if isinstance(pairs.pool, np.ndarray):
+        missing = np.concatenate([missing, np.isnan(pairs.pool[:, 0])])
+    if not missing.any():
+        return np.zeros(len(pairs), dtype=bool)
+    known = pairs.members < len(missing)
+    return (known & missing[np.where(known, pairs.members, 0)]).any(axis=1)
+
+
+def _say_dropped(dropped, lead):
+    if not dropped.any():
+        return ""
+    return (
+        f"{lead} {dropped.sum()} of {len(dropped)} pairs (first: row "
+        f"{np.flatnonzero(dropped)[0]}) that hold an all-NaN embedding, as a dropped text has"
+    )
 
 
 def kept_pairs(X, pairs, sample_weight=None):
@@ -291,7 +439,7 @@ def kept_pairs(X, pairs, sample_weight=None):
     """
     if not isinstance(X, AugmentedPairs):
         return len(pairs.originals), pairs.parent
-    weight = X.weight
+    weight = np.where(_which_dropped(X), 0, X.weight)
     if sample_weight is not None:
         sample_weight = np.asarray(sample_weight)
         by_pair = len(sample_weight) == len(X)
