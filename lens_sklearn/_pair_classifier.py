@@ -17,6 +17,7 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted, c
 from ._augmented_pairs import AugmentedPairs, check_target
 from ._fitted_state import FittedState
 from ._linear_reward import LinearRewardRegressor
+from ._number_checks import check_plain
 
 
 class PairClassifier(FittedState, MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
@@ -290,6 +291,7 @@ def _check_pairs(X):
         return X
     if not hasattr(X, "shape") and len(X) and isinstance(X[0], Mapping):
         return X
+    check_plain(X)
     X = np.asarray(X)
     if X.dtype.kind in "biuf" and (X.ndim != 3 or X.shape[1] != 2):
         raise ValueError(

@@ -9,7 +9,6 @@ from dataclasses import replace
 
 import numpy as np
 from sklearn.base import is_regressor
-from sklearn.utils import gen_batches
 from sklearn.utils.validation import (
     _check_sample_weight,
     check_array,
@@ -19,17 +18,8 @@ from sklearn.utils.validation import (
 )
 
 from ._augmented_pairs import AugmentedPairs, check_target, check_weight
+from ._number_checks import check_finite, check_plain, check_precision
 from ._warnings import warn
-
-#: Between these, sums of squares over all features are finite and not 0 in float32.
-SMALLEST, LARGEST = 1e-16, 1e16
-#: What rounding may take of the range of a feature.
-MAX_ROUNDING = 0.01
-#: Features that differ by less than this share of themselves are constant up to rounding.
-CONSTANT = 1e-12
-#: Numbers turned into float64 at once.
-CHUNK = 1 << 20
-STANDARDIZE = "Standardize them first: EmbeddingScaler computes in float64 and takes float64."
 
 
 def check_embeddings(estimator, X, *, reset, allow_padding=False, min_ndim=2, dtype=np.float32):
@@ -62,9 +52,12 @@ def check_embeddings(estimator, X, *, reset, allow_padding=False, min_ndim=2, dt
         If an embedding is not finite (the message names its row), or d differs from fit's; in a
         fit, if float32 does not hold what features differ in (:func:`check_precision`).
     """
+    check_plain(X)
+    if isinstance(X, list):
+        X = np.asarray(X)  # what it held is compared with what float32 holds
     if _has_feature_names(X, estimator):
         X = validate_data(estimator, X, reset=reset, skip_check_array=True)
-    given = X
+    given = np.asarray(X) if hasattr(X, "columns") else X
     with np.errstate(over="ignore"):  # said below, with the row
         X = check_array(
             X,
@@ -82,7 +75,7 @@ def check_embeddings(estimator, X, *, reset, allow_padding=False, min_ndim=2, dt
         )
     check_finite(X, allow_padding=allow_padding and X.ndim > 2, given=given)
     if reset:
-        check_precision(X, given)
+        check_precision(X, given, squares=dtype is np.float32)
     if reset:
         estimator.n_features_in_ = X.shape[-1]
     elif X.shape[-1] != estimator.n_features_in_:
@@ -143,103 +136,6 @@ def warn_of_idle_controls(columns):
             f"the controlled columns {columns} differ in no pair, so that to control them has no "
             "effect."
         )
-
-
-def check_finite(X, *, allow_padding=False, given=None):
-    """Raise if an embedding is not finite, naming its row.
-
-    Parameters
-    ----------
-    X : ndarray, shape (..., d)
-        Embeddings.
-    allow_padding : bool, default=False
-        Whether embeddings that are NaN in every feature are let through.
-    given : array-like, optional
-        What `X` was made of, where numbers may have been finite still.
-
-    Raises
-    ------
-    ValueError
-        The message names the first bad row and feature and, in pairs and candidates, its column.
-    """
-    with np.errstate(over="ignore", invalid="ignore"):
-        if np.isfinite(X.sum(dtype=np.float64)):  # one pass, no temporary of X's size
-            return
-    bad = ~np.isfinite(X)
-    if allow_padding:
-        bad &= ~np.isnan(X).all(axis=-1, keepdims=True)
-    if bad.any():
-        where = np.argwhere(bad)[0]
-        value = "NaN" if np.isnan(X[tuple(where)]) else "infinity"
-        column = f", column {where[1]}" if X.ndim > 2 else ""
-        place = f"row {where[0]}{column}, feature {where[-1]}"
-        if isinstance(given, np.ndarray) and np.isfinite(given[tuple(where)]):
-            raise ValueError(
-                f"Input X contains infinity in {place} once it is {X.dtype}: {given[tuple(where)]} "
-                f"is too large for it. Divide the embeddings by a number, all by the same."
-            )
-        raise ValueError(
-            f"Input X contains {value} in {place} "
-            f"({len(np.unique(np.argwhere(bad)[:, 0]))} bad rows of {len(X)}). Embeddings must "
-            "be finite; only whole all-NaN candidates are read, as padding."
-        )
-
-
-def check_precision(X, given=None):
-    """Raise if float32 does not hold what the embeddings of a fit differ in.
-
-    Parameters
-    ----------
-    X : ndarray, shape (..., d)
-        Checked embeddings; only those of float32 are looked at.
-    given : array-like, optional
-        What they were made of.
-
-    Raises
-    ------
-    ValueError
-        If squares of the numbers would not be finite, or would be 0; if a feature of `given`
-        differs by less than float32 rounds it to. The message says what to do.
-    """
-    if X.dtype != np.float32:
-        return
-    largest = float(max(X.max(), -X.min()))
-    if np.isnan(largest):  # padding, which is slower to leave out
-        largest = float(max(np.fmax.reduce(X, axis=None), -np.fmin.reduce(X, axis=None)))
-    if largest > LARGEST or 0 < largest < SMALLEST:
-        i = np.unravel_index(np.nanargmax(np.abs(X)), X.shape)
-        raise ValueError(
-            f"feature {i[-1]} of X goes up to {largest:.3g} (row {i[0]}) and no other is larger; "
-            f"the squares of such numbers do not fit into float32. {STANDARDIZE}"
-        )
-    if not isinstance(given, np.ndarray) or given.dtype.kind not in "iuf" or given.itemsize < 4:
-        return
-    if given.dtype == X.dtype:
-        return
-    lost = _features_lost(X.reshape(-1, X.shape[-1]), given.reshape(-1, X.shape[-1]))
-    if lost is not None:
-        feature, middle, spread = lost
-        raise ValueError(
-            f"feature {feature} of X lies around {middle:.3g} and differs by {spread:.3g} only, "
-            f"which is lost where {given.dtype} becomes float32. {STANDARDIZE}"
-        )
-
-
-def _features_lost(rows, given):
-    """Return a feature that rounding to float32 takes away, its middle and its spread, or None."""
-    d = rows.shape[1]
-    low, high, error = np.full(d, np.inf), np.full(d, -np.inf), np.zeros(d)
-    for chunk in gen_batches(len(rows), max(1, CHUNK // d)):
-        exact = given[chunk].astype(np.float64)
-        low, high = np.fmin(low, np.fmin.reduce(exact)), np.fmax(high, np.fmax.reduce(exact))
-        error = np.fmax(error, np.fmax.reduce(abs(exact - rows[chunk])))
-    # What differs by less than float64 rounds to is a constant, wherever it comes from.
-    differs = high - low > CONSTANT * np.maximum(abs(low), abs(high))
-    lost = np.flatnonzero(differs & (error > MAX_ROUNDING * (high - low)))
-    if not len(lost):
-        return None
-    i = lost[0]
-    return int(i), (low[i] + high[i]) / 2, high[i] - low[i]
 
 
 def check_pairs(estimator, X, y=None, *, reset, min_pairs=1):
@@ -357,9 +253,13 @@ def check_training_pairs(
         pairs = replace(pairs, weight=np.where(dropped, 0, pairs.weight))
     pairs = pairs.weigh(sample_weight)
     if reset and is_regressor(estimator) and (pairs.target == 0.5).all():
+        low, high = pairs.originals.min(), pairs.originals.max()
+        rounded = ""
+        if low == high and high != 0:
+            rounded = f" Every number is {high:.6g}: float32 may have rounded away what differed."
         warn(
             f"all {len(pairs)} pairs are ties, of equal columns or with the target 0.5: none says "
-            "which of two responses is better, so there is nothing to learn."
+            f"which of two responses is better, so there is nothing to learn.{rounded}"
         )
     return pairs, groups
 

@@ -330,7 +330,7 @@ def best_of_n_score(rewards, gold, n=None, *, sample_weight=None):
     ValueError
         If the shapes differ, a reward without gold or a gold without reward stands somewhere,
         a value is infinite, or a prompt has no candidate; the message names row and column. If
-        weights are not one a prompt, not finite, negative, or zero for all.
+        `n` is more than N; if weights are not one a prompt, not finite, negative, or zero for all.
 
     Examples
     --------
@@ -341,7 +341,7 @@ def best_of_n_score(rewards, gold, n=None, *, sample_weight=None):
     2.0
     """
     rewards, gold = _check_scored(rewards, gold)
-    ns = [rewards.shape[1] if n is None else _check_n(n)]
+    ns = [rewards.shape[1] if n is None else _check_n(n, rewards)]
     weight = _check_weight(sample_weight, len(rewards))
     return float(np.average(_expected_gold(rewards, gold, ns)[:, 0], weights=weight))
 
@@ -412,7 +412,7 @@ def best_of_n_curve(
     n_prompts, n_max = rewards.shape
     if ns is None:
         ns = np.unique(np.append(2 ** np.arange(int(np.log2(n_max)) + 1), n_max))
-    ns = np.array([_check_n(n) for n in ns])
+    ns = np.array([_check_n(n, rewards) for n in ns])
     per_prompt = _expected_gold(rewards, gold, ns)
     random_state = check_random_state(random_state)
     means = np.empty((n_bootstrap, len(ns)))
@@ -428,9 +428,14 @@ def best_of_n_curve(
     )
 
 
-def _check_n(n):
+def _check_n(n, rewards):
     if n != int(n) or n < 1:
         raise ValueError(f"n={n!r}; Best-of-n draws a whole number of candidates, at least 1.")
+    if n > rewards.shape[1]:
+        raise ValueError(
+            f"n={n}, but there are {rewards.shape[1]} candidates a prompt at most; none can be the "
+            f"best of {n}."
+        )
     return int(n)
 
 

@@ -386,6 +386,8 @@ class FineTunedRewardRegressor(RegressorMixin, BaseEstimator):
             Mean gold reward of the candidate with the largest reward, or the share of pairs
             ordered rightly, ties counting half.
         """
+        if np.ndim(y) < 2 and read_texts(X).kind != "pairs":
+            raise ValueError("candidates are scored against their gold rewards: give them as y.")
         score = pair_accuracy_score if np.ndim(y) < 2 else best_of_n_score
         return score(self.predict(X), y, sample_weight=sample_weight)
 
