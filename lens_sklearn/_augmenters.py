@@ -63,7 +63,7 @@ class PairAugmenter(
         self
             Fitted.
         """
-        self._learn(self._check_originals(X, y, reset=True))
+        self._learn(self._check_originals(X, y, reset=True).compact())
         return self
 
     @_fit_context(prefer_skip_nested_validation=False)
@@ -96,9 +96,10 @@ class PairAugmenter(
             On malformed pairs, pairs that are augmented already, or a parameter that has no
             effect beside the others.
         """
-        pairs = self._check_originals(X, y, reset=True)
+        whole = self._check_originals(X, y, reset=True)
+        pairs = whole.compact()
         random_state = self._learn(pairs)
-        return self._augment_views(pairs, random_state)
+        return self._augment_views(pairs, random_state).among(whole)
 
     def augment(self, X, y=None):
         """Augment pairs by what was learnt before.
@@ -117,8 +118,9 @@ class PairAugmenter(
             every call.
         """
         check_is_fitted(self)
-        pairs = self._check_originals(X, y, reset=False)
-        return self._augment_views(pairs, deepcopy(self._random_state))
+        whole = self._check_originals(X, y, reset=False)
+        augmented = self._augment_views(whole.compact(), deepcopy(self._random_state))
+        return augmented.among(whole)
 
     def transform(self, X):
         """Return the input as it is.

@@ -37,6 +37,8 @@ from ._validation import check_response_features, check_training_pairs
 CHUNK = 8192
 #: What mean and deviation of standard features may be off by: rounding, hardly more.
 STANDARD = 1e-3
+#: Deviations below this would make infinite weights.
+TINY = 1e-30
 
 
 class BTRewardRegressor(RewardRegressor):
@@ -412,6 +414,7 @@ def _moments(pairs, n_response_features=0):
     equal = np.ptp(weight) <= 1e-6 * weight.max()
     scaler = EmbeddingScaler().fit(originals, sample_weight=None if equal else weight).scaler_
     moments = np.stack([scaler.mean_, scaler.scale_])
+    moments[1, moments[1] < TINY] = 1.0  # constant, but for numbers at the end of float32's range
     moments[:, moments.shape[1] - n_response_features :] = [[0], [1]]
     if np.allclose(moments.T, [0, 1], rtol=0, atol=STANDARD):
         return None

@@ -27,7 +27,7 @@ from ._pair_vae import PairVAE, lens_losses, lens_step
 from ._pools import DecodedRows
 from ._progress import progress_bar
 from ._training_step import TrainingStep, optimizer_options, training_device, training_stream
-from ._validation import check_embeddings, check_pairs
+from ._validation import check_embeddings, check_originals
 
 #: Embeddings handled at once outside training: bounds the memory of encode and decode.
 CHUNK = 4096
@@ -215,7 +215,7 @@ class ContrastiveVAE(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
         self.n_parameters_ = sum(p.numel() for p in module.parameters())
 
     def _learn(self, X, y, warm, n_epochs):
-        pairs = check_pairs(self, X, y, reset=not warm).originals
+        pairs = check_originals(self, X, y, reset=not warm)
         if not warm:
             self._initialize(pairs.shape[-1])
         device = training_device(self.device, pairs.nbytes)
@@ -536,7 +536,7 @@ class ContrastiveVAE(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
             Minus the mean loss.
         """
         check_is_fitted(self)
-        pairs = check_pairs(self, X, y, reset=False).originals
+        pairs = check_originals(self, X, y, reset=False)
         total = 0.0
         with torch.inference_mode():
             for x in as_tensor(pairs).split(CHUNK):

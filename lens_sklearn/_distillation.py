@@ -325,7 +325,7 @@ class DistillationAugmenter(PairAugmenter):
             If unlabelled responses are given and `fit_transform` paired none, or the reverse.
         """
         check_is_fitted(self)
-        pairs = self._check_originals(X, y, reset=False)
+        whole = self._check_originals(X, y, reset=False)
         if (unlabeled is None) != hasattr(self, "augmenter_") and self.factor_ > 1:
             raise ValueError(
                 "fit_transform paired unlabelled responses: give unlabeled= here too."
@@ -334,7 +334,8 @@ class DistillationAugmenter(PairAugmenter):
             )
         if unlabeled is not None:
             unlabeled = check_unlabeled(self, unlabeled)
-        return self._augment(pairs, deepcopy(self._random_state), unlabeled)
+        pairs = whole.compact()
+        return self._augment(pairs, deepcopy(self._random_state), unlabeled).among(whole)
 
     def get_metadata_routing(self):
         """Return who is given which metadata.
@@ -366,7 +367,8 @@ class DistillationAugmenter(PairAugmenter):
         has_groups = groups is not None
         pairs, groups = check_training_pairs(self, X, y, groups=groups)
         check_response_features(self.n_response_features, pairs.shape[-1])
-        pairs = replace(pairs, has_targets=y is not None)
+        whole = replace(pairs, has_targets=y is not None)
+        pairs, groups = whole.compact(), groups[whole.parent]
         metadata = {"groups": groups} if has_groups else {}
         if unlabeled is not None:
             metadata["unlabeled"] = unlabeled = check_unlabeled(self, unlabeled)
@@ -378,9 +380,9 @@ class DistillationAugmenter(PairAugmenter):
         teacher_seed = draw_seed(random_state)
         self._random_state = deepcopy(random_state)  # for `augment`
         if self.factor_ == 1:
-            return pairs
+            return whole
         self.teacher_ = self._fit_teacher(pairs, metadata, teacher_seed)
-        return self._augment(pairs, random_state, unlabeled, learn=True)
+        return self._augment(pairs, random_state, unlabeled, learn=True).among(whole)
 
     def _augment(self, pairs, random_state, unlabeled=None, learn=False):
         if self.factor_ == 1:

@@ -9,7 +9,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from ._atomic_fit import atomic_fit
-from ._base_reward import RewardRegressor
+from ._base_reward import RewardRegressor, check_rewards
 from ._device import row_order
 from ._feature_scale import FeatureScale, check_controlled
 from ._fitted_state import check_shapes
@@ -411,7 +411,8 @@ class GPRewardRegressor(RewardRegressor):
             return super().predict(X)
         X = self._check_embeddings(X)
         rewards, deviations = self._rewards_and_deviations(X.reshape(-1, X.shape[-1]))
-        return rewards.reshape(X.shape[:-1]), deviations.reshape(X.shape[:-1])
+        rewards = check_rewards(rewards.reshape(X.shape[:-1]), X)
+        return rewards, deviations.reshape(X.shape[:-1])
 
     def _predict_rows(self, rows):
         return self._rewards_and_deviations(rows, needs_std=self.uncertainty_penalty > 0)[0]

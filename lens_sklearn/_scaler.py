@@ -127,7 +127,7 @@ class EmbeddingScaler(
         ------
         ValueError
             If nothing but padding and weights of 0 was seen so far, an embedding is not finite,
-            or a weight is negative.
+            or a weight is negative; if numbers are so large that their squares are not finite.
         """
         first = not hasattr(self, "scaler_")
         X = check_embeddings(self, X, reset=first, allow_padding=True, dtype=FLOATS)
@@ -145,16 +145,18 @@ class EmbeddingScaler(
                 sample_weight = np.ones(len(X))  # else it would round the weights seen before
         for part in _parts(X):
             rows = X[part].reshape(-1, X.shape[-1])  # (m, d)
-            if sample_weight is None:
-                _learn(scaler, rows)
-            else:
-                weight = np.repeat(sample_weight[part], len(rows) // len(X[part]))  # (m,)
-                _learn(scaler, rows[weight > 0], weight[weight > 0])
+            with np.errstate(over="ignore", invalid="ignore"):  # said below
+                if sample_weight is None:
+                    _learn(scaler, rows)
+                else:
+                    weight = np.repeat(sample_weight[part], len(rows) // len(X[part]))  # (m,)
+                    _learn(scaler, rows[weight > 0], weight[weight > 0])
         if not hasattr(scaler, "n_samples_seen_"):
             raise ValueError(
                 "every embedding of X is padding or has the weight 0; there is nothing to learn "
                 "from."
             )
+        _check_moments(scaler)
         if sample_weight is not None and self.with_std:
             _keep_constants(scaler, X.size // X.shape[-1])
         self.scaler_ = scaler
@@ -285,6 +287,17 @@ def _learn(scaler, rows, weight=None):
         scaler.partial_fit(rows.astype(np.float64), sample_weight=weight)
     if scaler.var_ is not None:
         np.maximum(scaler.var_, 0, out=scaler.var_)
+
+
+def _check_moments(scaler):
+    """Raise if squares of numbers overflowed, which would turn all of a feature into 0."""
+    for moment in (scaler.mean_, scaler.var_):
+        bad = [] if moment is None else np.flatnonzero(~np.isfinite(moment))
+        if len(bad):
+            raise ValueError(
+                f"feature {bad[0]} of X has values so large that their squares do not fit into "
+                "float64. Divide the embeddings by a number, all by the same."
+            )
 
 
 def _keep_constants(scaler, n_rows):

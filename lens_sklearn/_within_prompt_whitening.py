@@ -25,7 +25,7 @@ from ._covariance import (
 )
 from ._validation import (
     check_embeddings,
-    check_pairs,
+    check_originals,
     check_response_features,
     check_unlabeled,
 )
@@ -162,7 +162,7 @@ class WithinPromptWhitening(
             On malformed pairs; if `n_response_features` leaves no column; if unlabelled
             responses have another shape or d, or no prompt has two.
         """
-        originals = check_pairs(self, X, y, reset=True).originals
+        originals = check_originals(self, X, y, reset=True)
         check_response_features(self.n_response_features, originals.shape[-1])
         d = originals.shape[-1] - self.n_response_features
         originals = originals[..., :d]

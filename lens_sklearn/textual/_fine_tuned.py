@@ -15,6 +15,7 @@ from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from .._array_store import store_keys
+from .._atomic_fit import atomic_fit
 from .._augmented_rows import AugmentedRows
 from .._device import draw_seed
 from .._language_model import template_text
@@ -196,6 +197,7 @@ class FineTunedRewardRegressor(RegressorMixin, BaseEstimator):
         self.verbose = verbose
 
     @_fit_context(prefer_skip_nested_validation=True)
+    @atomic_fit
     def fit(self, X, y=None, sample_weight=None, *, groups=None):
         """Fine-tune the model on preference rows.
 
@@ -384,6 +386,8 @@ class FineTunedRewardRegressor(RegressorMixin, BaseEstimator):
             Mean gold reward of the candidate with the largest reward, or the share of pairs
             ordered rightly, ties counting half.
         """
+        if np.ndim(y) < 2 and read_texts(X).kind != "pairs":
+            raise ValueError("candidates are scored against their gold rewards: give them as y.")
         score = pair_accuracy_score if np.ndim(y) < 2 else best_of_n_score
         return score(self.predict(X), y, sample_weight=sample_weight)
 
