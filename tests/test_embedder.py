@@ -23,7 +23,8 @@ from sklearn.pipeline import Pipeline
 from lens_sklearn import EmbeddingScaler, _embedder, _language_model, _progress
 from lens_sklearn._array_store import ArrayStore
 from lens_sklearn._embedder import LLMEmbedder
-from lens_sklearn._language_model import LanguageModel, batches_by_tokens, get_language_model, pool
+from lens_sklearn._hidden_states import batches_by_tokens, pool
+from lens_sklearn._language_model import LanguageModel, get_language_model
 
 POOLINGS = ["last", "mean", "response_mean", "cls", "weighted_mean", "max"]
 LAST = {"layer": -1, "pooling": "last"}  # the paper's reading: one state a text

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from tiny_models import CHAT_TEMPLATE
 
 from lens_sklearn import LLMEmbedder, _response_span
-from lens_sklearn._language_model import get_language_model, pool, resolve_model
+from lens_sklearn._hidden_states import pool
+from lens_sklearn._language_model import get_language_model, resolve_model
 from lens_sklearn._response_span import tokenize_texts
 
 TALK = (("user", "why the cat"), ("assistant", "because the dog ran"))
