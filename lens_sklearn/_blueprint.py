@@ -22,13 +22,12 @@ def make_blueprint(transformers, config):
     Returns
     -------
     torch.nn.Module or None
-        On the device "meta", so that it takes no memory; of an encoder-decoder the encoder. None
-        where the network's code does not allow for that.
+        On the device "meta", so that it takes no memory. None where the network's code does not
+        allow for that.
     """
     try:
         with torch.device("meta"):
-            network = transformers.AutoModel.from_config(config)
-        return network.get_encoder() if network.config.is_encoder_decoder else network
+            return transformers.AutoModel.from_config(config)
     except Exception:  # code that needs numbers may fail in any way
         return None
 

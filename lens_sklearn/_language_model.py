@@ -21,7 +21,7 @@ from ._device import torch_device
 from ._hidden_states import pad_right, pool
 from ._log_likelihood import check_logits, mean_log_likelihoods
 from ._model_folder import adapter_base, folder_fingerprint
-from ._model_weights import load_weights
+from ._model_weights import encoder_of, load_weights
 from ._tokens import added_tokens, check_ids, encode, legal_pad
 
 CACHE_SIZE = 2  # models held at a time by one process
@@ -262,7 +262,8 @@ class LanguageModel:
         import transformers
 
         with quiet(transformers):
-            return make_blueprint(transformers, self._whole_config)
+            network = make_blueprint(transformers, self._whole_config)
+        return None if network is None else encoder_of(network)
 
     @property
     def n_tokens(self):

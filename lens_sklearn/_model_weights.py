@@ -49,8 +49,8 @@ def load_weights(loader, name, *, head=None, draws_head=False, **options):
         not have, or are not finite, or the file is damaged.
     """
     network, missing, unexpected = load_with_report(loader, name, **options)
-    if head is None and network.config.is_encoder_decoder:
-        whole, network = network, network.get_encoder()
+    if head is None and encoder_of(network) is not network:
+        whole, network = network, encoder_of(network)
         own = {id(tensor) for _, tensor in _tensors(network)}
         missing -= {key for key, tensor in _tensors(whole) if id(tensor) not in own}
     if head is None or draws_head:
@@ -60,6 +60,25 @@ def load_weights(loader, name, *, head=None, draws_head=False, **options):
     refuse_strangers(network, name, missing, unexpected, head)
     check_finite(network, name)
     return network
+
+
+def encoder_of(network):
+    """Return the part of a network that reads a text.
+
+    Parameters
+    ----------
+    network : transformers.PreTrainedModel
+        Without a head.
+
+    Returns
+    -------
+    transformers.PreTrainedModel
+        The encoder of an encoder-decoder, also where its configuration is an encoder's alone;
+        any other network itself.
+    """
+    parts = dict(network.named_children())
+    both = network.config.is_encoder_decoder or {"encoder", "decoder"} <= parts.keys()
+    return network.get_encoder() if both else network
 
 
 def load_with_report(loader, name, **options):
