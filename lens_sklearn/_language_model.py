@@ -200,6 +200,11 @@ class LanguageModel:
                     "tokenizer that transformers can load were found there, neither in a local "
                     f"folder of this name nor on the Hugging Face Hub. transformers says: {error}"
                 ) from error
+        # A pad token that was added to the tokenizer and the configuration, and not to the network.
+        self._settings = {}
+        pad_id, n_tokens = (getattr(config, n, None) for n in ("pad_token_id", "vocab_size"))
+        if pad_id is not None and n_tokens is not None and pad_id >= n_tokens:
+            self._settings["pad_token_id"] = config.pad_token_id = None
         self.commit = getattr(config, "_commit_hash", None)
         self._whole_config = config
         self.config = config.get_text_config()
@@ -232,8 +237,11 @@ class LanguageModel:
                 import transformers
 
                 self._network = None
-                with quiet(transformers):
-                    loaded = self._checked(transformers.AutoModelForCausalLM, head="causal")
+                try:
+                    with quiet(transformers):
+                        loaded = self._checked(transformers.AutoModelForCausalLM, head="causal")
+                except ValueError as error:
+                    raise ValueError(f"log_likelihood=True: {error}") from error
                 loaded.eval().config.use_cache = False
                 check_logits(loaded, self.spec.name)
                 self._causal_network = loaded.to(self.spec.device)
@@ -254,8 +262,8 @@ class LanguageModel:
                 "the whole: peft's AutoPeftModel… loads it, and merge_and_unload() followed by "
                 "save_pretrained(folder) writes it, beside its tokenizer."
             )
-        dtype = getattr(torch, self.spec.dtype)
-        return load_weights(loader, self.spec.name, dtype=dtype, **options, **self._source)
+        options |= {"dtype": getattr(torch, self.spec.dtype)} | self._settings | self._source
+        return load_weights(loader, self.spec.name, **options)
 
     @functools.cached_property
     def _blueprint(self):

@@ -18,7 +18,6 @@ COMPUTED = re.compile(
 )
 POOLER = re.compile(r"(^|\.)\w*pooler\.")  # behind the hidden states
 ADAPTER_KEYS = re.compile(r"\.(lora_\w+|base_layer|modules_to_save)\.")
-HEADS = {"causal": "next-token", "reward": "reward"}
 
 
 def load_weights(loader, name, *, head=None, draws_head=False, **options):
@@ -118,6 +117,11 @@ def load_with_report(loader, name, **options):
             f"model_name={name!r}: its weights cannot be read ({type(error).__name__}: {error}). "
             "The file may be damaged or cut off; save or download it again."
         ) from error
+    except (AssertionError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"model_name={name!r}: the network that its config.json describes cannot be made "
+            f"({type(error).__name__}: {error})."
+        ) from error
     if report["mismatched_keys"]:
         key, found, needed = min(report["mismatched_keys"])
         raise ValueError(
@@ -212,9 +216,8 @@ def _lacks(network, name, missing, unexpected, head):
     needed = len(list(network.named_parameters()))
     if head is not None and not any(in_body(network, key) for key in missing):
         return (
-            f"model_name={name!r} has no {HEADS[head]} head: the weights of {name!r} lack "
-            f"{sorted(missing)[:3]}, which would be random. Take a model that was saved with its "
-            "head."
+            f"model_name={name!r} has no {head} head: its weights lack {sorted(missing)[:3]}, "
+            "which would be random. Take a model that was saved with its head."
         )
     return (
         f"model_name={name!r}: its weights lack {len(missing)} of the {needed} that "

@@ -212,7 +212,10 @@ def test_an_encoder_is_refused(tmp_path):
 
 def test_a_decoder_without_its_head_is_refused(tmp_path):
     folder = tiny_models.save_decoder(tmp_path)
-    with pytest.raises(ValueError, match=r"weights of .* lack \['lm_head.weight'\].*random"):
+    with pytest.raises(
+        ValueError,
+        match=r"log_likelihood=True: .* lack \['lm_head.weight'\].*random",
+    ):
         embed(folder, ROWS)
 
 

@@ -114,6 +114,7 @@ class HeadedModel(LanguageModel):
                 draws_head=True,
                 num_labels=1,
                 dtype=getattr(torch, self.spec.dtype),
+                **self._settings,
                 **self._source,
             )
 
@@ -129,7 +130,12 @@ class HeadedModel(LanguageModel):
                 network = _load_adapter(transformers, loader, self.spec.name, options, self.head)
         else:
             network = load_weights(
-                loader, self.spec.name, head=self.head, **options, **self._source
+                loader,
+                self.spec.name,
+                head=self.head,
+                **options,
+                **self._settings,
+                **self._source,
             )
         if self.head == "reward" and network.config.num_labels != 1:
             raise ValueError(
