@@ -3,12 +3,13 @@
 import functools
 import hashlib
 import json
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ADAPTER = "adapter_config.json"
 WEIGHT_ENDINGS = (".safetensors", ".bin", ".safetensors.index.json", ".bin.index.json")
-READERS = 4  # files hashed at a time: SHA-256 lets other threads run
+CHUNK, PIECE = 1 << 26, 1 << 20  # bytes hashed by one thread, and read at a time
 
 
 def folder_fingerprint(folder):
@@ -48,9 +49,8 @@ def folder_fingerprint(folder):
         )
     files = [path for path in files if path.suffix != ".md"]
     digest = hashlib.sha256()
-    with ThreadPoolExecutor(READERS) as pool:
-        for path, part in zip(files, pool.map(_digest_of, files), strict=True):
-            digest.update(f"{path.name}\0{part}\0".encode())
+    for path in files:
+        digest.update(f"{path.name}\0{_digest_of(path)}\0".encode())
     base = adapter_base(folder)
     if base is not None and Path(base).is_dir() and not Path(base).samefile(folder):
         digest.update(folder_fingerprint(Path(base)).encode())
@@ -98,5 +98,14 @@ def _digest_of(path):
 
 @functools.lru_cache(maxsize=256)
 def _file_digest(path, size, mtime_ns, ctime_ns, inode):
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    def chunk_digest(start):
+        digest = hashlib.sha256()  # lets other threads run
+        with open(path, "rb") as file:
+            file.seek(start)
+            for _ in range(CHUNK // PIECE):
+                digest.update(file.read(PIECE))
+        return digest.digest()
+
+    starts = range(0, max(size, 1), CHUNK)
+    with ThreadPoolExecutor(min(len(starts), os.cpu_count() or 1)) as pool:
+        return hashlib.sha256(b"".join(pool.map(chunk_digest, starts))).hexdigest()

@@ -20,7 +20,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import Pipeline
 
-from lens_sklearn import EmbeddingScaler, _embedder, _language_model, _progress
+from lens_sklearn import EmbeddingScaler, _embedder, _language_model, _model_folder, _progress
 from lens_sklearn._array_store import ArrayStore
 from lens_sklearn._embedder import LLMEmbedder
 from lens_sklearn._hidden_states import batches_by_tokens, pool
@@ -398,7 +398,10 @@ def test_a_retrained_folder_is_another_model(tmp_path):
     assert len(ArrayStore(store)) == 2
 
 
-def test_a_change_anywhere_in_a_file_is_another_model(tmp_path):
+@pytest.mark.parametrize("chunk", [1 << 26, 1 << 10])
+def test_a_change_anywhere_in_a_file_is_another_model(tmp_path, monkeypatch, chunk):
+    monkeypatch.setattr(_model_folder, "CHUNK", chunk)
+    monkeypatch.setattr(_model_folder, "PIECE", 1 << 8)
     folder = Path(tiny_models.save_decoder(tmp_path))
     weights = folder / "model.safetensors"
     first, status = folder_fingerprint(folder), weights.stat()
