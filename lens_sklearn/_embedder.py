@@ -20,10 +20,10 @@ from ._array_store import ArrayStore, store_keys
 from ._augmented_pairs import pairs_of_rows
 from ._augmented_rows import AugmentedRows
 from ._embedding_array import CellWriter, array_name, keep_rows, make_folder, new_array
+from ._equal_embeddings import EqualEmbeddings
 from ._fitted_state import FittedState
+from ._hidden_states import POOLINGS, batches_by_tokens
 from ._language_model import (
-    POOLINGS,
-    batches_by_tokens,
     embed_batch,
     get_language_model,
     resolve_model,
@@ -31,10 +31,11 @@ from ._language_model import (
 )
 from ._progress import progress_bar
 from ._reading import is_decoder, read_layers, read_poolings
-from ._response_span import tokenize_texts
+from ._response_span import equal_inputs, tokenize_texts
 from ._rows import read_texts
 
 READ_AT_ONCE = 1 << 24  # bytes of embeddings from the store, copied to where they belong
+RULES = 2  # of turning texts to tokens; other rules make other records
 CPU_TOKENS, DEVICE_TOKENS = 2048, 8192  # batch_tokens="auto"
 
 logger = logging.getLogger(__name__)
@@ -83,15 +84,20 @@ class LLMEmbedder(
     max_length : int, default=1024
         Longest text in tokens. The tokenizer's or network's own limit holds where it is lower.
     overlong : {"truncate", "raise", "drop"}, default="truncate"
-        What becomes of longer texts. "truncate" cuts them as the tokenizer does (on its
-        ``truncation_side``); "raise" is an error that names the first; "drop" gives them an
-        all-NaN embedding: as a candidate such a text is never picked, and ``fit_transform``
-        leaves out preference rows that hold one. Their number is ``n_overlong_``, and it is
-        logged as a warning of the logger ``lens_sklearn``.
+        What becomes of longer texts. "truncate" cuts them: of a prompt and a response the
+        prompt's beginning, so that the response is read whole, and only of a response that is
+        too long by itself the end; a text without a prompt is cut on the tokenizer's
+        ``truncation_side``. Special tokens that begin a text, such as BOS, stay. "raise" is an
+        error that names the first; "drop" gives them an all-NaN embedding: as a candidate such
+        a text is never picked, and ``fit_transform`` leaves out preference rows that hold one.
+        Their number is ``n_overlong_``, and it is logged as a warning of the logger
+        ``lens_sklearn``.
     chat_template : "auto", str, None or False, default="auto"
         How conversations become text. "auto" takes the tokenizer's template when it has one. A
         str is a Jinja template. None, False or a tokenizer without a template join the
-        contents by line breaks. Plain texts are embedded as they are.
+        contents by line breaks. Plain texts are embedded as they are, and one that this template
+        rendered beforehand as its conversation; special tokens that a text brings are not added
+        again.
     batch_tokens : int or "auto", default="auto"
         Tokens in one batch, padding included. "auto" is 2048 on the CPU, where small batches
         have less padding and stay in the cache, and 8192 elsewhere.
@@ -293,10 +299,19 @@ class LLMEmbedder(
         ------
         ValueError
             If a row is malformed, a text is too long under ``overlong="raise"`` or has no
-            tokens, a value is beyond `out_dtype`, or the chat template refuses a conversation;
-            the message names the row.
+            tokens, a value is beyond `out_dtype` or not finite, or the chat template refuses a
+            conversation or the tokenizer a text; the message names the row. If weights are
+            missing, of other shapes, of layers that the configuration does not have, or not
+            finite.
         OSError
             If `out` has no room for the embeddings.
+
+        Warns
+        -----
+        UserWarning
+            If chosen and rejected are different texts with the same embedding, as texts are
+            that differ beyond `max_length` or in what the chat template leaves out; their
+            number and the first are named. Of candidates it is logged.
         """
         return self._embed_table(X, read_texts(X))
 
@@ -336,11 +351,10 @@ class LLMEmbedder(
         template = template_text(self.chat_template, language_model.tokenizer)
         numbers, cells = {}, []  # distinct texts, each with its number; a number a cell
         for item in table.items.flat:
-            # Joined at once, a conversation shares its embedding with the text that equals it;
-            # where responses are read, it is to be known where the last message begins.
-            if template is None and isinstance(item, tuple):
-                if len(item) == 1 or not self._reads_responses:
-                    item = "\n".join(content for _, content in item)
+            # A message by itself shares its embedding with the text that equals it; of several
+            # it is to be known where the response begins.
+            if template is None and isinstance(item, tuple) and len(item) == 1:
+                item = item[0][1]
             cells.append(-1 if item is None else numbers.setdefault(item, len(numbers)))
         cells, texts = np.array(cells), list(numbers)
         keys = None
@@ -352,9 +366,10 @@ class LLMEmbedder(
 
         shape = (*table.items.shape, self.n_features_out_)  # (..., d)
         with new_array(self.out, shape, self.out_dtype) as embeddings:
-            writer = CellWriter(embeddings, cells, place)
-            overlong = self._embed_texts(language_model, texts, template, keys, writer)
+            writer, equal = CellWriter(embeddings, cells, place), EqualEmbeddings(len(texts))
+            overlong = self._embed_texts(language_model, texts, template, keys, writer, equal)
             self._count_overlong(overlong, cells, place)
+            equal.report(table.kind, cells, table.items.shape, self.max_length_)
             kept = np.ones(len(table.items), dtype=bool)
             if leave_out:
                 kept = self._kept(embeddings, X, y)
@@ -393,7 +408,7 @@ class LLMEmbedder(
                 self.max_length_, done,
             )  # fmt: skip
 
-    def _embed_texts(self, language_model, texts, template, keys, writer):
+    def _embed_texts(self, language_model, texts, template, keys, writer, equal):
         """Write the embeddings of distinct texts; return which texts are too long."""
         store, place = None, writer.place
         found, overlong = np.zeros((2, len(texts)), dtype=bool)
@@ -404,7 +419,10 @@ class LLMEmbedder(
                 vectors, found[part], overlong[part] = store.get_many(
                     keys[part], self.n_features_out_
                 )
-                writer.write(part.start + np.flatnonzero(found[part]), vectors[found[part]])
+                found[part] &= np.isfinite(vectors).all(axis=1)  # what older versions let in
+                here = np.flatnonzero(found[part])
+                writer.write(part.start + here, vectors[here])
+                equal.note(part.start + here, vectors[here])
         missing = np.flatnonzero(~found)
         ids, cut, spans = tokenize_texts(
             language_model, [texts[i] for i in missing], template, self.max_length_,
@@ -419,15 +437,37 @@ class LLMEmbedder(
             )
         if self.overlong == "drop":
             writer.write(np.flatnonzero(overlong), np.nan)
+            equal.forget(np.flatnonzero(overlong))
             kept = np.flatnonzero(~cut)
             missing, cut, ids = missing[kept], cut[kept], [ids[i] for i in kept]
             spans = None if spans is None else spans[kept]
-        for batch, new in self._run(language_model.spec, ids, spans):
-            where = missing[batch]
+        once, first_of = equal_inputs(ids, spans)
+        members = np.split(np.argsort(first_of, kind="stable"), np.bincount(first_of).cumsum()[:-1])
+        spans = None if spans is None else spans[once]
+        for batch, new in self._run(language_model.spec, [ids[i] for i in once], spans):
+            own = np.concatenate([members[i] for i in batch])
+            new = np.repeat(new, [len(members[i]) for i in batch], axis=0)
+            where = missing[own]
+            self._refuse_not_finite(new, where, place, language_model.spec.dtype)
             if store is not None:
-                store.put_many([keys[i] for i in where], new, cut[batch])
+                store.put_many([keys[i] for i in where], new, cut[own])
             writer.write(where, new)
+            equal.note(where, new)
         return overlong
+
+    def _refuse_not_finite(self, vectors, numbers, place, dtype):
+        wrong = ~np.isfinite(vectors)
+        if not wrong.any():
+            return
+        i = int(np.flatnonzero(wrong.any(axis=1))[0])
+        remedy = "Check its weights, or choose other layers"
+        if dtype != "float32":
+            remedy = "Use dtype='float32'" + (" or 'bfloat16'" if dtype == "float16" else "")
+        raise ValueError(
+            f"{place(numbers[i])}: the model {self.model_name!r} makes {wrong[i].sum()} of the "
+            f"{vectors.shape[1]} values of this text's embedding NaN or infinite "
+            f"(dtype={dtype!r}). {remedy}, or leave the text out; nothing of it was stored."
+        )
 
     def _run(self, spec, ids, spans):
         """Yield (indices, vectors) a batch, as the batches are done."""
@@ -476,6 +516,7 @@ class LLMEmbedder(
             "layers": self.layers_,
             "max_length": self.max_length_,
             "dtype": spec.dtype,
+            "rules": RULES,
         } | ({"log_likelihood": True} if self.n_response_features_ else {})
 
     def set_fitted_state(self, state):

@@ -20,10 +20,12 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import Pipeline
 
-from lens_sklearn import EmbeddingScaler, _embedder, _language_model, _progress
+from lens_sklearn import EmbeddingScaler, _embedder, _language_model, _model_folder, _progress
 from lens_sklearn._array_store import ArrayStore
 from lens_sklearn._embedder import LLMEmbedder
-from lens_sklearn._language_model import LanguageModel, batches_by_tokens, get_language_model, pool
+from lens_sklearn._hidden_states import batches_by_tokens, pool
+from lens_sklearn._language_model import LanguageModel, get_language_model
+from lens_sklearn._model_folder import folder_fingerprint
 
 POOLINGS = ["last", "mean", "response_mean", "cls", "weighted_mean", "max"]
 LAST = {"layer": -1, "pooling": "last"}  # the paper's reading: one state a text
@@ -358,12 +360,12 @@ def test_a_second_call_embeds_nothing(decoder, tmp_path, texts, embedded):
 
 OTHER_SETTINGS = [
     {"pooling": "mean"},
-    {"pooling": ["last"], "layer": 0},
+    {"pooling": ["max"], "layer": 0},
     {"layer": [2, 1]},
     {"max_length": 30},
     {"dtype": "bfloat16"},
     {"chat_template": None},
-    {"chat_template": "{{ messages[0]['content'] }}"},
+    {"chat_template": "{{ messages[-1]['content'] }}"},
 ]
 
 
@@ -396,24 +398,36 @@ def test_a_retrained_folder_is_another_model(tmp_path):
     assert len(ArrayStore(store)) == 2
 
 
-def test_large_files_are_told_apart_without_reading_them_whole(tmp_path, monkeypatch):
-    monkeypatch.setattr(_language_model, "HASHED_WHOLE", 10)
-    prints = set()
-    for seed in (0, 1):
-        folder = tiny_models.save_decoder(tmp_path / str(seed), seed=seed)
-        # Files as large as these tiny ones overlap head and tail; pad them to a real size.
-        with open(Path(folder) / "model.safetensors", "ab") as file:
-            file.write(bytes(2 << 20))
-        for path in Path(folder).iterdir():
-            if path.name != "model.safetensors":
-                path.unlink() if path.name != "config.json" else path.write_text("{}" + " " * 999)
-        prints.add(file_digest(Path(folder) / "model.safetensors"))
-    assert len(prints) == 2
+@pytest.mark.parametrize("chunk", [1 << 26, 1 << 10])
+def test_a_change_anywhere_in_a_file_is_another_model(tmp_path, monkeypatch, chunk):
+    monkeypatch.setattr(_model_folder, "CHUNK", chunk)
+    monkeypatch.setattr(_model_folder, "PIECE", 1 << 8)
+    folder = Path(tiny_models.save_decoder(tmp_path))
+    weights = folder / "model.safetensors"
+    first, status = folder_fingerprint(folder), weights.stat()
+    with open(weights, "r+b") as file:  # a byte in the middle, and the time put back
+        file.seek(status.st_size // 2)
+        byte = file.read(1)
+        file.seek(-1, os.SEEK_CUR)
+        file.write(bytes([byte[0] ^ 1]))
+    os.utime(weights, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert folder_fingerprint(folder) != first
+    with open(weights, "r+b") as file:
+        file.seek(status.st_size // 2)
+        file.write(byte)
+    assert folder_fingerprint(folder) == first
 
 
-def file_digest(path):
-    status = path.stat()
-    return _language_model._file_digest(str(path), status.st_size, status.st_mtime_ns)
+def test_an_adapter_is_another_model_when_its_base_is(tmp_path):
+    base = Path(tiny_models.save_decoder(tmp_path / "base"))
+    folder = shutil.copytree(base, tmp_path / "adapter")
+    (folder / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(base)}))
+    first = folder_fingerprint(folder)
+    tiny_models.save_decoder(base, seed=1)
+    assert folder_fingerprint(folder) != first
+    (folder / "adapter_config.json").write_text("[]")
+    with pytest.raises(ValueError, match="adapter_config.json: it does not name"):
+        folder_fingerprint(folder)
 
 
 KILLED = """

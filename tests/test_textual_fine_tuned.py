@@ -360,6 +360,13 @@ def test_long_conversations_are_cut_and_counted(folder, rows, caplog):
     assert "4 of 8 texts (first: row 0, 0) are longer than 12 tokens" in caplog.text
 
 
+def test_pairs_of_the_same_tokens_are_counted(folder, rows):
+    shared = "a cat sat on the mat and ran "
+    long = [{"prompt": "why", "chosen": f"yes {shared}", "rejected": f"no {shared}"}, *rows[:3]]
+    with pytest.warns(UserWarning, match=r"in 1 of 4 rows \(first: row 0\) .*same tokens"):
+        make_reward(folder, "full", max_epochs=1, max_length=7).fit(long)
+
+
 # ------------------------------------------------------------------------------ TRL itself
 @THEIRS
 @pytest.mark.parametrize("form", ["strings", "messages"])

@@ -229,6 +229,12 @@ class FineTunedRewardRegressor(RegressorMixin, BaseEstimator):
             ``random_state``.
         ImportError
             If the extra ``textual`` is not installed.
+
+        Warns
+        -----
+        UserWarning
+            If chosen and rejected are different texts of the same tokens; their number and the
+            first are named.
         """
         import_extra("trl")  # fails before anything is read
         if groups is not None:
@@ -252,6 +258,7 @@ class FineTunedRewardRegressor(RegressorMixin, BaseEstimator):
         model, seed = headed_model(self, "reward"), draw_seed(self.random_state)
         model.tokenizer.chat_template = template_text(self.chat_template, model.tokenizer)
         ids = self._ids(model, items)
+        _warn_of_equal_pairs(items, ids, self.max_length)
         ids = [ids[2 * i + column] for i in repeats for column in (0, 1)]
         folder = self._folder(model, seed, ids)
         if not (folder / MODEL).is_dir():
@@ -449,6 +456,21 @@ class FineTunedRewardRegressor(RegressorMixin, BaseEstimator):
         tags.target_tags.required = False
         tags.regressor_tags.poor_score = True
         return tags
+
+
+def _warn_of_equal_pairs(items, ids, max_length):
+    """Count pairs of different texts whose token ids (2n) are the same."""
+    equal = [
+        i for i, (chosen, rejected) in enumerate(items)
+        if chosen != rejected and np.array_equal(ids[2 * i], ids[2 * i + 1])
+    ]  # fmt: skip
+    if equal:
+        warn(
+            f"in {len(equal)} of {len(items)} rows (first: row {equal[0]}) chosen and rejected are "
+            "different texts of the same tokens, so these pairs say nothing. What tells them "
+            f"apart was cut off (max_length={max_length}), or left out by the chat template or "
+            "the tokenizer."
+        )
 
 
 def _put_winner_first(items, y):

@@ -119,7 +119,7 @@ class ImplicitPreferenceLabeller(LanguageModelLabeller):
 
     def _likelihoods(self, model, contexts, answers, place):
         """Return the mean log-likelihood of the answers' tokens, given their contexts."""
-        answers, _ = model.tokenize(answers, np.iinfo(np.int32).max, add_special_tokens=False)
+        answers = model.tokenize(answers, add_special_tokens=False, place=place)
         answers, _ = truncate_left(model, answers, self._limit - 1)  # one token stays before
         room = [self._limit - len(answer) for answer in answers]
         lengths = [len(c) + len(a) for c, a in zip(contexts, answers, strict=True)]
