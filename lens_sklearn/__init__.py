@@ -53,6 +53,7 @@ _HOMES = {
     "load_preferences": "_io",
     "pair_accuracy_score": "metrics",
     "pair_targets": "_io",
+    "pairs_from_lists": "_pair_lists",
     "pairs_from_ratings": "_ratings",
     "prompt_groups": "_rows",
     "response_lengths": "_shortcuts",

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from functools import partial
 from numbers import Integral
 
 import joblib
@@ -29,6 +30,7 @@ from ._language_model import (
     resolve_model,
     template_text,
 )
+from ._messages import join_contents
 from ._progress import progress_bar
 from ._reading import is_decoder, read_layers, read_poolings
 from ._response_span import equal_inputs, tokenize_texts
@@ -92,12 +94,19 @@ class LLMEmbedder(
         a text is never picked, and ``fit_transform`` leaves out preference rows that hold one.
         Their number is ``n_overlong_``, and it is logged as a warning of the logger
         ``lens_sklearn``.
+    on_invalid : {"raise", "drop", "keep"}, default="raise"
+        What becomes of an empty text: white space, no text at all, a message without content.
+        "raise" is an error that names the first. "drop" gives it an all-NaN embedding, as
+        `overlong` does, and so with whatever else is malformed in a row; one warning counts
+        them. "keep" embeds an empty response to its prompt. An empty candidate is kept under
+        "raise" too, for it is a sample like others; an empty prompt is always kept.
     chat_template : "auto", str, None or False, default="auto"
         How conversations become text. "auto" takes the tokenizer's template when it has one. A
         str is a Jinja template. None, False or a tokenizer without a template join the
         contents by line breaks. Plain texts are embedded as they are, and one that this template
         rendered beforehand as its conversation; special tokens that a text brings are not added
-        again.
+        again. Further fields of messages, such as ``tool_calls`` and ``reasoning_content``, are
+        the template's to write; one that it does not write is an error.
     batch_tokens : int or "auto", default="auto"
         Tokens in one batch, padding included. "auto" is 2048 on the CPU, where small batches
         have less padding and stay in the cache, and 8192 elsewhere.
@@ -181,6 +190,7 @@ class LLMEmbedder(
         "log_likelihood": ["boolean"],
         "max_length": [Interval(Integral, 1, None, closed="left")],
         "overlong": [StrOptions({"truncate", "raise", "drop"})],
+        "on_invalid": [StrOptions({"raise", "drop", "keep"})],
         "chat_template": [str, None, Options(bool, {False})],
         "batch_tokens": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "dtype": [StrOptions({"auto", "float32", "bfloat16", "float16"})],
@@ -204,6 +214,7 @@ class LLMEmbedder(
         log_likelihood=False,
         max_length=1024,
         overlong="truncate",
+        on_invalid="raise",
         chat_template="auto",
         batch_tokens="auto",
         dtype="auto",
@@ -221,6 +232,7 @@ class LLMEmbedder(
         self.log_likelihood = log_likelihood
         self.max_length = max_length
         self.overlong = overlong
+        self.on_invalid = on_invalid
         self.chat_template = chat_template
         self.batch_tokens = batch_tokens
         self.dtype = dtype
@@ -313,14 +325,14 @@ class LLMEmbedder(
             that differ beyond `max_length` or in what the chat template leaves out; their
             number and the first are named. Of candidates it is logged.
         """
-        return self._embed_table(X, read_texts(X))
+        return self._embed_table(X, read_texts(X, self.on_invalid))
 
     def fit_transform(self, X, y=None):
         """Fit, then embed rows of text.
 
         .. note::
-            Under ``overlong="drop"`` this leaves out the preference rows that hold a dropped
-            text, whereas ``transform`` keeps them with NaN.
+            Under ``overlong="drop"`` or ``on_invalid="drop"`` this leaves out the preference rows
+            that hold a dropped text, whereas ``transform`` keeps them with NaN.
 
         Parameters
         ----------
@@ -339,8 +351,8 @@ class LLMEmbedder(
         ValueError
             If rows would have to be left out and `y` is given, or no row is left.
         """
-        table = read_texts(X)
-        leave_out = self.overlong == "drop" and table.kind == "pairs"
+        table = read_texts(X, self.on_invalid)
+        leave_out = "drop" in (self.overlong, self.on_invalid) and table.kind == "pairs"
         self.fit(X, y)
         return self._embed_table(X, table, y, leave_out=leave_out)
 
@@ -350,11 +362,11 @@ class LLMEmbedder(
         language_model = get_language_model(spec)
         template = template_text(self.chat_template, language_model.tokenizer)
         numbers, cells = {}, []  # distinct texts, each with its number; a number a cell
-        for item in table.items.flat:
+        for cell, item in enumerate(table.items.flat):
             # A message by itself shares its embedding with the text that equals it; of several
             # it is to be known where the response begins.
             if template is None and isinstance(item, tuple) and len(item) == 1:
-                item = item[0][1]
+                item = join_contents(item, partial(table.place, cell))
             cells.append(-1 if item is None else numbers.setdefault(item, len(numbers)))
         cells, texts = np.array(cells), list(numbers)
         keys = None
@@ -390,11 +402,13 @@ class LLMEmbedder(
             kept &= kept[X.parent]  # without the original its children have no parent
         if not kept.all() and (y is not None or not kept.any()):
             why = "y cannot follow" if kept.any() else "no row is left"
+            name, what = ("overlong", f"a text of more than {self.max_length_} tokens")
+            if self.on_invalid == "drop":
+                name, what = "on_invalid", "a text that is empty, malformed or too long"
             raise ValueError(
-                f"overlong='drop': {(~kept).sum()} of {len(kept)} rows (first: row "
-                f"{np.flatnonzero(~kept)[0]}) hold a text of more than {self.max_length_} tokens "
-                f"and would be left out, but {why}. Use overlong='truncate', or leave these "
-                "rows out beforehand."
+                f"{name}='drop': {(~kept).sum()} of {len(kept)} rows (first: row "
+                f"{np.flatnonzero(~kept)[0]}) hold {what} and would be left out, but {why}. "
+                f"Choose another {name}, or leave these rows out beforehand."
             )
         return kept
 

@@ -20,6 +20,7 @@ from ._blueprint import length_limits, make_blueprint, n_embeddings
 from ._device import torch_device
 from ._hidden_states import pad_right, pool
 from ._log_likelihood import check_logits, mean_log_likelihoods
+from ._messages import check_fields, message_dicts
 from ._model_folder import adapter_base, folder_fingerprint
 from ._model_weights import encoder_of, load_weights
 from ._tokens import added_tokens, check_ids, encode, legal_pad
@@ -304,7 +305,7 @@ class LanguageModel:
 
         Parameters
         ----------
-        messages : tuple of (role, content)
+        messages : tuple of (role, content) or (role, content, extra)
             The conversation.
         template : str
             A Jinja chat template.
@@ -318,7 +319,7 @@ class LanguageModel:
             a fixed one: an embedding must not depend on the day.
         """
         return self.tokenizer.apply_chat_template(
-            [{"role": role, "content": content} for role, content in messages],
+            message_dicts(messages),
             chat_template=FIXED_DATE + template,
             tokenize=False,
             add_generation_prompt=add_generation_prompt,
@@ -446,7 +447,7 @@ def render(language_model, messages, template, place, i, **options):
     ----------
     language_model : LanguageModel
         Whose tokenizer renders.
-    messages : tuple of (role, content)
+    messages : tuple of (role, content) or (role, content, extra)
         The conversation.
     template : str
         A Jinja chat template.
@@ -465,12 +466,17 @@ def render(language_model, messages, template, place, i, **options):
     Raises
     ------
     ValueError
-        If the template refuses the conversation.
+        If the template refuses the conversation, or does not write one of its fields.
     """
     from jinja2 import TemplateError
 
-    try:
+    def write(messages):
         return language_model.render(messages, template, **options)
+
+    try:
+        text = write(messages)
+        check_fields(messages, template, text, write, lambda: place(i), TemplateError)
+        return text
     except TemplateError as error:
         roles = [message[0] for message in messages]
         raise ValueError(

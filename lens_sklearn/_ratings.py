@@ -10,7 +10,8 @@ from sklearn.utils._param_validation import Interval, StrOptions, validate_param
 from sklearn.utils.random import sample_without_replacement
 from sklearn.utils.validation import check_consistent_length, column_or_1d
 
-from ._rows import CANDIDATE_COLUMN, as_records, kind_of, prompt_groups, read_texts
+from ._records import CANDIDATE_COLUMN, as_records, candidate_column, kind_of
+from ._rows import number_prompts, prompt_keys, read_texts
 from ._validation import check_finite, encode_groups
 
 
@@ -66,7 +67,7 @@ def pairs_from_ratings(
     ----------
     X : array-like of shape (n, d) or (n_prompts, N, d), or candidate rows
         Embeddings of responses, or of candidates with all-NaN padding; or rows of text with
-        ``responses``, of which preference rows are made.
+        ``responses``, or with one ``response`` each, of which preference rows are made.
     ratings : array-like of shape (n,) or (n_prompts, N)
         Ratings, on whatever scale; NaN for padding. For rows of text as
         :func:`~lens_sklearn.load_candidates` returns them.
@@ -136,7 +137,9 @@ def pairs_from_ratings(
 def _is_text(X):
     columns = getattr(X, "column_names", getattr(X, "columns", None))
     if columns is not None:
-        return CANDIDATE_COLUMN in columns
+        return any(isinstance(c, str) for c in columns)
+    if isinstance(X, Mapping):
+        return True
     return not hasattr(X, "dtype") and len(X) > 0 and isinstance(X[0], Mapping)
 
 
@@ -148,15 +151,21 @@ def _pairs_of_rows(X, ratings, groups, *options):
     if groups is not None:
         raise ValueError("rows of text know their prompts; groups has no effect, leave it out.")
     there = np.not_equal(read_texts(rows).items, None)  # (n_prompts, N)
-    index, weight, group, gap = _rated_pairs(ratings, there, prompt_groups(rows), *options)
-    place = np.stack(np.unravel_index(index[:, 0], there.shape), axis=1)  # row, its better one
-    rejected = index[:, 1] % there.shape[1]
+    column, width = candidate_column(rows[0]), there.shape[1]
+    if column != CANDIDATE_COLUMN:
+        there = there[:, 0]  # a response a row: the prompt says which belong together
+    prompts = number_prompts(prompt_keys(rows))
+    index, weight, group, gap = _rated_pairs(ratings, there, prompts, *options)
     pairs = []
-    for (i, j), k, *numbers in zip(place, rejected, weight.tolist(), gap.tolist(), strict=True):
-        pair = {"prompt": rows[i]["prompt"]} if "prompt" in rows[i] else {}
-        responses = rows[i][CANDIDATE_COLUMN]
-        pair |= {"chosen": responses[j], "rejected": responses[k]}
-        pairs.append(pair | dict(zip(("weight", "gap"), numbers, strict=True)))
+    for (better, worse), *numbers in zip(index, weight.tolist(), gap.tolist(), strict=True):
+        row = rows[better // width]
+        cells = [
+            rows[c // width][column] if column != CANDIDATE_COLUMN else row[column][c % width]
+            for c in (better, worse)
+        ]
+        pair = {"prompt": row["prompt"]} if "prompt" in row else {}
+        pair |= dict(zip(("chosen", "rejected", "weight", "gap"), cells + numbers, strict=True))
+        pairs.append(pair)
     return RatedPairs(pairs, weight, group, gap)
 
 

@@ -10,6 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ._augmented_pairs import pairs_of_rows
 from ._fitted_state import FittedState
+from ._messages import message_dicts
 from ._rows import read_responses, text_of
 from ._text_counts import NAMES, OF_BOTH, OF_RESPONSE, Text
 
@@ -33,6 +34,10 @@ class ResponseFeatures(FittedState, TransformerMixin, BaseEstimator, auto_wrap_o
     labellers : dict of str to labeller, default=None
         Each has ``score(prompts, responses)`` as :class:`~lens_sklearn.textual.PairLabeller`
         says; its scores are a feature. Rows need a prompt.
+    on_invalid : {"keep", "raise", "drop"}, default="keep"
+        What becomes of an empty response, an empty candidate apart, which is always kept but
+        under "drop". "keep" counts its features, "raise" is an error, "drop" gives it all-NaN
+        features, and so with whatever else is malformed in a row, as :class:`LLMEmbedder` does.
 
     Attributes
     ----------
@@ -106,13 +111,15 @@ class ResponseFeatures(FittedState, TransformerMixin, BaseEstimator, auto_wrap_o
         "features": [StrOptions({"all"}), list, tuple],
         "functions": [dict, None],
         "labellers": [dict, None],
+        "on_invalid": [StrOptions({"keep", "raise", "drop"})],
     }
     fitted_state_names = ("n_features_out_",)
 
-    def __init__(self, features="all", *, functions=None, labellers=None):
+    def __init__(self, features="all", *, functions=None, labellers=None, on_invalid="keep"):
         self.features = features
         self.functions = functions
         self.labellers = labellers
+        self.on_invalid = on_invalid
 
     @property
     def names(self):
@@ -192,7 +199,7 @@ class ResponseFeatures(FittedState, TransformerMixin, BaseEstimator, auto_wrap_o
             fails; the message names the row and the feature.
         """
         check_is_fitted(self)
-        table = read_responses(X)
+        table = read_responses(X, self.on_invalid)
         cells, keys = _distinct(table)
         values = np.empty((len(keys), self.n_features_out_))  # float64, (distinct texts, k)
 
@@ -364,6 +371,4 @@ def _is_finite(values):
 
 def _messages(text):
     """Return a text as a labeller takes it."""
-    if isinstance(text, str):
-        return text
-    return [{"role": role, "content": content} for role, content in text]
+    return text if isinstance(text, str) else message_dicts(text)

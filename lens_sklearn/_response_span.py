@@ -1,11 +1,13 @@
 """Texts to token ids, and which of a text's tokens are the response's."""
 
+from functools import partial
 from hashlib import blake2b
 from os.path import commonprefix
 
 import numpy as np
 
 from ._language_model import render
+from ._messages import join_contents
 from ._rendered_text import find_markers, split_rendered
 from ._tokens import cut
 
@@ -135,7 +137,7 @@ class _Reader:
         if isinstance(text, str):
             return text
         if self.template is None:
-            return "\n".join(message[1] for message in text)
+            return join_contents(text, partial(self.place, i))
         return render(self.language_model, text, self.template, self.place, i)
 
     def _surroundings(self, numbers, whole):

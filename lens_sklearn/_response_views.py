@@ -160,7 +160,11 @@ class ResponseViews(FittedState, TransformerMixin, BaseEstimator, auto_wrap_outp
         return self._join(self.embedder_.transform(X), X)
 
     def _set(self, embedder, d):
-        features = ResponseFeatures() if self.features is None else clone(self.features)
+        if self.features is None:
+            is_strict = getattr(embedder, "on_invalid", None) != "drop"
+            features = ResponseFeatures(on_invalid="keep" if is_strict else "drop")
+        else:
+            features = clone(self.features)
         self.embedder_, self.features_ = embedder, features.fit(None)
         k = self.features_.n_features_out_
         self.n_features_out_ = d + k

@@ -1,4 +1,4 @@
-"""What a row of text may look like: its columns, messages, prompts and groups.
+"""Tables of text: rows with prompts, chosen and rejected texts or candidates, and their groups.
 
 Text comes in as rows with named columns, or as nested lists, and leaves as a
 :class:`TextTable` in the shape that its embeddings will have.
@@ -9,87 +9,60 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ._messages import (
+    as_messages,
+    contents_of,
+    is_null,
+    join,
+    mark_turns,
+    message_dicts,
+    message_key,
+    read_text,
+    says_nothing,
+    shared_messages,
+)
+from ._records import (
+    CANDIDATE_COLUMN,
+    PAIR_COLUMNS,
+    as_records,
+    candidate_column,
+    columns_of,
+    kind_of,
+    meant,
+)
+from ._text_tables import Faults, ResponseTable, TextTable
 from ._warnings import warn
 
-PAIR_COLUMNS = ("chosen", "rejected")
-CANDIDATE_COLUMN = "responses"
+ASKERS = ("system", "user", "human")
+SEVERAL = " pairs_from_lists(rows) makes a pair of every chosen and every rejected text."
 
 
-class TextTable(NamedTuple):
-    """Texts in the shape that their embeddings will have.
+class _Row(NamedTuple):
+    """A row as it was read: its prompt, or None, and its texts; None for what is left out."""
 
-    Attributes
-    ----------
-    kind : {"pairs", "candidates", "texts"}
-        What the rows were.
-    items : ndarray of object, shape (n, 2), (n, N) or the nested lists' own shape
-        Each entry is a ``str`` (a plain text), a tuple of ``(role, content)`` messages (a
-        conversation) or None (the padding of a ragged candidate list).
-    """
-
-    kind: str
-    items: np.ndarray
-
-    def place(self, flat):
-        """Name a cell as its user knows it.
-
-        Parameters
-        ----------
-        flat : int
-            The cell's index in the flattened items.
-
-        Returns
-        -------
-        str
-            Its row and, where there are several, its column.
-        """
-        return _place(self.kind, self.items.shape, flat)
+    prompt: str | tuple | None
+    texts: list
 
 
-class ResponseTable(NamedTuple):
-    """Prompts and responses apart, in the shape that their features will have.
-
-    Attributes
-    ----------
-    kind : {"pairs", "candidates", "texts"}
-        What the rows were.
-    prompts : ndarray of object, shape (n, 2), (n, N) or the nested lists' own shape
-        Each entry is a ``str``, a tuple of ``(role, content)`` messages or, without a prompt
-        and for padding, None.
-    responses : ndarray of object, of the same shape
-        Each entry is a ``str``, a tuple of messages or, for padding, None.
-    """
-
-    kind: str
-    prompts: np.ndarray
-    responses: np.ndarray
-
-    def place(self, flat):
-        """Name a cell as its user knows it.
-
-        Parameters
-        ----------
-        flat : int
-            The cell's index in the flattened responses.
-
-        Returns
-        -------
-        str
-            Its row and, where there are several, its column.
-        """
-        return _place(self.kind, self.responses.shape, flat)
-
-
-def read_texts(X):
-    """Read rows of text into a table of plain texts and conversations.
+def read_texts(X, on_invalid="raise"):
+    r"""Read rows of text into a table of plain texts and conversations.
 
     Parameters
     ----------
-    X : list of dict, DataFrame, datasets.Dataset, ndarray of object or nested list of str
+    X : list of dict, DataFrame, datasets.Dataset, dict of columns, ndarray of object or nested \
+            list of str
         Preference rows have the columns ``chosen`` and ``rejected``, candidate rows have
-        ``responses``; both may have ``prompt``. A text is a str or a list of
-        ``{"role", "content"}`` messages. Without ``prompt`` a text stands for itself (TRL's
-        implicit prompt). Rows that are neither dicts nor frames are nested lists of texts.
+        ``responses``, and rows of single responses, which are candidates of one, have
+        ``response``, ``completion``, ``messages``, ``conversations`` or ``text``; all may have
+        ``prompt``. A text is a str or a list of messages, ``{"role", "content"}`` or ShareGPT's
+        ``{"from", "value"}``, also as JSON in a str. A str that marks turns by
+        ``"\n\nHuman:"`` and ``"\n\nAssistant:"`` is a conversation too. Without ``prompt`` a
+        text stands for itself (TRL's implicit prompt); one that begins with its prompt is read
+        once. Rows that are neither dicts nor frames are nested lists of texts.
+    on_invalid : {"raise", "drop", "keep"}, default="raise"
+        What becomes of an empty text. "drop" leaves the row out, of candidates the empty one,
+        and does so with whatever else is malformed; "keep" takes it for an empty response. An
+        empty candidate is kept under "raise" too.
 
     Returns
     -------
@@ -106,39 +79,38 @@ def read_texts(X):
     -----
     UserWarning
         If ``chosen`` equals ``rejected`` in some rows: these ties are kept, they count as
-        target 0.5.
+        target 0.5. If rows are left out. If a column looks like the prompt and is not read.
     """
-    rows = as_records(X)
-    kind = kind_of(rows[0])
+    rows, kind, column, read, faults = _read_rows(X, on_invalid)
     if kind == "texts":
-        return TextTable(kind, _nested_texts(rows))
+        items = _nested_texts(rows, faults)
+        dropped = _rows_without(items)
+        _report(faults, len(rows), dropped)
+        return TextTable(kind, items, dropped)
+    items = np.full((len(rows), max(len(row.texts) for row in read)), None, dtype=object)
+    for i, row in enumerate(read):
+        for j, text in enumerate(row.texts):
+            if text is not None:
+                items[i, j] = join(row.prompt, text)[0]
+    dropped = _rows_without(items)
+    _report(faults, len(rows), dropped)
     if kind == "pairs":
-        items = np.empty((len(rows), 2), dtype=object)
-        for i, row in enumerate(rows):
-            prompt = _prompt_of(row, i)
-            for c, column in enumerate(PAIR_COLUMNS):
-                items[i, c] = _join(prompt, _cell(row, i, column))
         _warn_of_ties(items)
-        return TextTable(kind, items)
-    lists = [_responses_of(row, i) for i, row in enumerate(rows)]
-    items = np.full((len(rows), max(map(len, lists))), None, dtype=object)
-    for i, (row, responses) in enumerate(zip(rows, lists, strict=True)):
-        prompt = _prompt_of(row, i)
-        for j, response in enumerate(responses):
-            items[i, j] = _join(prompt, _text(response, f"row {i}, responses[{j}]"))
-    return TextTable(kind, items)
+    _warn_of_unread_prompt(rows, read)
+    return TextTable(kind, items, dropped, column)
 
 
-def read_responses(X):
+def read_responses(X, on_invalid="keep"):
     """Read rows of text with prompts and responses apart.
 
     Parameters
     ----------
     X : rows of text
-        As :func:`read_texts` reads them, but responses may be empty. Without a ``prompt``
-        column the prompt is the run of messages that the texts of a row share, and of nested
-        lists what stands before each conversation's last message. Plain strings without a
-        prompt have none.
+        As :func:`read_texts` reads them. Without a ``prompt`` column the prompt is the run of
+        messages that the texts of a row share, and of nested lists and single responses what
+        stands before each conversation's last message. Plain strings without a prompt have none.
+    on_invalid : {"keep", "raise", "drop"}, default="keep"
+        As in :func:`read_texts`.
 
     Returns
     -------
@@ -151,27 +123,26 @@ def read_responses(X):
         If there are no rows, a column is missing, or a text is of another type; the message
         names the row and the column.
     """
-    rows = as_records(X)
-    kind = kind_of(rows[0])
+    rows, kind, column, read, faults = _read_rows(X, on_invalid)
     if kind == "texts":
-        items = _nested_texts(rows, may_be_empty=True)
+        items = _nested_texts(rows, faults)
         prompts, responses = np.full((2, *items.shape), None, dtype=object)
         for index in np.ndindex(items.shape):
-            prompts[index], responses[index] = _split(
-                items[index], _shared_messages([items[index]])
-            )
-        return ResponseTable(kind, prompts, responses)
-    read = [_cells(row, i, kind) for i, row in enumerate(rows)]
-    shape = (len(rows), max(map(len, read)))
-    prompts, responses = np.full((2, *shape), None, dtype=object)
-    for i, (row, cells) in enumerate(zip(rows, read, strict=True)):
-        prompt = _prompt_of(row, i)
-        shared = _shared_messages(cells) if prompt is None else ()
-        for j, cell in enumerate(cells):
-            repeated = _prompt_length(prompt, cell)
-            own, responses[i, j] = _split(cell, cell[:repeated] if repeated else shared)
-            prompts[i, j] = own if prompt is None else prompt
-    return ResponseTable(kind, prompts, responses)
+            if items[index] is not None:
+                shared = shared_messages([items[index]])
+                prompts[index], responses[index] = _split(items[index], shared)
+    else:
+        shape = (len(rows), max(len(row.texts) for row in read))
+        prompts, responses = np.full((2, *shape), None, dtype=object)
+        for i, row in enumerate(read):
+            present = [text for text in row.texts if text is not None]
+            shared = shared_messages(present) if row.prompt is None and present else ()
+            for j, text in enumerate(row.texts):
+                if text is not None:
+                    prompts[i, j], responses[i, j] = _apart(row.prompt, text, shared)
+    dropped = _rows_without(responses)
+    _report(faults, len(rows), dropped)
+    return ResponseTable(kind, prompts, responses, dropped, column)
 
 
 def text_of(value):
@@ -179,17 +150,16 @@ def text_of(value):
 
     Parameters
     ----------
-    value : str, tuple of (role, content) or None
+    value : str, tuple of messages or None
         An entry of a :class:`ResponseTable`.
 
     Returns
     -------
     str
-        Contents of messages are joined by line breaks; None is empty.
+        Contents of messages are joined by line breaks; None is empty. Tool calls, reasoning and
+        other fields are left out.
     """
-    if value is None or isinstance(value, str):
-        return value or ""
-    return "\n".join(content for _, content in value)
+    return "" if value is None else "\n".join(contents_of(value))
 
 
 def prompt_groups(X):
@@ -207,11 +177,42 @@ def prompt_groups(X):
     Returns
     -------
     ndarray of int, shape (n,)
-        Equal numbers for equal prompts, in order of first appearance.
+        Equal numbers for equal prompts, in order of first appearance. White space at their ends
+        makes no difference.
+
+    Warns
+    -----
+    UserWarning
+        If no row has a prompt.
+    """
+    rows = as_records(X)
+    keys = prompt_keys(rows)
+    if not any(keys):
+        warn(
+            "no row has a prompt, so each counts as a prompt of its own, and answers to the same "
+            "question may stand on both sides of a split. Give a column 'prompt'."
+            f"{meant(rows[0], ['prompt'])}"
+        )
+    return number_prompts(keys)
+
+
+def number_prompts(keys):
+    """Give prompts numbers in order of first appearance.
+
+    Parameters
+    ----------
+    keys : list of tuple
+        What :func:`prompt_keys` returns; an empty one is a prompt of its own.
+
+    Returns
+    -------
+    ndarray of int, shape (n,)
+        Equal numbers for equal prompts.
     """
     numbers = {}
-    keys = (key or ("row", i) for i, key in enumerate(prompt_keys(X)))
-    return np.array([numbers.setdefault(key, len(numbers)) for key in keys])
+    return np.array(
+        [numbers.setdefault(key or ("row", i), len(numbers)) for i, key in enumerate(keys)]
+    )
 
 
 def prompt_keys(X):
@@ -224,45 +225,41 @@ def prompt_keys(X):
 
     Returns
     -------
-    list of tuple of (role, content)
-        Prompts as messages, so that a plain text and the same said by a user are one; empty where
-        a row has none.
+    list of tuple of messages
+        Prompts as messages without white space around them, so that a plain text and the same
+        said by a user are one; empty where a row has none, and where it is malformed.
 
     Raises
     ------
     ValueError
-        If they are texts alone, or malformed.
+        If they are texts alone, or no row can be read.
     """
     rows = as_records(X)
-    kind = kind_of(rows[0])
-    if kind == "texts":
+    if _kind(rows, lenient=False) == "texts":
         raise ValueError("prompt_groups reads preference or candidate rows; got texts alone.")
+    read = _read_rows(rows, "keep", lenient=True)[3]  # who embeds the rows says what is wrong
     keys = []
-    for i, row in enumerate(rows):
-        key = _prompt_of(row, i)
-        if key is None:
-            key = _shared_messages(
-                [_cell(row, i, c) for c in PAIR_COLUMNS]
-                if kind == "pairs"
-                else [_text(r, f"row {i}, responses") for r in _responses_of(row, i)]
-            )
-        keys.append(_as_messages(key))
+    for row in read:
+        key = tuple(message_key(m) for m in _prompt_in(row))
+        keys.append(key if any(m[1] for m in key) else ())
     return keys
 
 
-def read_preferences(X):
+def read_preferences(X, on_invalid="raise"):
     """Read preference rows as dicts of their texts alone.
 
     Parameters
     ----------
     X : rows of text
         Preference rows, as :func:`read_texts` reads them.
+    on_invalid : {"raise", "drop", "keep"}, default="raise"
+        As in :func:`read_texts`.
 
     Returns
     -------
     list of dict
-        With ``chosen``, ``rejected`` and, where there is one, ``prompt``; further columns are
-        left out.
+        With ``chosen``, ``rejected`` and, where there is one, ``prompt``, each a str or a list
+        of messages; further columns are left out.
 
     Raises
     ------
@@ -270,16 +267,20 @@ def read_preferences(X):
         If they are other rows, or a text is malformed; the message names it.
     """
     rows = as_records(X)
-    if kind_of(rows[0]) != "pairs":
+    if _kind(rows, lenient=on_invalid == "drop") != "pairs":
         raise ValueError(
             "expected preference rows with the columns 'chosen' and 'rejected'; "
             f"got {columns_of(rows[0])}."
         )
-    read_texts(rows)
-    columns = ("prompt", *PAIR_COLUMNS)
+    _, _, _, read, faults = _read_rows(rows, on_invalid)
+    dropped = [i for i, row in enumerate(read) if None in row.texts]
+    _report(faults, len(rows), dropped)
+    kept = [row for row in read if None not in row.texts]
+    _warn_of_ties([[join(row.prompt, text)[0] for text in row.texts] for row in kept])
     return [
-        {c: list(row[c]) if not isinstance(row[c], str) else row[c] for c in columns if c in row}
-        for row in rows
+        ({} if row.prompt is None else {"prompt": _as_cell(row.prompt)})
+        | {column: _as_cell(text) for column, text in zip(PAIR_COLUMNS, row.texts, strict=True)}
+        for row in kept
     ]
 
 
@@ -291,11 +292,12 @@ def read_prompts(X):
     X : rows of text
         Preference or candidate rows as :func:`read_texts` reads them, rows that have nothing
         but a ``prompt``, or a list of prompts. Without a ``prompt`` column the prompt is the
-        run of messages that the texts of a row share.
+        run of messages that the texts of a row share. Where the texts begin with the prompt, a
+        system message of theirs is part of it.
 
     Returns
     -------
-    list of tuple of (role, content)
+    list of tuple of messages
         A prompt a row; a plain string is a user's message.
 
     Raises
@@ -303,22 +305,21 @@ def read_prompts(X):
     ValueError
         If a row has no prompt, or a malformed one; the message names it.
     """
-    prompts = []
+    prompts, faults = [], Faults("keep")
     for i, row in enumerate(as_records(X)):
-        if not isinstance(row, Mapping) or ("role" in row and "content" in row):
-            prompt = _text([row] if isinstance(row, Mapping) else row, f"row {i}")
-        elif "prompt" in row:
-            prompt = _prompt_of(row, i)
-        elif kind_of(row) == "pairs":
-            prompt = _shared_messages([_cell(row, i, c) for c in PAIR_COLUMNS])
+        is_prompt = not isinstance(row, Mapping) or {"role", "content"} <= row.keys()
+        if is_prompt or _has_no_text(row):
+            cell = row if is_prompt else row.get("prompt")
+            where = f"row {i}" if is_prompt else f"row {i}, column 'prompt'"
+            prompt = mark_turns(read_text(cell, where), [])[0]
         else:
-            prompt = _shared_messages([_text(r, f"row {i}") for r in _responses_of(row, i)])
-        if not prompt:
+            prompt = _prompt_in(_row(row, i, kind_of(row), candidate_column(row), faults))
+        if not prompt or says_nothing(prompt):
             raise ValueError(
                 f"row {i}: there is no prompt, neither a column 'prompt' nor messages that the "
                 "row's texts share. trl.extract_prompt splits plain texts."
             )
-        prompts.append((("user", prompt),) if isinstance(prompt, str) else prompt)
+        prompts.append(as_messages(prompt))
     return prompts
 
 
@@ -330,11 +331,12 @@ def read_dialogues(prompts, responses):
     prompts : list of n prompts
         Strings or lists of ``{"role", "content"}`` messages.
     responses : list of n lists of responses
-        Strings or lists of messages, any number a prompt.
+        Strings or lists of messages, any number a prompt; they may be empty. One that begins
+        with its prompt is read without it.
 
     Returns
     -------
-    prompts : list of tuple of (role, content)
+    prompts : list of tuple of messages
         The prompts as conversations.
     items : ndarray of object, shape (n, k)
         The responses as tuples of messages; None is the padding of shorter lists.
@@ -342,7 +344,7 @@ def read_dialogues(prompts, responses):
     Raises
     ------
     ValueError
-        If the lengths differ, or a text is empty or of another type; the message names it.
+        If the lengths differ, or a text is of another type; the message names it.
     """
     prompts = read_prompts(prompts)
     if len(responses) != len(prompts):
@@ -351,110 +353,144 @@ def read_dialogues(prompts, responses):
     for i, row in enumerate(responses):
         if isinstance(row, str):
             raise ValueError(f"responses[{i}]: expected a list of responses, got a string.")
-        for j, response in enumerate(row):
-            items[i, j] = _join((), _text(response, f"responses[{i}][{j}]"))
+        texts = [read_text(response, f"responses[{i}][{j}]") for j, response in enumerate(row)]
+        for j, text in enumerate(mark_turns(prompts[i], texts)[1]):
+            whole, n_prompt = join(prompts[i], text)
+            items[i, j] = whole[n_prompt:]
     return prompts, items
 
 
-def as_records(X):
-    """Return rows as a list, of dicts wherever they have named columns.
+def _checked(faults, i, text, where, *, is_candidate=False):
+    """Return a text; None where it is empty and left out."""
+    if text is None or not says_nothing(text):
+        return text
+    return None if faults.leaves_out_empty(i, where, is_candidate=is_candidate) else text
 
-    Parameters
-    ----------
-    X : rows of text
-        In any form that :func:`read_texts` reads; an Arrow table is a frame too.
 
-    Returns
-    -------
-    list
-        At least one row, with all its columns.
+def _report(faults, n_rows, dropped):
+    """Say once what was left out."""
+    message = faults.summary(n_rows, dropped)
+    if message:
+        warn(message)
 
-    Raises
-    ------
-    ValueError
-        If there is no row, or X is no rows of text.
-    """
-    if isinstance(X, str | Mapping):
-        got = "a dict of columns" if isinstance(X, Mapping) else "a single string"
-        raise ValueError(f"expected rows (a list of dicts, a DataFrame, …), got {got}.")
-    if hasattr(X, "column_names") and hasattr(X, "to_list"):  # datasets.Dataset
-        rows = X.to_list()
-    elif hasattr(X, "columns"):
-        import narwhals as nw
 
-        rows = nw.from_native(X, eager_only=True).rows(named=True)
+def _rows_without(items):
+    """Return the rows of which nothing is left."""
+    flat = items.reshape(len(items), -1)
+    return tuple(i for i, row in enumerate(flat) if all(cell is None for cell in row))
+
+
+# ------------------------------------------------------------------ rows with named columns
+def _kind(rows, *, lenient):
+    """Return the kind of rows by the first, or by the first that has one."""
+    error = None
+    for row in rows if lenient else rows[:1]:
+        try:
+            return kind_of(row)
+        except ValueError as raised:
+            error = error or raised
+    raise error
+
+
+def _read_rows(X, on_invalid, *, lenient=False):
+    """Return rows, their kind, the column of candidates, the rows as read, and the faults."""
+    faults, rows = Faults(on_invalid, lenient=lenient), as_records(X)
+    lenient = faults.lenient
+    if lenient and any(isinstance(row, Mapping) for row in rows):
+        kind = _kind([row for row in rows if isinstance(row, Mapping)], lenient=True)
     else:
-        if hasattr(X, "dtype") and getattr(X.dtype, "kind", "O") not in "OUS":
-            raise ValueError(f"expected rows of text, got an array of {X.dtype}.")
-        rows = list(X.tolist() if isinstance(X, np.ndarray) else X)
-    if not rows:
-        raise ValueError("got no rows; at least one is needed (0 samples).")
-    return rows
+        kind = _kind(rows, lenient=lenient)
+    if kind == "texts":
+        return rows, kind, CANDIDATE_COLUMN, [], faults
+    mappings = (row for row in rows if isinstance(row, Mapping))
+    column = next(filter(None, map(candidate_column, mappings)), CANDIDATE_COLUMN)
+    empty = [None] * (2 if kind == "pairs" else 1)
+    read = []
+    for i, row in enumerate(rows):
+        one = faults.attempt(i, _row, row, i, kind, column, faults)
+        if one is None or (kind == "pairs" and None in one.texts):
+            one = _Row(None, empty)
+        read.append(one)
+    return rows, kind, column, read, faults
 
 
-def columns_of(row):
-    """Tell what columns a row has, for an error.
-
-    Parameters
-    ----------
-    row : dict or other
-        One row.
-
-    Returns
-    -------
-    list of str or str
-        The columns' names, or what it is instead of a dict.
-    """
-    return sorted(map(str, row)) if isinstance(row, Mapping) else f"rows of {type(row).__name__}"
-
-
-def kind_of(row):
-    """Tell what rows there are by the first of them.
-
-    Parameters
-    ----------
-    row : dict, str or list
-        One row.
-
-    Returns
-    -------
-    {"pairs", "candidates", "texts"}
-        "texts" for whatever has no columns.
-
-    Raises
-    ------
-    ValueError
-        If its columns are others.
-    """
+def _row(row, i, kind, column, faults):
+    """Read one row; a fault of a candidate leaves the others."""
     if not isinstance(row, Mapping):
-        return "texts"
-    if any(column in row for column in PAIR_COLUMNS):
-        return "pairs"
-    if CANDIDATE_COLUMN in row:
-        return "candidates"
-    raise ValueError(
-        "row 0: preference rows need the columns 'chosen' and 'rejected', candidate rows need "
-        f"'responses'; got {columns_of(row)}."
-    )
-
-
-def _place(kind, shape, flat):
-    row, *rest = (int(i) for i in np.unravel_index(flat, shape))
+        raise ValueError(f"row {i}: expected a dict like row 0, got {type(row).__name__}.")
+    prompt = row.get("prompt")
+    prompt = None if is_null(prompt) else read_text(prompt, f"row {i}, column 'prompt'")
+    if prompt == "" and not isinstance(row["prompt"], str):
+        prompt = None  # a list of no messages
     if kind == "pairs":
-        return f"row {row}, column '{PAIR_COLUMNS[rest[0]]}'"
-    if kind == "candidates":
-        return f"row {row}, responses[{rest[0]}]"
-    return f"row {row}" + "".join(f"[{i}]" for i in rest)
-
-
-def _cells(row, i, kind):
-    """Return the texts of a row, which may be empty."""
-    if kind == "pairs":
-        return [_cell(row, i, column, may_be_empty=True) for column in PAIR_COLUMNS]
-    return [
-        _text(response, f"row {i}, responses[{j}]", may_be_empty=True)
-        for j, response in enumerate(_responses_of(row, i))
+        cells = [_cell(row, i, c, PAIR_COLUMNS, hint=SEVERAL) for c in PAIR_COLUMNS]
+        places = [f"row {i}, column '{c}'" for c in PAIR_COLUMNS]
+    elif column == CANDIDATE_COLUMN:
+        places = [f"row {i}, responses[{j}]" for j in range(len(_responses_of(row, i)))]
+        cells = [
+            faults.attempt(i, read_text, cell, where)
+            for cell, where in zip(_responses_of(row, i), places, strict=True)
+        ]
+    else:
+        cells, places = [_cell(row, i, column, [column])], [f"row {i}, column '{column}'"]
+    prompt, texts = mark_turns(prompt, cells)
+    texts = [
+        _checked(faults, i, text, where, is_candidate=kind == "candidates")
+        for text, where in zip(texts, places, strict=True)
     ]
+    return _Row(prompt, texts)
+
+
+def _cell(row, i, column, names, *, hint=""):
+    if column not in row:
+        missing = [name for name in names if name not in row]
+        raise ValueError(
+            f"row {i}: column '{column}' is missing; got {columns_of(row)}.{meant(row, missing)}"
+        )
+    return read_text(row[column], f"row {i}, column '{column}'", hint=hint)
+
+
+def _responses_of(row, i):
+    responses = row.get(CANDIDATE_COLUMN)
+    if isinstance(responses, np.ndarray):
+        responses = responses.tolist()
+    if not isinstance(responses, list | tuple) or not responses:
+        missing = "" if CANDIDATE_COLUMN in row else meant(row, [CANDIDATE_COLUMN])
+        raise ValueError(
+            f"row {i}, column 'responses': expected a list of at least one text, "
+            f"got {type(responses).__name__ if not responses else repr(responses)[:40]}.{missing}"
+        )
+    first = responses[0]
+    if isinstance(first, Mapping) and first.get("role", first.get("from")) in ASKERS:
+        raise ValueError(
+            f"row {i}, column 'responses': the messages of one conversation stand where "
+            "responses are expected; a list of responses holds a str or a list of messages each."
+        )
+    return responses
+
+
+def _has_no_text(row):
+    return "prompt" in row and not any(c in row for c in PAIR_COLUMNS) and (
+        candidate_column(row) is None
+    )  # fmt: skip
+
+
+def _prompt_in(row):
+    """Return a row's prompt as messages, with a system message that its texts begin with."""
+    texts = [text for text in row.texts if text is not None]
+    if row.prompt is None:
+        return shared_messages(texts) if texts else ()
+    before = {join(row.prompt, text) for text in texts}
+    before = {whole[:n_prompt] for whole, n_prompt in before}
+    return before.pop() if len(before) == 1 else as_messages(row.prompt)
+
+
+def _apart(prompt, text, shared):
+    """Return a text's prompt, None if it has none, and its response."""
+    if prompt is None:
+        return _split(text, shared)
+    whole, n_prompt = join(prompt, text)
+    return prompt, text if isinstance(text, str) else whole[n_prompt:]
 
 
 def _split(text, shared):
@@ -462,99 +498,13 @@ def _split(text, shared):
     return (shared, text[len(shared) :]) if shared else (None, text)
 
 
-def _cell(row, i, column, *, may_be_empty=False):
-    if not isinstance(row, Mapping):
-        raise ValueError(f"row {i}: expected a dict like row 0, got {type(row).__name__}.")
-    if column not in row:
-        raise ValueError(f"row {i}: column '{column}' is missing; got {columns_of(row)}.")
-    return _text(row[column], f"row {i}, column '{column}'", may_be_empty=may_be_empty)
+def _as_cell(text):
+    return text if isinstance(text, str) else message_dicts(text)
 
 
-def _prompt_of(row, i):
-    if not isinstance(row, Mapping):
-        raise ValueError(f"row {i}: expected a dict like row 0, got {type(row).__name__}.")
-    return _cell(row, i, "prompt") if "prompt" in row else None
-
-
-def _responses_of(row, i):
-    responses = row.get(CANDIDATE_COLUMN) if isinstance(row, Mapping) else None
-    if isinstance(responses, np.ndarray):
-        responses = responses.tolist()
-    if not isinstance(responses, list | tuple) or not responses:
-        raise ValueError(
-            f"row {i}, column 'responses': expected a list of at least one text, "
-            f"got {type(responses).__name__ if not responses else repr(responses)[:40]}."
-        )
-    return responses
-
-
-def _text(value, where, *, may_be_empty=False):
-    """Return one checked text: a str, or a tuple of (role, content) messages."""
-    if isinstance(value, str):
-        if not value.strip() and not may_be_empty:
-            raise ValueError(f"{where}: the text is empty.")
-        return value
-    if isinstance(value, np.ndarray):
-        value = value.tolist()
-    if isinstance(value, list | tuple) and value:
-        for j, message in enumerate(value):
-            content = message.get("content") if isinstance(message, Mapping) else None
-            if not isinstance(content, str) or not isinstance(message.get("role"), str):
-                raise ValueError(
-                    f"{where}, message {j}: expected {{'role': str, 'content': str}}, "
-                    f"got {message!r:.60}."
-                )
-            if not content.strip() and not may_be_empty:
-                raise ValueError(f"{where}, message {j}: the content is empty.")
-        return tuple((message["role"], message["content"]) for message in value)
-    raise ValueError(
-        f"{where}: expected a str or a list of {{'role', 'content'}} messages, "
-        f"got {'an empty list' if value == [] else repr(value)[:60]}."
-    )
-
-
-def _join(prompt, response):
-    """Put a prompt before a response, unless it is there already; without one, return it alone."""
-    if prompt is None or _prompt_length(prompt, response):
-        return response
-    if isinstance(response, str):
-        response = (("assistant", response),)
-    return _as_messages(prompt) + response
-
-
-def _as_messages(prompt):
-    """Return a prompt as messages: a plain text is what a user says."""
-    return (("user", prompt),) if isinstance(prompt, str) else prompt
-
-
-def _prompt_length(prompt, text):
-    """Return how many messages of a conversation repeat its prompt, 0 if it does not.
-
-    Where the column ``prompt`` stands beside whole conversations, as in UltraFeedback, these
-    begin with it; a system message may stand before.
-    """
-    if not prompt or isinstance(text, str):
-        return 0
-    prompt = _as_messages(prompt)
-    start = 0
-    while prompt[0][0] != "system" and start < len(text) and text[start][0] == "system":
-        start += 1
-    end = start + len(prompt)
-    return end if end < len(text) and text[start:end] == prompt else 0
-
-
-def _shared_messages(texts):
-    shared = []
-    if all(isinstance(text, tuple) for text in texts):
-        for messages in zip(*texts, strict=False):
-            if len(set(messages)) > 1 or len(shared) + 1 == min(map(len, texts)):
-                break
-            shared.append(messages[0])
-    return tuple(shared)
-
-
+# -------------------------------------------------------------------------------- warnings
 def _warn_of_ties(items):
-    ties = [i for i, (chosen, rejected) in enumerate(items) if chosen == rejected]
+    ties = [i for i, (chosen, other) in enumerate(items) if chosen == other and chosen is not None]
     if ties:
         warn(
             f"{len(ties)} of {len(items)} rows have chosen equal to rejected (first: row "
@@ -562,7 +512,18 @@ def _warn_of_ties(items):
         )
 
 
-def _nested_texts(rows, *, may_be_empty=False):
+def _warn_of_unread_prompt(rows, read):
+    """Say that a column is not read which others call the prompt, where texts have none."""
+    for row in read:
+        if row.prompt is not None or any(isinstance(t, tuple) and len(t) > 1 for t in row.texts):
+            return
+    unread = meant(rows[0], ["prompt"]) if isinstance(rows[0], Mapping) else ""
+    if unread:
+        warn(f"no row has a prompt, and further columns are not read.{unread}")
+
+
+# ---------------------------------------------------------------------------- nested lists
+def _nested_texts(rows, faults):
     """Read nested lists of texts; a conversation is a leaf, not a level."""
 
     def is_leaf(value):
@@ -573,14 +534,16 @@ def _nested_texts(rows, *, may_be_empty=False):
     def shape_of(value):
         return () if is_leaf(value) or not len(value) else (len(value), *shape_of(value[0]))
 
-    items = np.empty(shape_of(rows), dtype=object)
+    items = np.full(shape_of(rows), None, dtype=object)
 
     def fill(value, index):
         where = "".join(f"[{i}]" for i in index)
         if len(index) == items.ndim:
             if not is_leaf(value) and not (isinstance(value, list | tuple) and not value):
                 raise ValueError(f"texts{where}: nested deeper than its neighbours.")
-            items[index] = _text(value, f"row {index[0]}, texts{where}", may_be_empty=may_be_empty)
+            where = f"row {index[0]}, texts{where}"
+            (text,) = mark_turns(None, [read_text(value, where)])[1]
+            items[index] = _checked(faults, index[0], text, where)
             return
         if is_leaf(value) or len(value) != items.shape[len(index)]:
             got = "a single text" if is_leaf(value) else f"{len(value)} entries"
@@ -592,5 +555,8 @@ def _nested_texts(rows, *, may_be_empty=False):
         for i, entry in enumerate(value):
             fill(entry, (*index, i))
 
-    fill(rows, ())
+    for i, row in enumerate(rows):
+        faults.attempt(i, fill, row, (i,))
+        if i in faults.rows:
+            items[i] = None
     return items

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from ._messages import contents_of
 from ._rows import read_responses
 
 
@@ -13,8 +14,9 @@ def response_lengths(rows):
     rows : rows of text
         Preference rows with ``chosen`` and ``rejected``, or candidate rows with ``responses``,
         in any form that :class:`~lens_sklearn.LLMEmbedder` reads. Of messages the contents
-        count. A row's texts that share their first messages share a prompt, which does not
-        count; plain texts without a ``prompt`` count as they are.
+        count, without tool calls, reasoning and other fields; an empty response has 0. A row's
+        texts that share their first messages share a prompt, which does not count; plain texts
+        without a ``prompt`` count as they are.
 
     Returns
     -------
@@ -45,8 +47,7 @@ def response_lengths(rows):
     lengths = np.full(items.shape, np.nan)
     for place, text in np.ndenumerate(items):
         if text is not None:
-            texts = [text] if isinstance(text, str) else [content for _, content in text]
-            lengths[place] = sum(map(len, texts))
+            lengths[place] = sum(map(len, contents_of(text)))
     return lengths
 
 

@@ -209,10 +209,10 @@ def test_rows_of_text_synthesis_remember_parents():
     ("rows", "message"),
     [
         ([], "got no rows"),
-        ([{"prompt": " ", "chosen": "a", "rejected": "b"}], "row 0, column 'prompt'.*empty"),
+        ([{"prompt": 3, "chosen": "a", "rejected": "b"}], "row 0, column 'prompt'.*got 3"),
         ([{"chosen": "a"}], "row 0: column 'rejected' is missing"),
         ([{"chosen": "a", "rejected": "b"}, {"chosen": 1, "rejected": "b"}], "row 1, column 'ch"),
-        ([{"responses": ["a", None]}], r"row 0, responses\[1\]"),
+        ([{"responses": ["a", 3]}], r"row 0, responses\[1\]"),
     ],
 )
 def test_bad_rows_say_where(rows, message):

@@ -77,7 +77,7 @@ def test_the_last_message_of_a_text_is_never_its_prompt():
 def test_groups_follow_prompts_and_order_of_appearance():
     assert prompt_groups(ROWS).tolist() == [0, 1, 0]
     plain = [{"chosen": "a", "rejected": "b"}] * 2
-    assert prompt_groups(plain).tolist() == [0, 1]
+    assert prompt_groups([*plain, ROWS[0]]).tolist() == [0, 1, 2]
 
 
 def test_ragged_candidates_are_padded():
@@ -106,12 +106,11 @@ def test_ties_are_kept_and_counted():
     [
         ([], "no rows"),
         ("text", "single string"),
-        ({"chosen": ["a"], "rejected": ["b"]}, "dict of columns"),
         ([{"prompt": "p", "chosen": "a", "rejcted": "b"}], "row 0: column 'rejected' is missing"),
         ([{"question": "p"}], "row 0: .*'chosen' and 'rejected'.*'question'"),
         ([ROWS[0], {"prompt": "p", "chosen": None, "rejected": "b"}], "row 1, column 'chosen'"),
         ([ROWS[0], {"prompt": "p", "chosen": "a", "rejected": " "}], "row 1, .*'rejected'.*empty"),
-        ([ROWS[0], {"prompt": float("nan"), "chosen": "a", "rejected": "b"}], "row 1.*'prompt'"),
+        ([ROWS[0], {"prompt": 3, "chosen": "a", "rejected": "b"}], "row 1, column 'prompt'"),
         ([ROWS[0], "text"], "row 1: expected a dict"),
         ([{"prompt": "p", "responses": []}], "row 0, column 'responses'"),
         ([{"prompt": "p", "responses": "abc"}], "row 0, column 'responses'"),
@@ -155,7 +154,8 @@ def test_pairs_and_candidates_of_a_prompt_are_known_by_the_same_key():
     assert key and prompt_keys([candidates]) == [key]
     strings = [{"chosen": "4", "rejected": "5"}, {"chosen": "6", "rejected": "7"}]
     assert not any(prompt_keys(strings))
-    assert prompt_groups(strings).tolist() == [0, 1]
+    with pytest.warns(UserWarning, match="no row has a prompt, so each counts as a prompt of"):
+        assert prompt_groups(strings).tolist() == [0, 1]
 
 
 def test_a_prompt_ends_where_conversations_part_and_not_later():

@@ -1,5 +1,6 @@
 """Conversations as rows have them, as plain text, and as questions to a language model."""
 
+from .._messages import message_dicts
 from .._rows import read_dialogues
 
 
@@ -8,15 +9,15 @@ def as_messages(conversation):
 
     Parameters
     ----------
-    conversation : tuple of (role, content)
+    conversation : tuple of (role, content) or (role, content, extra)
         The conversation.
 
     Returns
     -------
     list of dict
-        With ``role`` and ``content``.
+        With ``role``, ``content`` and further fields.
     """
-    return [{"role": role, "content": content} for role, content in conversation]
+    return message_dicts(conversation)
 
 
 def candidate_rows(prompts, responses):
@@ -84,7 +85,7 @@ def plain_text(messages):
     """
     if len(messages) == 1:
         return messages[0][1]
-    return "\n".join(f"{role}: {content}" for role, content in messages)
+    return "\n".join(f"{role}: {content}" for role, content, *_ in messages)
 
 
 def fill_in(instruction, **texts):

@@ -9,6 +9,7 @@ import importlib
 import logging
 import warnings
 from contextlib import contextmanager
+from functools import partial
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from .._language_model import (
     resolve_model,
     template_text,
 )
+from .._messages import join_contents
 from .._model_folder import adapter_base
 from .._model_weights import (
     check_finite,
@@ -264,7 +266,7 @@ def token_ids(model, conversations, chat_template, place, *, prompt=False):
         if isinstance(conversation, str):
             texts.append(conversation)
         elif template is None:
-            text = "\n".join(message[1] for message in conversation)
+            text = join_contents(conversation, partial(place, i))
             texts.append(text + "\n" if prompt else text)
         else:
             texts.append(

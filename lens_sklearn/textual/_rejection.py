@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
 from sklearn.utils._param_validation import HasMethods, Interval
 
-from .._rows import read_prompts, read_texts
+from .._rows import read_prompts, read_responses
 from ._conversations import as_messages
 
 
@@ -85,14 +85,14 @@ class RejectionSampler(TransformerMixin, BaseEstimator, auto_wrap_output_keys=No
             If the rows are no candidate rows with prompts, or a prompt gets no finite reward.
         """
         self._validate_params()
-        table, prompts = read_texts(X), read_prompts(X)
+        table, prompts = read_responses(X), read_prompts(X)
         if table.kind != "candidates":
             raise ValueError(f"expected candidate rows (prompt, responses), got {table.kind}.")
-        items = table.items[:, : self.n]
+        items = table.responses[:, : self.n]
         candidates = [
             {
                 "prompt": as_messages(prompt),
-                "responses": [_response(i[len(prompt) :]) for i in row if i is not None],
+                "responses": [_response(i) for i in row if i is not None],
             }
             for prompt, row in zip(prompts, items, strict=True)
         ]
@@ -129,8 +129,10 @@ class RejectionSampler(TransformerMixin, BaseEstimator, auto_wrap_output_keys=No
 
 def _response(messages):
     """Write a response as a string where it is an answer of one message."""
-    roles = [role for role, _ in messages]
-    return messages[0][1] if roles == ["assistant"] else as_messages(messages)
+    if isinstance(messages, str):
+        return messages
+    is_answer = len(messages) == 1 and messages[0][0] == "assistant" and len(messages[0]) == 2
+    return messages[0][1] if is_answer else as_messages(messages)
 
 
 def _completion(response):
