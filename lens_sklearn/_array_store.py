@@ -268,11 +268,8 @@ class _RecordFile:
 
     def __init__(self, folder):
         self.path = folder / DATA_FILE
-        self.file = open(
-            os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666),
-            "r+b",
-            buffering=0,
-        )
+        # A number, as a file object that is open at exit would warn.
+        self.file = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
         try:
             with self._exclusive():
                 start = self._bytes(0, len(SIGNATURE))
@@ -291,12 +288,12 @@ class _RecordFile:
             raise
 
     def close(self):
-        self.file.close()
+        os.close(self.file)
 
     def is_current(self):
         """Return whether the folder still holds this file, with all records that are known."""
         try:
-            named, opened = os.stat(self.path), os.fstat(self.file.fileno())
+            named, opened = os.stat(self.path), os.fstat(self.file)
         except OSError:
             return False
         same = (named.st_dev, named.st_ino) == (opened.st_dev, opened.st_ino)
@@ -304,7 +301,7 @@ class _RecordFile:
 
     def refresh(self):
         """Find the records that were appended since the last call."""
-        size = os.fstat(self.file.fileno()).st_size
+        size = os.fstat(self.file).st_size
         if size < self.end:  # somebody cut it
             self._forget()
         place = self.end
@@ -338,7 +335,7 @@ class _RecordFile:
                 self._write(start, b"".join(records))
             except OSError:
                 with suppress(OSError):
-                    self.file.truncate(start)
+                    os.ftruncate(self.file, start)
                 raise
         for key, record in zip(keys, records, strict=True):
             self.places[key] = self.end
@@ -367,10 +364,10 @@ class _RecordFile:
             place += len(content) - len(MARK) + 1
 
     def _bytes(self, place, n_bytes):
-        self.file.seek(place)
+        os.lseek(self.file, place, os.SEEK_SET)
         parts, missing = [], n_bytes
         while missing:
-            part = self.file.read(missing)
+            part = os.read(self.file, missing)
             if not part:
                 break
             parts.append(part)
@@ -378,12 +375,12 @@ class _RecordFile:
         return b"".join(parts)
 
     def _write(self, place, content):
-        self.file.truncate(place)  # what a killed process left half written
-        self.file.seek(place)
+        os.ftruncate(self.file, place)  # what a killed process left half written
+        os.lseek(self.file, place, os.SEEK_SET)
         content = memoryview(content)
         while content:
-            content = content[self.file.write(content) :]
-        os.fsync(self.file.fileno())
+            content = content[os.write(self.file, content) :]
+        os.fsync(self.file)
 
     @contextmanager
     def _exclusive(self):
