@@ -18,7 +18,7 @@ from ._base_reward import RewardRegressor
 from ._calibration import fit_slope
 from ._device import as_tensor, draw_seed, on_device, torch_device
 from ._feature_scale import FeatureScale
-from ._learning_state import set_weights, weights_to_arrays
+from ._learning_state import check_weights, set_weights, weights_to_arrays
 from ._lipschitz import lipschitz_upper_bound
 from ._reward_net import (
     BradleyTerryLoss,
@@ -362,10 +362,11 @@ class BTRewardRegressor(RewardRegressor):
         ValueError
             If the weights do not fit the parameters.
         """
-        d = int(state["n_features_in_"])
+        d, k = int(state["n_features_in_"]), self.n_response_features
+        check_weights(self, state["weights"], RewardMLP.weight_shapes(d, self.hidden_dim, k))
         net = self._make_net(d, None, seed=0, order_seed=0, device=torch.device("cpu"))
-        if self.n_response_features:
-            net.set_params(module__response_moments=torch.zeros(2, self.n_response_features))
+        if k:
+            net.set_params(module__response_moments=torch.zeros(2, k))
         net.initialize()
         set_weights(net.module_, state["weights"])
         net.trim_for_prediction()

@@ -18,6 +18,7 @@ from ._learning_state import (
     adam_from_arrays,
     adam_state,
     adam_to_arrays,
+    check_weights,
     random_state_from_values,
     random_state_to_values,
     set_weights,
@@ -304,6 +305,8 @@ class ContrastiveVAE(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
             If its arrays do not fit the parameters.
         """
         n_features = int(state["n_features_in_"])
+        sizes = (n_features, self.latent_dim, self.hidden_dim, self.sharing)
+        check_weights(self, state["weights"], PairVAE.weight_shapes(*sizes))
         module = self._network(n_features, torch.Generator())
         set_weights(module, state["weights"])
         moments = adam_from_arrays(module, state["adam"])

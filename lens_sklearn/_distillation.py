@@ -200,6 +200,7 @@ class DistillationAugmenter(PairAugmenter):
     fitted_state_names = (
         "n_features_in_", "teacher_", "augmenter_", "factor_", "factor_scores_"
     )  # fmt: skip
+    optional_state_names = ("teacher_", "augmenter_", "factor_scores_")
 
     _parameter_constraints = {
         "augmenter": [PairAugmenter, None],

@@ -470,12 +470,12 @@ class GPRewardRegressor(RewardRegressor):
         missing = set(self.fitted_state_names) - set(state)
         if missing:
             raise ValueError(f"the state of a {type(self).__name__} needs {sorted(missing)}")
-        self.n_features_in_ = int(state["n_features_in_"])
+        self.n_features_in_ = d = int(state["n_features_in_"])
+        check_shapes(self, {"X_train_": (state["X_train_"], (2 * len(state["L_"]), d))})
         views = self._views()
         n = len(state["L_"])
         k = self.n_response_features
         shapes = {
-            "X_train_": (2 * n, sum(map(len, views.values()))),
             "dual_coef_": (len(views), n),
             "feature_mean_": (k,),
             "feature_scale_": (k,),

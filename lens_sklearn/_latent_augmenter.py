@@ -104,6 +104,7 @@ class LatentPairAugmenter(PairAugmenter):
     """
 
     fitted_state_names = ("n_features_in_", "vae_", "reward_", "n_kept_")
+    optional_state_names = ("reward_", "n_kept_")
 
     _parameter_constraints = PairAugmenter._parameter_constraints | {
         "vae": [HasMethods(["fit", "sample_pairs"]), None],

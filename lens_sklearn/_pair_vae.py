@@ -55,6 +55,31 @@ class PairVAE(nn.Module):
         # The last row is the bias, for which `hidden` ends with a 1.
         self.project = _uniform(hidden_dim, generator, trunk, hidden_dim + 1, n_features)
 
+    @staticmethod
+    def weight_shapes(n_features, latent_dim, hidden_dim, sharing):
+        """Return the shapes of a network's weights.
+
+        Parameters
+        ----------
+        n_features, latent_dim, hidden_dim, sharing
+            As of the network.
+
+        Returns
+        -------
+        dict of str to tuple of int
+            By name.
+        """
+        trunk, heads = 1 + (sharing == "none"), 1 + (sharing != "all")
+        return {
+            "project": (trunk, hidden_dim + 1, n_features),
+            "trunk.weight": (trunk, n_features, hidden_dim),
+            "trunk.bias": (trunk, 1, hidden_dim),
+            "heads.weight": (heads, hidden_dim, 2 * latent_dim),
+            "heads.bias": (heads, 1, 2 * latent_dim),
+            "expand.weight": (trunk, latent_dim, hidden_dim),
+            "expand.bias": (trunk, 1, hidden_dim),
+        }
+
     def encode(self, x):
         """Return the posteriors.
 

@@ -58,6 +58,31 @@ class RewardMLP(nn.Module):
             for parameter in self.output.parameters():
                 nn.init.zeros_(parameter)
 
+    @staticmethod
+    def weight_shapes(n_features, hidden_dim, n_response_features=0):
+        """Return the shapes of the weights of a network that has absorbed its moments.
+
+        Parameters
+        ----------
+        n_features, hidden_dim : int
+            As of the network.
+        n_response_features : int, default=0
+            k.
+
+        Returns
+        -------
+        dict of str to tuple of int
+            By name.
+        """
+        shapes = {
+            "hidden.weight": (hidden_dim, n_features),
+            "hidden.bias": (hidden_dim,),
+            "output.weight": (1, hidden_dim),
+            "output.bias": (1,),
+        }
+        k = n_response_features
+        return shapes | ({"response_moments": (2, k)} if k else {})
+
     def forward(self, x):
         """Return the rewards of embeddings.
 

@@ -21,7 +21,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import Pipeline
 
 from lens_sklearn import EmbeddingScaler, _embedder, _language_model, _model_folder, _progress
-from lens_sklearn._array_store import ArrayStore
+from lens_sklearn._array_store import DATA_FILE, ArrayStore
 from lens_sklearn._embedder import LLMEmbedder
 from lens_sklearn._hidden_states import batches_by_tokens, pool
 from lens_sklearn._language_model import LanguageModel, get_language_model
@@ -472,8 +472,7 @@ def test_a_damaged_record_is_reported_and_computed_again(decoder, tmp_path, text
     first = embed(decoder, texts, **options)
     store = ArrayStore(tmp_path / "store")
     store.close()
-    path = tmp_path / "store" / "data.mdb"
-    # Pages are copied on write: stale copies of a record may lie about in the file.
+    path = tmp_path / "store" / DATA_FILE
     whole = first[7].tobytes()
     path.write_bytes(path.read_bytes().replace(whole, bytes([whole[0] ^ 1]) + whole[1:]))
     embedded.clear()

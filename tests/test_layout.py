@@ -11,7 +11,7 @@ import lens_sklearn
 
 PACKAGE = Path(lens_sklearn.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
-HEAVY = ("transformers", "datasets", "matplotlib", "pandas", "lmdb", "narwhals", "dask", "tqdm",
+HEAVY = ("transformers", "datasets", "matplotlib", "pandas", "narwhals", "dask", "tqdm",
          "trl", "peft", "accelerate")  # fmt: skip
 
 # Who may import whom: a module imports only modules of lower floors.
@@ -21,8 +21,9 @@ FLOORS = [
      "_fitted_state", "_hidden_states", "_kernels", "_learning_state", "_lipschitz",
      "_log_likelihood", "_low_rank_error", "_messages", "_model_folder", "_model_weights",
      "_number_checks", "_pair_subsets", "_progress", "_records", "_rendered_text",
-     "_result_lines", "_state_reader", "_statistics", "_text_counts", "_text_tables", "_tokens",
-     "_warnings"},
+     "_result_lines", "_saved_model", "_state_reader", "_statistics", "_template_check",
+     "_text_counts",
+     "_text_tables", "_tokens", "_warnings"},
     {"_array_store", "_equal_embeddings", "_language_model", "_laplace", "_pair_lists",
      "_pair_vae", "_pools", "_rows", "_training_step", "metrics"},
     {"_augmented_pairs", "_comparison_table", "_io", "_pair_table", "_reading", "_response_span",
