@@ -229,9 +229,7 @@ def test_synthetic_pairs_that_are_not_finite(pairs):
     augmenter = clone(ESTIMATORS["LatentPairAugmenter"]).fit(pairs)
     with torch.no_grad():
         augmenter.vae_.module_.project[:] = np.inf
-    with pytest.raises(
-        ValueError, match="ContrastiveVAE makes synthetic pairs that are not finite"
-    ):
+    with pytest.raises(ValueError, match="ContrastiveVAE makes synthetic pairs that are"):
         augmenter.augment(pairs)
 
     class Broken(ContrastiveVAE):
