@@ -167,6 +167,8 @@ class GPRewardRegressor(RewardRegressor):
     __metadata_request__fit = {"groups": True, "unlabeled": True}  # with metadata routing on
 
     #: What `get_fitted_state` returns.
+    computes_in_float64 = True
+
     fitted_state_names = (
         "n_features_in_",
         "whitening_",

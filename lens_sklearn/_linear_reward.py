@@ -162,6 +162,8 @@ class LinearRewardRegressor(RewardRegressor):
         "controlled": ["array-like"],
     }
 
+    computes_in_float64 = True
+
     fitted_state_names = (
         "coef_",
         "control_coef_",

@@ -9,6 +9,8 @@ SMALLEST, LARGEST = 1e-16, 1e16
 MAX_ROUNDING = 0.01
 #: Features that differ by less than this share of themselves are constant up to rounding.
 CONSTANT = 1e-12
+#: Half of what the last bit of a float32 is worth, as a share of the number.
+FLOAT32_STEP = 3e-8
 #: Numbers turned into float64 at once.
 CHUNK = 1 << 20
 STANDARDIZE = "Standardize them first: EmbeddingScaler computes in float64 and takes float64."
@@ -134,8 +136,11 @@ def _features_lost(rows, given):
         error = np.fmax(error, np.fmax.reduce(abs(exact - rows[chunk])))
     # What differs by less than float64 rounds to is a constant, wherever it comes from.
     differs = high - low > CONSTANT * np.maximum(abs(low), abs(high))
-    lost = np.flatnonzero(differs & (error > MAX_ROUNDING * (high - low)))
-    if not len(lost):
+    lost = differs & (error > MAX_ROUNDING * (high - low))
+    # One of many that differs by about the rounding of float32 may be a constant that came from it.
+    if (differs & ~lost).any():
+        lost &= high - low < FLOAT32_STEP * np.maximum(abs(low), abs(high))
+    if not lost.any():
         return None
-    i = lost[0]
+    i = np.flatnonzero(lost)[0]
     return int(i), (low[i] + high[i]) / 2, high[i] - low[i]

@@ -53,11 +53,9 @@ def check_embeddings(estimator, X, *, reset, allow_padding=False, min_ndim=2, dt
         fit, if float32 does not hold what features differ in (:func:`check_precision`).
     """
     check_plain(X)
-    if isinstance(X, list):
-        X = np.asarray(X)  # what it held is compared with what float32 holds
     if _has_feature_names(X, estimator):
         X = validate_data(estimator, X, reset=reset, skip_check_array=True)
-    given = np.asarray(X) if hasattr(X, "columns") else X
+    given = np.asarray(X) if hasattr(X, "columns") or isinstance(X, list) else X
     with np.errstate(over="ignore"):  # said below, with the row
         X = check_array(
             X,
@@ -75,7 +73,8 @@ def check_embeddings(estimator, X, *, reset, allow_padding=False, min_ndim=2, dt
         )
     check_finite(X, allow_padding=allow_padding and X.ndim > 2, given=given)
     if reset:
-        check_precision(X, given, squares=dtype is np.float32)
+        in_float32 = dtype is np.float32 and not getattr(estimator, "computes_in_float64", False)
+        check_precision(X, given, squares=in_float32)
     if reset:
         estimator.n_features_in_ = X.shape[-1]
     elif X.shape[-1] != estimator.n_features_in_:

@@ -111,6 +111,8 @@ class WithinPromptWhitening(
     True
     """
 
+    computes_in_float64 = True
+
     _parameter_constraints = {
         "wiener_exponent": [Interval(Real, 0, None, closed="left")],
         "covariance_exponent": [Interval(Real, 0, None, closed="left")],

@@ -150,7 +150,7 @@ def leave_out_dropped(rewards, y=None):
     of_candidates = y is not None and y.ndim == 2
     if rewards.ndim != 2 or y is not None and y.shape != rewards.shape[: y.ndim]:
         shapes = f"{rewards.shape} and {None if y is None else y.shape}"
-        raise ValueError(f"rewards and y must have the same first axes; got {shapes}.")
+        raise ValueError(f"rewards and y must have the same shape, or first axis; got {shapes}.")
     missing = np.isnan(rewards)
     if not of_candidates:
         missing = missing.any(axis=1, keepdims=True)

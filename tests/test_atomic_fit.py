@@ -1,5 +1,6 @@
 """Ctrl-C ends a fit and a search wherever it comes, and nothing half fitted remains."""
 
+import inspect
 import pickle
 import signal
 import sys
@@ -67,7 +68,7 @@ class InterruptAt:
         if event != "call" or not ("lens_sklearn/" in path or "skorch/" in path):
             return
         # Before it began, and where Python ends a generator: it only prints what is raised there.
-        if path.endswith("_atomic_fit.py") or frame.f_code.co_name == "<genexpr>":
+        if path.endswith("_atomic_fit.py") or frame.f_code.co_flags & inspect.CO_GENERATOR:
             return
         self.n_calls += 1
         if self.n_calls == self.k:

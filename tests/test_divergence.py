@@ -39,10 +39,10 @@ def test_a_reward_whose_last_step_diverges(pairs):
 def test_large_features_that_are_not_standardized(pairs):
     reward = BTRewardRegressor(8, standardize=False, output_init="uniform", random_state=0)
     with pytest.raises(ValueError, match="leave standardize=True where features are large"):
-        reward.set_params(learning_rate=1e12).fit(pairs * np.float32(1e30))
+        reward.set_params(learning_rate=1e15).fit(pairs * np.float32(1e15))
 
 
-@pytest.mark.parametrize("learning_rate, scale", [(1e3, 1e3), (1e15, 1.0), (1e-4, 1e19)])
+@pytest.mark.parametrize("learning_rate, scale", [(1e3, 1e3), (1e15, 1.0), (1e12, 1e12)])
 def test_an_autoencoder_that_diverges(learning_rate, scale, pairs):
     vae = ContrastiveVAE(learning_rate=learning_rate, max_epochs=20, random_state=0)
     size = f"{np.abs(pairs * np.float32(scale)).max():.3g}".replace("+", r"\+")

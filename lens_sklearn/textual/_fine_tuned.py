@@ -21,7 +21,7 @@ from .._device import draw_seed
 from .._language_model import template_text
 from .._rows import read_texts
 from .._warnings import warn
-from ..metrics import best_of_n_score, pair_accuracy_score
+from ..metrics import best_of_n_score, leave_out_dropped, pair_accuracy_score
 from ._networks import (
     free_memory,
     headed_model,
@@ -331,6 +331,12 @@ class FineTunedRewardRegressor(RegressorMixin, BaseEstimator):
         with headed_model(self, "reward", self.folder_) as model:
             ids = self._ids(model, items[present])
             rewards[present] = predict_rewards(model, ids, self.batch_tokens)
+        bad = np.argwhere(present & ~np.isfinite(rewards))
+        if len(bad):
+            raise ValueError(
+                f"the reward of row {', '.join(map(str, bad[0]))} is {rewards[tuple(bad[0])]}; its "
+                "language model overflows. Load it in another dtype."
+            )
         return rewards
 
     def decision_function(self, X):
@@ -392,11 +398,19 @@ class FineTunedRewardRegressor(RegressorMixin, BaseEstimator):
         float
             Mean gold reward of the candidate with the largest reward, or the share of pairs
             ordered rightly, ties counting half.
+
+        Raises
+        ------
+        ValueError
+            If candidates come without gold: two of each would be taken for pairs.
         """
         if np.ndim(y) < 2 and read_texts(X).kind != "pairs":
             raise ValueError("candidates are scored against their gold rewards: give them as y.")
         score = pair_accuracy_score if np.ndim(y) < 2 else best_of_n_score
-        return score(self.predict(X), y, sample_weight=sample_weight)
+        rewards, y, kept = leave_out_dropped(self.predict(X), y)
+        if sample_weight is not None:
+            sample_weight = np.asarray(sample_weight)[kept]
+        return score(rewards, y, sample_weight=sample_weight)
 
     def save(self, folder):
         """Copy the trained model to a folder of its own, an ordinary Hugging Face one.
