@@ -3,6 +3,7 @@
 from numbers import Integral, Real
 
 import numpy as np
+import torch
 from sklearn.base import _fit_context
 from sklearn.utils import check_random_state, gen_batches
 from sklearn.utils._param_validation import Interval, StrOptions
@@ -10,13 +11,14 @@ from sklearn.utils.validation import check_is_fitted
 
 from ._atomic_fit import atomic_fit
 from ._base_reward import RewardRegressor, check_rewards
-from ._device import row_order
+from ._device import as_tensor, row_order
 from ._feature_scale import FeatureScale, check_controlled
 from ._fitted_state import check_shapes
 from ._gp_pairs import TrainingPairs, merge_repeated_pairs
 from ._gp_selection import Prior, SelectionSettings, average_posteriors, draw_groups
 from ._kernels import KERNELS, KernelSum, fit_kernel_sum
 from ._laplace import condition
+from ._linear_algebra import float64_device, on_cpu_if_full
 from ._validation import (
     check_response_features,
     check_training_pairs,
@@ -25,7 +27,8 @@ from ._validation import (
     warn_of_idle_controls,
 )
 from ._warnings import warn
-from ._within_prompt_whitening import Whitening, WithinPromptSpectra, WithinPromptWhitening
+from ._whitening import Whitening
+from ._within_prompt_whitening import WithinPromptSpectra, WithinPromptWhitening
 
 #: Embeddings scored at once: bounds the memory of predict.
 CHUNK = 1024
@@ -79,6 +82,9 @@ class GPRewardRegressor(RewardRegressor):
     max_pairs : int, default=5000
         With more distinct pairs than this, as many are drawn at random: time grows with their
         cube and memory with their square.
+    device : str, default="auto"
+        Where to compute, in float64; "auto" takes a GPU if there is one. What is learnt is kept
+        on the CPU.
     random_state : int, RandomState instance or None, default=None
         Draws these pairs, and the prompts that are used of more than 4,000,000 / d unlabelled
         responses. With fewer of both nothing is random.
@@ -161,6 +167,7 @@ class GPRewardRegressor(RewardRegressor):
         "n_response_features": [Interval(Integral, 0, None, closed="left")],
         "controlled": ["array-like"],
         "max_pairs": [Interval(Integral, 1, None, closed="left")],
+        "device": [str, torch.device],
         "random_state": ["random_state"],
     }
 
@@ -197,6 +204,7 @@ class GPRewardRegressor(RewardRegressor):
         n_response_features=0,
         controlled=(),
         max_pairs=5000,
+        device="auto",
         random_state=None,
     ):
         self.prior_variance = prior_variance
@@ -206,6 +214,7 @@ class GPRewardRegressor(RewardRegressor):
         self.n_response_features = n_response_features
         self.controlled = controlled
         self.max_pairs = max_pairs
+        self.device = device
         self.random_state = random_state
 
     @_fit_context(prefer_skip_nested_validation=True)
@@ -241,7 +250,7 @@ class GPRewardRegressor(RewardRegressor):
             On malformed pairs, targets outside [0, 1], or weights that are all zero; if
             unlabelled responses have another shape or d, or no prompt has two; if `groups` are
             not as many as the pairs; if `controlled` names no response features, or all columns; if
-            there is no embedding for a `kernel` or `whitening`.
+            there is no embedding for a `kernel` or `whitening`; if torch knows no such `device`.
 
         Warns
         -----
@@ -250,8 +259,10 @@ class GPRewardRegressor(RewardRegressor):
         UserWarning
             If all pairs are of one prompt, so that none can be left out: every strength then
             weighs the same, and log-odds keep their scale. If controlled columns differ in no
-            pair: to control them has no effect.
+            pair: to control them has no effect. If the memory of a GPU does not suffice: all is
+            then computed on the CPU.
         """
+        device = float64_device(self.device)
         pairs, group = check_training_pairs(self, X, y, sample_weight, groups)
         check_response_features(self.n_response_features, pairs.shape[-1], alone=True)
         self._check_kernel(self._views())
@@ -267,8 +278,23 @@ class GPRewardRegressor(RewardRegressor):
         first, second = used.members[0::2], used.members[1::2]
         controlled = self._views().get("controlled", ())
         warn_of_idle_controls([int(c) for c in controlled if (first[:, c] == second[:, c]).all()])
-        self._learn_scales(used.members, unlabeled, random_state)
-        prior = self._learn_kernels(used.members)
+        state = random_state.get_state()
+
+        def learn(device):
+            random_state.set_state(state)  # a second try draws the same
+            members = as_tensor(used.members).to(device)
+            self._learn_scales(used.members, members, unlabeled, random_state)
+            return self._average(self._learn_kernels(used.members, members), used)
+
+        averaged = on_cpu_if_full(learn, device)
+        n_given, given = kept_pairs(X, pairs, sample_weight)
+        left_out = np.full(n_given, np.nan)
+        left_out[given] = back(averaged.left_out)
+        self._keep(averaged, left_out)
+        return self
+
+    def _average(self, prior, used):
+        """Return the average of the posteriors of all strengths of a prior."""
         settings, n_strengths = SelectionSettings(), 1 + int(prior.strength_of.max())
         if self.prior_variance == "auto":
             strengths = settings.strengths(n_strengths)
@@ -278,12 +304,7 @@ class GPRewardRegressor(RewardRegressor):
         # Bytes may sort by the first column; shuffled, the first pairs are like all others.
         order = np.random.default_rng(0).permutation(order)
         index = draw_groups(order, used.group, settings.max_left_out)
-        averaged = average_posteriors(prior, used, strengths, index, settings)
-        n_given, given = kept_pairs(X, pairs, sample_weight)
-        left_out = np.full(n_given, np.nan)
-        left_out[given] = back(averaged.left_out)
-        self._keep(averaged, left_out)
-        return self
+        return average_posteriors(prior, used, strengths, index, settings)
 
     def _check_kernel(self, views):
         """Refuse what is said of the embedding's kernels where there is no embedding."""
@@ -316,8 +337,11 @@ class GPRewardRegressor(RewardRegressor):
 
         return TrainingPairs(members, target[drawn], weight[drawn], group), back
 
-    def _learn_scales(self, members, unlabeled, random_state):
-        """Learn the map of the embedding and the scale of the features."""
+    def _learn_scales(self, rows, members, unlabeled, random_state):
+        """Learn the map of the embedding and the scale of the features.
+
+        The pairs' members (2n, d) are given twice, as an array and as a tensor on the device.
+        """
         d = self.n_features_in_ - self.n_response_features
         self.whitening_ = None
         if d:
@@ -327,22 +351,26 @@ class GPRewardRegressor(RewardRegressor):
             self.whitening_ = spectra.whitening(
                 whitening.wiener_exponent, whitening.covariance_exponent
             )
-        features = members[:, d:]
+        features = rows[:, d:]
         if unlabeled is not None:
             there = unlabeled[~np.isnan(unlabeled[..., 0])]
             features = np.concatenate([features, there[:, d:]])
         scale = FeatureScale.estimate(features)
         self.feature_mean_, self.feature_scale_ = scale.mean, scale.scale
 
-    def _learn_kernels(self, members):
-        """Weigh the kernels of each view, and return the prior of the pairs."""
+    def _learn_kernels(self, rows, members):
+        """Weigh the kernels of each view, and return the prior of the pairs; both as above."""
         views, covariances = self._views(), []
         X_train, self.kernel_weights_ = [], {}
         for name in views:
-            X_train.append(self._apply_scale(name, members))
-            kernel, covariance = fit_kernel_sum(X_train[-1], self._shares(name))
+            if name == "embedding":
+                scaled = self.whitening_.on(members.device).apply_in_chunks(members[:, views[name]])
+            else:
+                scaled = as_tensor(self._scale_features(name, rows)).to(members.device)
+            kernel = fit_kernel_sum(scaled, self._shares(name))
             self.kernel_weights_[name] = kernel.weights
-            covariances.append(covariance)
+            covariances.append(kernel.between_pairs(scaled, scaled))
+            X_train.append(scaled.cpu().numpy())
         self.X_train_ = np.concatenate(X_train, axis=1)
         predicted = np.array([name != "controlled" for name in views])
         # What is controlled has a strength of its own, so that any number does here.
@@ -368,10 +396,8 @@ class GPRewardRegressor(RewardRegressor):
             return {name: 1 / len(names) for name in names}
         return FEATURE_SHARES if name == "features" else CONTROLLED_SHARES
 
-    def _apply_scale(self, name, rows):
-        """Return what the kernels of a view see of embeddings (m, d): rows of norm about 1."""
-        if name == "embedding":
-            return self.whitening_.apply(rows[:, self._views()[name]])
+    def _scale_features(self, name, rows):
+        """Return what the kernels of features see of embeddings (m, d): rows of norm about 1."""
         columns = self._views()[name] - (self.n_features_in_ - self.n_response_features)
         scale = FeatureScale(self.feature_mean_[columns], self.feature_scale_[columns])
         standard = scale.apply(rows[:, self._views()[name]])
@@ -386,7 +412,7 @@ class GPRewardRegressor(RewardRegressor):
         self.prior_variance_ = averaged.prior_variance
         self.slope_ = averaged.slope
         self.left_out_log_odds_ = left_out
-        self.L_ = averaged.posterior.L
+        self.L_ = averaged.posterior.L.cpu().numpy()
         self.n_iter_ = averaged.posterior.n_iter
         self.log_marginal_likelihood_value_ = averaged.posterior.log_marginal_likelihood
 
@@ -421,28 +447,56 @@ class GPRewardRegressor(RewardRegressor):
 
     def _rewards_and_deviations(self, rows, needs_std=True):
         """Return rewards and deviations of embeddings (m, d), each (m,)."""
-        rewards, deviations = np.zeros(len(rows)), np.zeros(len(rows))
-        for chunk in gen_batches(len(rows), CHUNK):
-            total, variance, start = 0.0, 0.0, 0
-            for part, (name, columns) in enumerate(self._views().items()):
-                members = self.X_train_[:, start : start + len(columns)]
-                start += len(columns)
-                if name == "controlled":
-                    continue
-                at = self._apply_scale(name, rows[chunk])
-                kernel = KernelSum(self.kernel_weights_[name])
-                covariance = kernel.with_pairs(at, members)
-                rewards[chunk] += covariance @ self.dual_coef_[part]
-                if needs_std:
-                    strength = self.prior_variance_[min(part, len(self.prior_variance_) - 1)]
-                    total = total + strength * covariance
-                    variance = variance + strength * kernel.variance(at)
-            if needs_std:
-                variance = condition(self.L_, total, variance)[1]
-                deviations[chunk] = self.slope_ * np.sqrt(np.maximum(variance, 0))
+
+        def compute(device):
+            """Rewards, and the variances before the slope."""
+            tensors, rewards, variances = self._tensors(device, needs_std), [], []
+            for chunk in gen_batches(len(rows), CHUNK):
+                mean, variance = self._condition(rows[chunk], tensors, needs_std)
+                rewards.append(mean)
+                variances.append(variance)
+            return torch.cat(rewards).cpu().numpy(), torch.cat(variances).cpu().numpy()
+
+        if not len(rows):
+            return np.zeros(0), np.zeros(0)
+        rewards, variances = on_cpu_if_full(compute, float64_device(self.device))
+        deviations = self.slope_ * np.sqrt(np.maximum(variances, 0))
         if self.uncertainty_penalty:
             rewards -= self.uncertainty_penalty * deviations
         return rewards, deviations
+
+    def _tensors(self, device, needs_std):
+        """Return what was learnt on a device: the predicted views, and the factor of deviations."""
+        views, start = {}, 0
+        for part, (name, columns) in enumerate(self._views().items()):
+            members = self.X_train_[:, start : start + len(columns)]
+            start += len(columns)
+            if name != "controlled":
+                coef = as_tensor(self.dual_coef_[part]).to(device)
+                views[name] = columns, as_tensor(members).to(device), coef
+        whitening = None if self.whitening_ is None else self.whitening_.on(device)
+        return views, whitening, as_tensor(self.L_).to(device) if needs_std else None
+
+    def _condition(self, rows, tensors, needs_std):
+        """Return rewards and their variances, before the slope, of embeddings (m, d)."""
+        views, whitening, L = tensors
+        rewards, total, variance = 0.0, 0.0, 0.0
+        for part, (name, (columns, members, coef)) in enumerate(views.items()):
+            if name == "embedding":
+                of_view = np.asarray(rows[:, columns], dtype=np.float64)
+                at = whitening.apply(as_tensor(of_view).to(members.device))
+            else:
+                at = as_tensor(self._scale_features(name, rows)).to(members.device)
+            kernel = KernelSum(self.kernel_weights_[name])
+            covariance = kernel.with_pairs(at, members)
+            rewards = rewards + covariance @ coef
+            if needs_std:
+                strength = float(self.prior_variance_[min(part, len(self.prior_variance_) - 1)])
+                total = total + strength * covariance
+                variance = variance + strength * kernel.variance(at)
+        if needs_std:
+            variance = condition(L, total, variance)[1]
+        return rewards, variance if needs_std else torch.zeros_like(rewards)
 
     def get_fitted_state(self):
         """Return what `fit` learnt.
@@ -491,4 +545,3 @@ class GPRewardRegressor(RewardRegressor):
         if "embedding" in views:
             whitening = Whitening.from_state(whitening, len(views["embedding"]))
         super().set_fitted_state(state | {"whitening_": whitening})
-        self.L_ = np.asfortranarray(self.L_)  # else every solve copies it

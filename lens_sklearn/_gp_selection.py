@@ -4,9 +4,11 @@ from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
+import torch
 from scipy.special import softmax
 
 from ._calibration import fit_slope
+from ._device import as_tensor
 from ._feature_scale import CONTROL_VARIANCE
 from ._laplace import LaplacePosterior, fit_laplace
 
@@ -92,8 +94,8 @@ class Prior:
 
     Parameters
     ----------
-    covariances : list of ndarray of float64, shape (n, n)
-        The prior covariance of the pairs' log-odds by each part.
+    covariances : list of tensor of float64, shape (n, n)
+        The prior covariance of the pairs' log-odds by each part, all on one device.
     strength_of : ndarray of int, shape (n_parts,)
         Which strength each part has that predicts.
     predicted : ndarray of bool, shape (n_parts,)
@@ -117,7 +119,8 @@ class Prior:
         Prior
             Theirs.
         """
-        some = [covariance[np.ix_(index, index)] for covariance in self.covariances]
+        rows = torch.as_tensor(index, device=self.covariances[0].device)
+        some = [covariance[rows[:, None], rows] for covariance in self.covariances]
         return Prior(some, self.strength_of, self.predicted)
 
     def strengths_of_parts(self, strengths):
@@ -147,15 +150,34 @@ class Prior:
 
         Returns
         -------
-        ndarray of float64, shape (n, n)
+        tensor of float64, shape (n, n)
             The covariance.
         """
-        total = np.zeros_like(self.covariances[0])
+        total = torch.zeros_like(self.covariances[0])
         of_parts = self.strengths_of_parts(strengths)
         for part, covariance in enumerate(self.covariances):
             if self.predicted[part] or not predicted:
-                total += of_parts[part] * covariance
+                total.add_(covariance, alpha=float(of_parts[part]))
         return total
+
+    def posterior(self, strengths, pairs):
+        """Return the posterior of the pairs' log-odds.
+
+        Parameters
+        ----------
+        strengths : ndarray of float64, shape (s,)
+            Prior variances.
+        pairs : TrainingPairs
+            What was observed.
+
+        Returns
+        -------
+        LaplacePosterior
+            Where the covariances are.
+        """
+        kernel = self.covariance(strengths)
+        observed = (as_tensor(array).to(kernel.device) for array in (pairs.target, pairs.weight))
+        return fit_laplace(kernel, *observed)
 
 
 def average_posteriors(prior, pairs, strengths, index, settings):
@@ -191,7 +213,7 @@ def average_posteriors(prior, pairs, strengths, index, settings):
     weights = softmax(log_weights)
     by_part = weights[:, None] * slopes[:, None] * prior.strengths_of_parts(strengths)  # (g, parts)
     mean = np.exp(weights @ np.log(strengths))
-    posterior = fit_laplace(prior.covariance(mean), pairs.target, pairs.weight)
+    posterior = prior.posterior(mean, pairs)
     return Averaged(
         strengths,
         weights,
@@ -210,12 +232,11 @@ def _fit_all(prior, pairs, strengths, settings):
     duals, left_out = np.empty((g, n)), np.full((g, n), np.nan)
     can_leave_out = len(np.unique(pairs.group)) > 1
     for i, strength in enumerate(strengths):
-        covariance = prior.covariance(strength)
-        posterior = fit_laplace(covariance, pairs.target, pairs.weight)
-        duals[i] = posterior.dual_coef
+        posterior = prior.posterior(strength, pairs)
+        duals[i] = posterior.dual_coef.cpu().numpy()
         if not can_leave_out:
             continue
-        whole = posterior.leave_groups_out(covariance, pairs.group)
+        whole = posterior.leave_groups_out(prior.covariance(strength), pairs.group).cpu().numpy()
         slopes[i] = fit_slope(whole, pairs.target, pairs.weight)
         scaled = slopes[i] * whole
         loss = pairs.weight @ (np.logaddexp(0, scaled) - pairs.target * scaled)
@@ -223,7 +244,7 @@ def _fit_all(prior, pairs, strengths, settings):
         left_out[i] = whole
         if not prior.predicted.all():
             part = prior.covariance(strength, predicted=True)
-            left_out[i] = posterior.leave_groups_out(part, pairs.group)
+            left_out[i] = posterior.leave_groups_out(part, pairs.group).cpu().numpy()
             slopes[i] = fit_slope(left_out[i], pairs.target, pairs.weight)
     return log_weights, slopes, duals, left_out
 

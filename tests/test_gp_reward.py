@@ -5,6 +5,7 @@ from dataclasses import replace
 import gp_reference
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
@@ -19,6 +20,7 @@ from lens_sklearn import (
     RepeatAugmenter,
     WithinPromptWhitening,
     _gp_reward,
+    _within_prompt_whitening,
 )
 from lens_sklearn._gp_pairs import TrainingPairs, merge_repeated_pairs
 from lens_sklearn._gp_selection import (
@@ -28,6 +30,7 @@ from lens_sklearn._gp_selection import (
     average_posteriors,
     draw_groups,
 )
+from lens_sklearn._within_prompt_whitening import WhiteningSettings
 from lens_sklearn.datasets import make_preference_pairs
 
 SETTINGS = SelectionSettings()
@@ -196,7 +199,9 @@ def test_more_pairs_than_weigh_strengths_keep_the_heaviest():
     members = pairs.reshape(120, 10)
     D, group = gp_reference.differences(60), np.arange(60) // 2
     parts = [D @ view @ view.T @ D.T for view in (members[:, :6], members[:, 6:])]
-    prior = Prior(parts, np.array([0, 1]), np.array([True, True]))
+    prior = Prior(
+        [torch.from_numpy(part) for part in parts], np.array([0, 1]), np.array([True, True])
+    )
     data = TrainingPairs(members, np.ones(60), np.ones(60), group)
     index = np.arange(20, 60)
     strengths = SETTINGS.strengths(2)
@@ -595,6 +600,7 @@ def test_settings_are_those_of_the_docstrings():
 
 def test_defaults():
     assert GPRewardRegressor().get_params() == {
+        "device": "auto",
         "prior_variance": "auto",
         "kernel": "auto",
         "whitening": None,
@@ -879,7 +885,6 @@ def test_fitted_state_comes_back(anisotropic_pairs, candidates, k):
     ):
         np.testing.assert_array_equal(found, expected)
     assert vars(again).keys() == vars(fitted).keys()
-    assert again.L_.flags.f_contiguous, "LAPACK takes it as it is"
     assert again.get_fitted_state().keys() == state.keys()
     assert (fitted.whitening_ is None) == (k == 12)
 
@@ -933,3 +938,59 @@ def test_one_pair_is_enough(anisotropic_pairs):
 def test_what_was_learnt_cannot_be_set_anew():
     for value_object in (Averaged, Prior, SelectionSettings, TrainingPairs):
         assert value_object.__dataclass_params__.frozen
+
+
+# ------------------------------------------------------------------------------- devices
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+@pytest.mark.parametrize("k", [0, 3])
+@pytest.mark.parametrize("with_unlabeled", [False, True])
+def test_a_gpu_computes_the_same(anisotropic, anisotropic_pairs, k, with_unlabeled):
+    unlabeled = anisotropic(np.random.default_rng(1), 30, 4) if with_unlabeled else None
+    on_gpu, on_cpu = (
+        GPRewardRegressor(n_response_features=k, device=device).fit(
+            anisotropic_pairs, unlabeled=unlabeled, groups=np.arange(80) // 3
+        )
+        for device in ("cuda", "cpu")
+    )
+    for name in ("dual_coef_", "X_train_", "L_", "left_out_log_odds_", "prior_variance_"):
+        found, expected = getattr(on_gpu, name), getattr(on_cpu, name)
+        assert isinstance(found, np.ndarray)
+        np.testing.assert_allclose(found, expected, rtol=1e-8, atol=1e-8)
+    new = anisotropic(np.random.default_rng(2), 1200, 2)
+    new[3, 1] = np.nan
+    for found, expected in zip(
+        on_gpu.predict(new, return_std=True), on_cpu.predict(new, return_std=True), strict=True
+    ):
+        np.testing.assert_allclose(found, expected, rtol=1e-8, atol=1e-8)
+
+
+def test_a_full_device_leaves_the_work_to_the_cpu(anisotropic, anisotropic_pairs, monkeypatch):
+    """A device by another name stands for a GPU whose memory does not suffice."""
+    unlabeled = anisotropic(np.random.default_rng(1), 30, 4)
+    few = WhiteningSettings(max_reference_values=400)
+    monkeypatch.setattr(_within_prompt_whitening, "WhiteningSettings", lambda: few)
+    expected = GPRewardRegressor(random_state=3, device="cpu").fit(
+        anisotropic_pairs, unlabeled=unlabeled
+    )
+    full = iter([True, False, True, False])
+
+    def average(*args):
+        if next(full):
+            raise torch.OutOfMemoryError
+        return average_posteriors(*args)
+
+    monkeypatch.setattr(_gp_reward, "average_posteriors", average)
+    reward = GPRewardRegressor(random_state=3, device="cpu:0")
+    with pytest.warns(UserWarning, match="memory of device 'cpu:0' does not suffice.*CPU instead"):
+        reward.fit(anisotropic_pairs, unlabeled=unlabeled)
+    np.testing.assert_array_equal(reward.dual_coef_, expected.dual_coef_, "the same was drawn")
+    with pytest.raises(torch.OutOfMemoryError):
+        reward.set_params(device="cpu").fit(anisotropic_pairs)
+
+
+@pytest.mark.parametrize(
+    ("device", "message"), [("gpu", "'gpu' is none that torch knows"), ("mps", "no float64")]
+)
+def test_devices_that_are_none_are_refused(anisotropic_pairs, device, message):
+    with pytest.raises(ValueError, match=message):
+        GPRewardRegressor(device=device).fit(anisotropic_pairs)
