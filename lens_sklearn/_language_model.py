@@ -23,7 +23,10 @@ from ._log_likelihood import check_logits, mean_log_likelihoods
 from ._messages import check_fields, message_dicts
 from ._model_folder import adapter_base, folder_fingerprint
 from ._model_weights import encoder_of, load_weights
+from ._reading import is_decoder
+from ._state_reader import StateReader
 from ._tokens import added_tokens, check_ids, encode, legal_pad
+from ._warnings import warn
 
 CACHE_SIZE = 2  # models held at a time by one process
 TEMPLATE_DATE = datetime.datetime(2024, 7, 26)  # the fallback date of Llama 3's own template
@@ -211,7 +214,7 @@ class LanguageModel:
         self.config = config.get_text_config()
         self.n_hidden_states = self.config.num_hidden_layers + 1
         self.hidden_size = self.config.hidden_size
-        self._network = self._causal_network = None
+        self._network = self._causal_network = self._reader = None
 
     @property
     def _source(self):
@@ -390,32 +393,58 @@ class LanguageModel:
             Concatenated layer by layer, within a layer pooling by pooling. With
             `log_likelihood` there is one column more.
         """
+        spans = np.array([(0, len(own)) for own in ids]) if spans is None else spans
+        try:
+            return self._embed(ids, layers, poolings, spans, log_likelihood)
+        except torch.cuda.OutOfMemoryError:
+            if len(ids) == 1:
+                raise
+        torch.cuda.empty_cache()
+        warn(
+            f"the GPU has no room for {len(ids)} texts of up to {max(map(len, ids))} tokens: they "
+            "are read in two batches. A smaller batch_tokens saves the attempt."
+        )
+        half = len(ids) // 2
+        parts = (slice(half), slice(half, None))
+        vectors = [
+            self.embed(ids[p], layers, poolings, spans[p], log_likelihood=log_likelihood)
+            for p in parts
+        ]
+        return np.concatenate(vectors)
+
+    def _embed(self, ids, layers, poolings, spans, log_likelihood):
         # Padding goes to the right whatever side the tokenizer prefers: the tokens then keep
         # their absolute positions, and a causal model never looks at what comes after them.
         tokens, mask = pad_right(ids, self.pad_id)
-        network = self.causal_network.base_model if log_likelihood else self.network
-        last = self.n_hidden_states - 1
-        if spans is None:
-            spans = np.array([(0, len(own)) for own in ids])
-        only_last = set(layers) == {last}
+        reader, last = self._state_reader(log_likelihood), self.n_hidden_states - 1
+        asked = {*layers, last} if log_likelihood else set(layers)
+        final = []  # the last hidden states, for the log-likelihoods
         with torch.inference_mode():
             mask = torch.from_numpy(mask).to(self.spec.device)
-            output = network(
-                input_ids=torch.from_numpy(tokens).to(self.spec.device),
-                attention_mask=mask,
-                output_hidden_states=not only_last,  # they would take all layers' memory
-            )
-            states = {last: output.last_hidden_state} if only_last else output.hidden_states
             starts = torch.from_numpy(spans[:, 0]).to(self.spec.device)
-            vectors = [
-                pool(states[layer], mask, name, starts) for layer in layers for name in poolings
-            ]
+
+            def pooled(layer, state):
+                if log_likelihood and layer == last:
+                    final.append(state)
+                if layer in layers:
+                    return [pool(state, mask, name, starts) for name in poolings]
+
+            tokens = torch.from_numpy(tokens).to(self.spec.device)
+            found = reader.read(tokens, mask, asked, pooled)
+            vectors = [vector for layer in layers for vector in found[layer]]
             if log_likelihood:
-                means = mean_log_likelihoods(
-                    self.causal_network, output.last_hidden_state, ids, spans
-                )
+                means = mean_log_likelihoods(self.causal_network, final[0], ids, spans)
                 vectors.append(means[:, None])
             return torch.cat(vectors, dim=1).cpu().numpy()
+
+    def _state_reader(self, log_likelihood):
+        with self._lock:
+            network = self.causal_network.base_model if log_likelihood else self.network
+            if self._reader is None or self._reader.network is not network:
+                self._reader = StateReader(
+                    network, self.n_hidden_states, causal=is_decoder(self.config)
+                )
+            return self._reader
 
 
 def template_text(chat_template, tokenizer):

@@ -51,7 +51,7 @@ class StateReader:
         layers : collection of int
             Which hidden states are read, counted from 0.
         reader : callable
-            Takes a hidden state (B, T, h); what it returns is kept.
+            Takes a layer and its hidden state (B, T, h); what it returns is kept.
 
         Returns
         -------
@@ -65,13 +65,13 @@ class StateReader:
                 input_ids=tokens, attention_mask=mask, output_hidden_states=not only_last
             )
             if only_last:
-                return {last: reader(output.last_hidden_state)}
-            return {layer: reader(output.hidden_states[layer]) for layer in set(layers)}
+                return {last: reader(last, output.last_hidden_state)}
+            return {layer: reader(layer, output.hidden_states[layer]) for layer in set(layers)}
         found, final = {}, max(layers)
 
         def hook(layer):
             def read(module, args, kwargs):
-                found[layer] = reader(args[0] if args else kwargs["hidden_states"])
+                found[layer] = reader(layer, args[0] if args else kwargs["hidden_states"])
                 if layer == final:
                     raise _Finished
 
@@ -86,7 +86,7 @@ class StateReader:
                 output = self.network(
                     input_ids=tokens, attention_mask=None if self.without_mask else mask
                 )
-                found[last] = reader(output.last_hidden_state)
+                found[last] = reader(last, output.last_hidden_state)
             except _Finished:
                 pass
             finally:
@@ -110,7 +110,7 @@ class StateReader:
         asked[-1] = output.last_hidden_state
         there = mask.bool()
         for final in range(self.n_hidden_states):
-            read = self.read(tokens, mask, {0, final}, lambda state: state)
+            read = self.read(tokens, mask, {0, final}, lambda layer, state: state)
             for layer in {0, final}:
                 expected, state = asked[layer][there].float(), read[layer][there].float()
                 gap = TOLERANCE[asked[layer].dtype] * expected.abs().max()

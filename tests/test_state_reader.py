@@ -50,7 +50,7 @@ def test_states_are_those_the_network_gives(name, layers):
     tokens, mask = batch()
     with torch.inference_mode():
         asked = network(input_ids=tokens, attention_mask=mask, output_hidden_states=True)
-        read = reader.read(tokens, mask, layers, lambda state: state.clone())
+        read = reader.read(tokens, mask, layers, lambda layer, state: state.clone())
     expected = [*asked.hidden_states[:-1], asked.last_hidden_state]
     assert set(read) == layers
     for layer, state in read.items():
@@ -67,7 +67,7 @@ def test_blocks_behind_the_last_layer_read_do_not_run(name):
     for number, block in enumerate(reader.blocks):
         block.register_forward_hook(lambda *args, number=number: ran.append(number))
     with torch.inference_mode():
-        reader.read(*batch(), {1, 2}, lambda state: None)
+        reader.read(*batch(), {1, 2}, lambda layer, state: None)
     assert ran == [0, 1]
     assert not any(block._forward_pre_hooks for block in reader.blocks), "hooks are taken away"
 
@@ -96,7 +96,7 @@ def test_an_error_of_the_reader_takes_the_hooks_away():
     network, _ = network_of("Llama")
     reader = StateReader(network, 5, causal=True)
 
-    def fail(state):
+    def fail(layer, state):
         raise KeyError("mine")
 
     with pytest.raises(KeyError, match="mine"):
