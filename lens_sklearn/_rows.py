@@ -401,6 +401,8 @@ def _read_rows(X, on_invalid, *, lenient=False):
     else:
         kind = _kind(rows, lenient=lenient)
     if kind == "texts":
+        if any(isinstance(row, Mapping) and not row.keys() & {"role", "from"} for row in rows):
+            raise ValueError(f"row 0: expected a dict like others, got {type(rows[0]).__name__}.")
         return rows, kind, CANDIDATE_COLUMN, [], faults
     mappings = (row for row in rows if isinstance(row, Mapping))
     column = next(filter(None, map(candidate_column, mappings)), CANDIDATE_COLUMN)

@@ -288,7 +288,7 @@ def test_an_empty_candidate_is_a_sample_and_an_empty_prompt_a_prompt(choice):
 
 
 def test_under_drop_a_candidate_is_left_out_alone_and_a_row_without_any_as_a_whole():
-    rows = [{"responses": ["a", "", 3]}, {"responses": [" "]}, {"responses": "abc"}, {"x": 1}]
+    rows = [{"responses": ["a", 3, ""]}, {"responses": [" "]}, {"responses": "abc"}, {"x": 1}]
     message = r"3 of 4 rows and 2 candidates of other rows. The first: row 0, responses\[1\]"
     with pytest.warns(UserWarning, match=message):
         table = read_texts(rows, "drop")
