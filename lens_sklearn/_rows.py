@@ -4,6 +4,7 @@ Text comes in as rows with named columns, or as nested lists, and leaves as a
 :class:`TextTable` in the shape that its embeddings will have.
 """
 
+import json
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -456,6 +457,11 @@ def _responses_of(row, i):
     responses = row.get(CANDIDATE_COLUMN)
     if isinstance(responses, np.ndarray):
         responses = responses.tolist()
+    if isinstance(responses, str) and responses.lstrip()[:1] == "[":
+        try:  # a table writes lists as JSON
+            responses = json.loads(responses)
+        except (ValueError, RecursionError):
+            pass
     if not isinstance(responses, list | tuple) or not responses:
         missing = "" if CANDIDATE_COLUMN in row else meant(row, [CANDIDATE_COLUMN])
         raise ValueError(

@@ -358,6 +358,9 @@ def columns(rows):
         lambda rows: hugging_face([ROWS[1], *rows]).select([1, 2, 3]),
         lambda rows: hugging_face(rows)[:],
         lambda rows: iter(rows),
+        lambda rows: pandas(rows).to_records(index=False),
+        lambda rows: arrow([{"row": row} for row in rows])["row"],
+        lambda rows: pandas(rows).astype("category"),
         lambda rows: pandas([{"row": row} for row in rows])["row"],
     ],
 )
@@ -402,6 +405,12 @@ def test_a_table_of_conversations_reads_as_its_rows():
 def test_other_bad_tables_say_what_is_meant(rows, message):
     with pytest.raises(ValueError, match=message):
         read_texts(rows)
+
+
+def test_responses_that_a_table_writes_as_json_are_a_list():
+    assert read_texts([{"responses": '["a", "b"]'}]).items.tolist() == [["a", "b"]]
+    with pytest.raises(ValueError, match="row 0, column 'responses': expected a list"):
+        read_texts([{"responses": "[a"}])
 
 
 ANSWER = (("user", "p0"), ("assistant", "a"))
