@@ -277,6 +277,8 @@ def read_preferences(X, on_invalid="raise"):
     dropped = [i for i, row in enumerate(read) if None in row.texts]
     _report(faults, len(rows), dropped)
     kept = [row for row in read if None not in row.texts]
+    if not kept:
+        raise ValueError(f"on_invalid='drop' leaves none of {len(rows)} rows. {faults.first}")
     _warn_of_ties([[join(row.prompt, text)[0] for text in row.texts] for row in kept])
     return [
         ({} if row.prompt is None else {"prompt": _as_cell(row.prompt)})

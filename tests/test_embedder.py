@@ -352,6 +352,14 @@ def test_transform_keeps_the_places_of_what_is_left_out(decoder, bad):
         embedder.fit_transform(rows, np.ones(2))
 
 
+def test_where_nothing_is_left_nothing_is_fitted_and_nan_returned(decoder):
+    embedder = LLMEmbedder(decoder, on_invalid="drop", **LAST).fit()
+    with pytest.warns(UserWarning, match="1 of 1 rows"):
+        assert np.isnan(embedder.transform(EMPTY[1:2])).all()
+    with pytest.warns(UserWarning), pytest.raises(ValueError, match="no row is left"):
+        embedder.fit_transform(EMPTY[1:2])
+
+
 def test_an_empty_candidate_has_an_embedding(decoder):
     vectors = embed(decoder, [{"prompt": "why", "responses": ["no", ""]}])
     assert np.isfinite(vectors).all() and (vectors[0, 0] != vectors[0, 1]).any()

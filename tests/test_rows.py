@@ -314,9 +314,13 @@ def test_texts_that_are_empty_are_left_out_by_row():
     assert read_texts(["a", ""], "keep").items.tolist() == ["a", ""]
 
 
-def test_where_nothing_is_left_that_is_an_error():
-    with pytest.raises(ValueError, match="leaves none of 1 rows. row 0, column 'chosen': the text"):
-        read_texts([{**ROWS[0], "chosen": ""}], "drop")
+def test_where_nothing_is_left_a_table_has_its_shape():
+    rows = [{**ROWS[0], "chosen": ""}]
+    with pytest.warns(UserWarning, match="1 of 1 rows"):
+        table = read_texts(rows, "drop")
+    assert table.items.tolist() == [[None, None]] and table.dropped == (0,)
+    with pytest.warns(UserWarning), pytest.raises(ValueError, match="leaves none of 1 rows. row 0"):
+        read_preferences(rows, "drop")
     with pytest.raises(ValueError, match="on_invalid is 'raise', 'drop' or 'keep'; got 'skip'"):
         read_texts(ROWS, "skip")
 
