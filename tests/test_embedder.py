@@ -324,6 +324,104 @@ def test_fit_transform_leaves_out_dropped_pairs(decoder):
         embedder.set_params(max_length=1).fit_transform(ROWS)
 
 
+# ------------------------------------------------------------------ empty and malformed texts
+EMPTY = [ROWS[0], {**ROWS[1], "rejected": " "}, ROWS[2]]
+
+
+def test_an_empty_text_is_an_error_left_out_or_embedded(decoder):
+    with pytest.raises(ValueError, match="row 1, column 'rejected': the text is empty"):
+        embed(decoder, EMPTY)
+    whole = embed(decoder, ROWS)
+    with pytest.warns(UserWarning, match="1 of 3 rows. The first: row 1"):
+        np.testing.assert_allclose(embed(decoder, EMPTY, on_invalid="drop"), whole[[0, 2]])
+    kept = embed(decoder, EMPTY, on_invalid="keep")
+    assert np.isfinite(kept).all() and kept.shape == whole.shape
+    np.testing.assert_allclose(kept[:, 0], whole[:, 0], **TOLERANCE)
+
+
+@pytest.mark.parametrize("bad", ["", 3, None])
+def test_transform_keeps_the_places_of_what_is_left_out(decoder, bad):
+    rows = [ROWS[0], {**ROWS[1], "rejected": bad}]
+    embedder = LLMEmbedder(decoder, on_invalid="drop").fit()
+    with pytest.warns(UserWarning, match="1 of 2 rows"):
+        vectors = embedder.transform(rows)
+    assert np.isnan(vectors[1]).all() and np.isfinite(vectors[0]).all()
+    candidates = [{"prompt": "why", "responses": ["no", bad, "red"]}]
+    with pytest.warns(UserWarning, match="1 candidates"):
+        vectors = embedder.transform(candidates)
+    assert np.isnan(vectors).all(axis=-1).tolist() == [[False, True, False]]
+    with pytest.warns(UserWarning), pytest.raises(ValueError, match="on_invalid.*y cannot follow"):
+        embedder.fit_transform(rows, np.ones(2))
+
+
+def test_where_nothing_is_left_nothing_is_fitted_and_nan_returned(decoder):
+    embedder = LLMEmbedder(decoder, on_invalid="drop", **LAST).fit()
+    with pytest.warns(UserWarning, match="1 of 1 rows"):
+        assert np.isnan(embedder.transform(EMPTY[1:2])).all()
+    with pytest.warns(UserWarning), pytest.raises(ValueError, match="no row is left"):
+        embedder.fit_transform(EMPTY[1:2])
+
+
+def test_an_empty_candidate_has_an_embedding(decoder):
+    vectors = embed(decoder, [{"prompt": "why", "responses": ["no", ""]}])
+    assert np.isfinite(vectors).all() and (vectors[0, 0] != vectors[0, 1]).any()
+
+
+# ------------------------------------------------------------- further fields of messages
+WITH_CALLS = (
+    "{% for m in messages %}{{ m['role'] }} {{ m['content'] }}"
+    "{% for c in m['tool_calls'] or [] %} {{ c['city'] }}{% endfor %} {{ eos_token }}{% endfor %}"
+)
+
+
+def calling(city):
+    return [{"role": "assistant", "content": "the", "tool_calls": [{"city": city}]}]
+
+
+CALLS = [{"prompt": "why", "chosen": calling("cat"), "rejected": calling("dog")}]
+
+
+def test_a_call_that_the_template_writes_is_embedded(decoder):
+    calls = embed(decoder, CALLS, chat_template=WITH_CALLS)
+    plain = [{"prompt": "why", "chosen": "the cat", "rejected": "the dog"}]
+    np.testing.assert_allclose(calls, embed(decoder, plain, chat_template=WITH_CALLS), **TOLERANCE)
+
+
+@pytest.mark.parametrize(
+    ("template", "message"),
+    [
+        ("auto", "does not write the field 'tool_calls'. Give a chat_template that writes it"),
+        ("{# tool_calls #}" + tiny_models.CHAT_TEMPLATE, "does not write the field 'tool_calls'"),
+        (None, "without a chat template the field 'tool_calls' is not written"),
+    ],
+)
+def test_a_call_that_is_not_written_is_refused_before_the_network_loads(
+    decoder, monkeypatch, template, message
+):
+    def load(*args):
+        raise AssertionError("the network is loaded")
+
+    monkeypatch.setattr(LanguageModel, "embed", load)
+    with pytest.raises(ValueError, match=f"row 0, column 'chosen', message 1: .*{message}"):
+        embed(decoder, CALLS, chat_template=template)
+
+
+def test_a_field_before_the_last_message_need_only_be_named(decoder):
+    talk = [{"role": "user", "content": "why"}, *calling("cat")]
+    rows = [{"prompt": talk, "chosen": "no", "rejected": "yes"}]
+    named = "{# tool_calls #}" + tiny_models.CHAT_TEMPLATE
+    assert np.isfinite(embed(decoder, rows, chat_template=named)).all()
+    with pytest.raises(ValueError, match="row 0, column 'chosen', message 1: the chat template"):
+        embed(decoder, rows)
+
+
+def test_what_links_messages_needs_no_template(decoder):
+    tool = {"role": "tool", "content": "red", "tool_call_id": "1", "name": "color"}
+    rows = [{"messages": [{"role": "user", "content": "why"}, tool]}]
+    plain = [{"messages": [{"role": "user", "content": "why"}, {"role": "tool", "content": "red"}]}]
+    np.testing.assert_array_equal(embed(decoder, rows), embed(decoder, plain))
+
+
 @pytest.mark.parametrize("overlong", ["raise", "drop"])
 def test_a_text_cut_earlier_is_not_passed_off_as_whole_by_the_store(decoder, tmp_path, overlong):
     options = {"max_length": 4, "store": tmp_path / "store"}
