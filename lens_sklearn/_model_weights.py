@@ -1,5 +1,7 @@
 """Weights that are the model's own: what a file lacks would be random, without a word."""
 
+import json
+import pickle
 import re
 from collections import Counter
 
@@ -110,12 +112,18 @@ def load_with_report(loader, name, **options):
         network, report = loader.from_pretrained(
             name, output_loading_info=True, ignore_mismatched_sizes=True, **options
         )
-    except (SafetensorError, RuntimeError, EOFError, KeyError) as error:
-        if isinstance(error, torch.cuda.OutOfMemoryError):
-            raise
+    except torch.cuda.OutOfMemoryError:
+        raise
+    except pickle.UnpicklingError as error:  # torch advises to run what the file says
+        raise ValueError(
+            f"model_name={name!r}: its weights cannot be read: the file *.bin holds other things "
+            "than tensors, which are never run, or it is damaged or a Git LFS pointer. Save the "
+            "model again by save_pretrained, as safetensors."
+        ) from error
+    except (SafetensorError, RuntimeError, EOFError, KeyError, json.JSONDecodeError) as error:
         raise ValueError(
             f"model_name={name!r}: its weights cannot be read ({type(error).__name__}: {error}). "
-            "The file may be damaged or cut off; save or download it again."
+            "A file may be damaged, cut off or a Git LFS pointer; save or download it again."
         ) from error
     except (AssertionError, TypeError, ValueError) as error:
         raise ValueError(
@@ -240,10 +248,10 @@ def _reason(missing, unexpected):
         return f"The file's names begin with {prefix!r} in addition; {why}, or rename them."
     if prefix:
         return f"The file's names lack the beginning {prefix!r}; rename them."
-    if unexpected:
+    if len(unexpected) >= len(missing):
         return (
-            f"The file has {len(unexpected)} others ({_some(unexpected)}): config.json seems to "
-            "be another model's."
+            f"The file has {len(unexpected)} with other names ({_some(unexpected)}): config.json "
+            "seems to be another model's."
         )
     layers = sorted({int(n) for key in missing for n in re.findall(r"\.(\d+)\.", f".{key}")})
     if layers and all(re.search(r"(^|\.)\d+\.", key) for key in missing):

@@ -90,7 +90,7 @@ def _refusal(text, error):
     half = HALF_OF_A_PAIR.search(text)
     if half:
         return (
-            f"character {half.start()} of the text is half of a surrogate pair "
+            f"character {half.start()} of what the tokenizer reads is half of a surrogate pair "
             f"({half[0]!r}), as a text has that was cut within an emoji. Remove it, or replace it "
             "by text.encode('utf-16', 'surrogatepass').decode('utf-16', 'replace')."
         )

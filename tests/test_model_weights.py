@@ -1,6 +1,8 @@
 """Weights that are not the configuration's are refused by every loader."""
 
 import json
+import os
+import pickle
 import re
 import shutil
 from pathlib import Path
@@ -163,7 +165,12 @@ def test_a_file_that_was_cut_off_is_a_value_error(folders, tmp_path):
     path = Path(wrong) / "model.safetensors"
     for size in (5, 100, path.stat().st_size // 2):
         path.write_bytes((Path(folders["decoder"]) / "model.safetensors").read_bytes()[:size])
-        with pytest.raises(ValueError, match="weights cannot be read.*damaged or cut off"):
+        with pytest.raises(ValueError, match="weights cannot be read.*damaged, cut off or"):
+            load_weights(transformers.AutoModel, wrong)
+    path.unlink()
+    for content in (b"version https://git-lfs", pickle.dumps(os.system)):  # no code is run
+        path.with_name("pytorch_model.bin").write_bytes(content)
+        with pytest.raises(ValueError, match="other things than tensors, which are never run"):
             load_weights(transformers.AutoModel, wrong)
 
 

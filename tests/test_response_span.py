@@ -181,7 +181,7 @@ def test_equal_inputs_are_found():
 
 
 def test_a_text_that_the_tokenizer_refuses_is_named(decoder):
-    with pytest.raises(ValueError, match="1: character 2 of the text is half of a surrogate"):
+    with pytest.raises(ValueError, match="1: character 2 of .* is half of a surrogate"):
         spans_of(decoder, ["a cat", "a \ud83d"])
 
 
