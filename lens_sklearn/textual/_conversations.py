@@ -84,7 +84,7 @@ def plain_text(messages):
     """
     if len(messages) == 1:
         return messages[0][1]
-    return "\n".join(f"{role}: {content}" for role, content in messages)
+    return "\n".join(f"{message[0]}: {message[1]}" for message in messages)
 
 
 def fill_in(instruction, **texts):

@@ -129,7 +129,7 @@ class RejectionSampler(TransformerMixin, BaseEstimator, auto_wrap_output_keys=No
 
 def _response(messages):
     """Write a response as a string where it is an answer of one message."""
-    roles = [role for role, _ in messages]
+    roles = [message[0] for message in messages]
     return messages[0][1] if roles == ["assistant"] else as_messages(messages)
 
 
