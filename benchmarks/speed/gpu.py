@@ -162,10 +162,11 @@ def embeddings(args):
     texts = read_texts(args.data, args.texts)
     options = dict(layer=-1, pooling="mean", max_length=LENGTH, dtype="bfloat16", device="cuda")
     embedder = LLMEmbedder(args.model, show_progress=False, **options).fit()
-    word = Transformer(args.model, max_seq_length=LENGTH, model_args={"dtype": torch.bfloat16})
+    word = Transformer(args.model, max_seq_length=LENGTH)
+    word.auto_model.to(torch.bfloat16)
     if word.tokenizer.pad_token is None:
         word.tokenizer.pad_token = word.tokenizer.eos_token
-    pooling = Pooling(word.get_word_embedding_dimension(), "mean")
+    pooling = Pooling(word.auto_model.config.hidden_size, "mean")
     rival = SentenceTransformer(modules=[word, pooling], device="cuda")
     sizes = {size: np.inf for size in (32, 128, 512)}  # 32 is its default
     embedder.transform(texts[:512]), rival.encode(texts[:512])

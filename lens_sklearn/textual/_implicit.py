@@ -133,6 +133,9 @@ class ImplicitPreferenceLabeller(LanguageModelLabeller):
             means = []
             for i, row in zip(batch, logits, strict=True):  # one float32 copy at a time
                 n = len(answers[i])
+                if n == 0:  # an empty answer has no token to count
+                    means.append(torch.zeros((), device=row.device))
+                    continue
                 own = torch.from_numpy(answers[i].astype(np.int64)).to(row.device)
                 means.append(-torch.nn.functional.cross_entropy(row[-n - 1 : -1].float(), own))
             return torch.stack(means).cpu().numpy()
