@@ -489,7 +489,7 @@ def test_many_pairs_predict_better_than_as_many_as_are_drawn():
         gains.append(many.score(toy.pairs[400:]) - alone.score(toy.pairs[400:]))
         exact = GPRewardRegressor().fit(toy.pairs[:400])
         assert many.score(toy.pairs[400:]) > exact.score(toy.pairs[400:]) - 0.03
-    assert np.mean(gains) > 0.02
+    assert np.mean(gains) > 0.04
 
 
 @pytest.mark.parametrize(

@@ -80,6 +80,9 @@ def parser():
     parser.add_argument("--factor", type=int, default=8)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--epochs", type=int, nargs=2, default=(100, 20))
+    parser.add_argument(
+        "--many-pairs", type=int, nargs=2, default=(50_000, 1024), metavar=("N", "D")
+    )
     parser.add_argument("--texts", type=int, default=2000)
     parser.add_argument("--data", default=os.environ.get("LENS_SKLEARN_DATA"))
     parser.add_argument("--results", type=Path, default=RESULTS)
