@@ -14,8 +14,15 @@ from ._base_reward import RewardRegressor, check_rewards
 from ._device import as_tensor, row_order
 from ._feature_scale import FeatureScale, check_controlled
 from ._fitted_state import check_shapes
-from ._gp_pairs import TrainingPairs, merge_repeated_pairs
-from ._gp_selection import Prior, SelectionSettings, average_posteriors, draw_groups
+from ._gp_pairs import TrainingPairs, member_rows, merge_repeated_pairs
+from ._gp_selection import (
+    InducedPrior,
+    Prior,
+    SelectionSettings,
+    average_posteriors,
+    draw_groups,
+)
+from ._inducing import MAX_INDUCING
 from ._kernels import KERNELS, KernelSum, fit_kernel_sum
 from ._laplace import condition
 from ._linear_algebra import float64_device, on_cpu_if_full
@@ -80,14 +87,16 @@ class GPRewardRegressor(RewardRegressor):
         explains what it explains, and the reward is about the rest. Their prior variance of a
         pair's log-odds is 30, whatever that of the others is.
     max_pairs : int, default=5000
-        With more distinct pairs than this, as many are drawn at random: time grows with their
-        cube and memory with their square.
+        Up to so many distinct pairs the posterior is exact: time grows with their cube and memory
+        with their square. With more, all are learnt from, and the reward is a combination of the
+        covariances with `max_pairs` of them, at most 2000, that are drawn at random: time and
+        memory then grow in proportion to the pairs.
     device : str, default="auto"
         Where to compute, in float64; "auto" takes a GPU if there is one. What is learnt is kept
         on the CPU.
     random_state : int, RandomState instance or None, default=None
-        Draws these pairs, and the prompts that are used of more than 4,000,000 / d unlabelled
-        responses. With fewer of both nothing is random.
+        Draws the pairs that the reward is a combination of, and the prompts that are used of more
+        than 4,000,000 / d unlabelled responses. With fewer of both nothing is random.
 
     Attributes
     ----------
@@ -96,8 +105,8 @@ class GPRewardRegressor(RewardRegressor):
     feature_mean_, feature_scale_ : ndarray of float64, shape (n_response_features,)
         Means of the response features and their standard deviations, infinity for constants.
     X_train_ : ndarray of float64, shape (2 * n_used, m)
-        The views of the pairs that were used, as the kernels have them, side by side; the members
-        of a pair beside each other.
+        The views of the pairs that the reward is a combination of, as the kernels have them, side
+        by side; the members of a pair beside each other.
     dual_coef_ : ndarray of float64, shape (n_views, n_used)
         Coefficients of the pairs: the reward is the sum over views of these times the prior
         covariances with the pairs' log-odds.
@@ -110,14 +119,14 @@ class GPRewardRegressor(RewardRegressor):
     prior_variance_ : ndarray of float64, shape (n_strengths,)
         Their weighted geometric mean, for which `L_` and the deviations are.
     L_ : ndarray of float64, shape (n_used, n_used)
-        The lower Cholesky factor of the prior covariance of the pairs' log-odds plus the noise
-        variance that their likelihood amounts to.
+        The lower Cholesky factor of the prior covariance of these pairs' log-odds plus the noise
+        that the likelihood of all pairs amounts to.
     slope_ : float
         The factor that makes log-odds of left-out pairs, without what is controlled, mean what
         they say; it is in all of the above already.
     left_out_log_odds_ : ndarray of float64, shape (n_pairs,)
-        Log-odds of each pair of `X` from the pairs of all other prompts; NaN for pairs that were
-        not used or have no weight, and where there is one prompt alone.
+        Log-odds of each pair of `X` from the pairs of all other prompts; NaN for pairs that have
+        no weight, and where there is one prompt alone.
     log_marginal_likelihood_value_ : float
         Log marginal likelihood of the targets at the mean strengths, by Laplace's approximation.
     n_iter_ : int
@@ -269,7 +278,7 @@ class GPRewardRegressor(RewardRegressor):
         if unlabeled is not None:
             unlabeled = check_unlabeled(self, unlabeled)
         random_state = check_random_state(self.random_state)
-        used, back = self._training_pairs(pairs, group, random_state)
+        used, inducing, back = self._training_pairs(pairs, group, random_state)
         if len(np.unique(used.group)) < 2 and (used.target != 0.5).any():
             warn(
                 "all distinct pairs are of one prompt, so that none can be left out: strengths of "
@@ -284,7 +293,7 @@ class GPRewardRegressor(RewardRegressor):
             random_state.set_state(state)  # a second try draws the same
             members = as_tensor(used.members).to(device)
             self._learn_scales(used.members, members, unlabeled, random_state)
-            return self._average(self._learn_kernels(used.members, members), used)
+            return self._average(self._learn_kernels(used.members, members, inducing), used)
 
         averaged = on_cpu_if_full(learn, device)
         n_given, given = kept_pairs(X, pairs, sample_weight)
@@ -316,26 +325,21 @@ class GPRewardRegressor(RewardRegressor):
             )
 
     def _training_pairs(self, pairs, groups, random_state):
-        """Merge repeated pairs, draw `max_pairs` of them and decode those.
+        """Merge repeated pairs and decode them; draw inducing ones if there are many.
 
-        Returns the pairs, and a map of what is said of them to what is said of all pairs.
+        Returns the pairs, which are inducing (None for all), and a map of what is said of them to
+        what is said of all pairs.
         """
         index, target, weight, place, sign = merge_repeated_pairs(pairs)
-        drawn = np.arange(len(index))
+        inducing = None
         if len(index) > self.max_pairs:
-            drawn = random_state.permutation(len(index))[: self.max_pairs]
+            drawn = random_state.permutation(len(index))[: min(self.max_pairs, MAX_INDUCING)]
             rank = np.argsort(row_order(pairs.originals))  # so that the order of rows is no matter
-            drawn = np.argsort(rank[pairs.parent[index]], kind="stable")[drawn]
-        members = pairs.rows(index[drawn]).astype(np.float64)  # (n, 2, d)
+            inducing = np.argsort(rank[pairs.parent[index]], kind="stable")[drawn]
+        members = pairs.rows(index).astype(np.float64)  # (n, 2, d)
         members = members.reshape(-1, members.shape[-1])  # (2n, d)
-        group = groups[pairs.parent[index[drawn]]]
-
-        def back(values):
-            merged = np.full(len(index), np.nan)
-            merged[drawn] = values
-            return sign * merged[place]
-
-        return TrainingPairs(members, target[drawn], weight[drawn], group), back
+        used = TrainingPairs(members, target, weight, groups[pairs.parent[index]])
+        return used, inducing, lambda values: sign * values[place]
 
     def _learn_scales(self, rows, members, unlabeled, random_state):
         """Learn the map of the embedding and the scale of the features.
@@ -358,24 +362,29 @@ class GPRewardRegressor(RewardRegressor):
         scale = FeatureScale.estimate(features)
         self.feature_mean_, self.feature_scale_ = scale.mean, scale.scale
 
-    def _learn_kernels(self, rows, members):
-        """Weigh the kernels of each view, and return the prior of the pairs; both as above."""
-        views, covariances = self._views(), []
-        X_train, self.kernel_weights_ = [], {}
+    def _learn_kernels(self, rows, members, inducing):
+        """Weigh the kernels of each view, and return the prior of the pairs; rows as above."""
+        views, scaled, kernels, covariances = self._views(), [], [], []
+        self.kernel_weights_ = {}
+        if inducing is not None:
+            kept = torch.as_tensor(member_rows(inducing), device=members.device)
         for name in views:
             if name == "embedding":
-                scaled = self.whitening_.on(members.device).apply_in_chunks(members[:, views[name]])
+                at = self.whitening_.on(members.device).apply_in_chunks(members[:, views[name]])
             else:
-                scaled = as_tensor(self._scale_features(name, rows)).to(members.device)
-            kernel = fit_kernel_sum(scaled, self._shares(name))
-            self.kernel_weights_[name] = kernel.weights
-            covariances.append(kernel.between_pairs(scaled, scaled))
-            X_train.append(scaled.cpu().numpy())
-        self.X_train_ = np.concatenate(X_train, axis=1)
+                at = as_tensor(self._scale_features(name, rows)).to(members.device)
+            scaled.append(at)
+            kernels.append(fit_kernel_sum(at, self._shares(name)))
+            self.kernel_weights_[name] = kernels[-1].weights
+            covariances.append(kernels[-1].between_pairs(at, at if inducing is None else at[kept]))
+        spanning = scaled if inducing is None else [at[kept] for at in scaled]
+        self.X_train_ = torch.cat(spanning, dim=1).cpu().numpy()
         predicted = np.array([name != "controlled" for name in views])
         # What is controlled has a strength of its own, so that any number does here.
         strength_of = np.minimum(np.arange(len(views)), predicted.sum() - 1)
-        return Prior(covariances, strength_of, predicted)
+        if inducing is None:
+            return Prior(covariances, strength_of, predicted)
+        return InducedPrior(covariances, strength_of, predicted, inducing, scaled, kernels)
 
     def _views(self):
         """Return the columns of each view, by its name."""

@@ -459,16 +459,14 @@ def test_repeated_pairs_are_not_left_out_by_themselves(anisotropic_pairs):
 
 
 # --------------------------------------------------------------------------- many pairs
-def test_more_pairs_than_are_used_are_drawn_by_seed():
+def test_of_many_pairs_some_are_drawn_by_seed_and_all_are_learnt_from():
     toy = make_preference_pairs(300, 8, random_state=0)
     few = GPRewardRegressor(max_pairs=50, random_state=0)
     first = few.fit(toy.pairs).predict(toy.candidates)
-    assert few.X_train_.shape == (100, 8)
+    assert few.X_train_.shape == (100, 8) and few.L_.shape == (50, 50)
+    assert few.dual_coef_.shape == (1, 50)
     np.testing.assert_array_equal(first, few.fit(toy.pairs).predict(toy.candidates))
-    used = ~np.isnan(few.left_out_log_odds_)
-    assert used.shape == (300,) and used.sum() == 50
-    alone = GPRewardRegressor().fit(toy.pairs[used])
-    np.testing.assert_allclose(alone.left_out_log_odds_, few.left_out_log_odds_[used], atol=1e-6)
+    assert not np.isnan(few.left_out_log_odds_).any() and len(few.left_out_log_odds_) == 300
     order = np.random.default_rng(1).permutation(300)
     y, weight, groups = np.linspace(0.5, 1, 300), np.linspace(1, 3, 300), np.arange(300) // 3
     known, shuffled = (
@@ -480,8 +478,55 @@ def test_more_pairs_than_are_used_are_drawn_by_seed():
     np.testing.assert_allclose(shuffled, known, atol=1e-6)
     assert abs(known - first).max() > 1e-3
     assert (first != few.set_params(random_state=1).fit(toy.pairs).predict(toy.candidates)).any()
-    everything = GPRewardRegressor().fit(toy.pairs)
-    assert everything.score(toy.candidates, toy.gold) > few.score(toy.candidates, toy.gold)
+
+
+def test_many_pairs_predict_better_than_as_many_as_are_drawn():
+    gains = []
+    for seed in range(4):
+        toy = make_preference_pairs(600, 24, n_latent=20, label_noise=0.2, random_state=seed)
+        many = GPRewardRegressor(max_pairs=60, random_state=0).fit(toy.pairs[:400])
+        alone = GPRewardRegressor().fit(toy.pairs[:60])
+        gains.append(many.score(toy.pairs[400:]) - alone.score(toy.pairs[400:]))
+        exact = GPRewardRegressor().fit(toy.pairs[:400])
+        assert many.score(toy.pairs[400:]) > exact.score(toy.pairs[400:]) - 0.03
+    assert np.mean(gains) > 0.04
+
+
+@pytest.mark.parametrize(
+    "params", [{}, {"n_response_features": 3}, {"n_response_features": 3, "controlled": (11,)}]
+)
+def test_all_pairs_but_one_inducing_are_near_the_exact_posterior(anisotropic, params):
+    pairs = anisotropic(np.random.default_rng(3), 120, 2)
+    y, groups = np.tile([1.0, 0.8, 0.3], 40), np.arange(120) // 2
+    exact, near = (
+        GPRewardRegressor(max_pairs=n, random_state=0, **params).fit(pairs, y, groups=groups)
+        for n in (120, 119)
+    )
+    new = anisotropic(np.random.default_rng(4), 50, 4)
+    for found, expected in zip(
+        near.predict(new, return_std=True), exact.predict(new, return_std=True), strict=True
+    ):
+        np.testing.assert_allclose(found, expected, atol=0.05 * expected.std() + 1e-3)
+    size = exact.left_out_log_odds_.std()
+    np.testing.assert_allclose(near.left_out_log_odds_, exact.left_out_log_odds_, atol=0.1 * size)
+    assert near.slope_ == pytest.approx(exact.slope_, rel=0.02)
+    np.testing.assert_allclose(near.strength_weights_, exact.strength_weights_, atol=0.02)
+
+
+def test_no_matrix_of_all_pairs_is_made_of_many(monkeypatch):
+    """Of 1,000 pairs only covariances with the 40 inducing ones, and among 100 left out."""
+    monkeypatch.setattr(_gp_reward, "SelectionSettings", lambda: replace(SETTINGS, max_left_out=99))
+    shapes, made = [], torch.Tensor.new_empty
+
+    def spy(self, *shape, **kwargs):
+        shapes.append(shape)
+        return made(self, *shape, **kwargs)
+
+    monkeypatch.setattr(torch.Tensor, "new_empty", spy)
+    toy = make_preference_pairs(1000, 8, random_state=0)
+    GPRewardRegressor(max_pairs=40, random_state=0).fit(toy.pairs)
+    assert (1000, 40) in shapes and (99, 99) in shapes
+    assert max(np.prod(shape) for shape in shapes) == 40_000
 
 
 def test_repeated_pairs_do_not_count_for_the_most():

@@ -81,6 +81,9 @@ def parser():
     parser.add_argument("--factor", type=int, default=8)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--epochs", type=int, nargs=2, default=(100, 20))
+    parser.add_argument(
+        "--many-pairs", type=int, nargs=2, default=(50_000, 1024), metavar=("N", "D")
+    )
     parser.add_argument("--texts", type=int, default=2000)
     parser.add_argument("--gpu-parts", nargs="+", help="of whole, reward, grid, gp, embedding")
     parser.add_argument("--gp", type=int, nargs=2, default=(5000, 4096), metavar=("N", "D"))
