@@ -297,7 +297,11 @@ STATE = ("steps", 0, "state")
     [
         ((*PARAMS, "hidden_dim"), 10**9, "hidden.weight has shape"),
         ((*STATE, "n_features_in_"), 10**12, "hidden.weight has shape"),
-        ((*PARAMS, "n_response_features"), 10**9, "the weights of a BTRewardRegressor are"),
+        (
+            (*PARAMS, "n_response_features"),
+            10**9,
+            "do not fit the parameters of a BTRewardRegressor: they have",
+        ),
         ((*PARAMS, "hidden_dim"), "4", "hidden_dim.*must be an int"),
         ((*PARAMS, "hidden_dim"), -1, "hidden_dim"),
         ((*STATE, "n_features_in_"), 12.0, "has to be a whole number from 0, not 12.0"),
