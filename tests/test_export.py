@@ -300,7 +300,7 @@ STATE = ("steps", 0, "state")
         (
             (*PARAMS, "n_response_features"),
             10**9,
-            "do not fit the parameters of a BTRewardRegressor: they have",
+            "do not fit the parameters of a",
         ),
         ((*PARAMS, "hidden_dim"), "4", "hidden_dim.*must be an int"),
         ((*PARAMS, "hidden_dim"), -1, "hidden_dim"),
