@@ -114,10 +114,12 @@ def _weights_named(folder, description):
         if description["format"] == 2:
             return WEIGHTS_OF_FORMAT_2, description["weights_sha256"]
         if description["format"] != FORMAT:
-            raise ValueError(f"format {description['format']!r}; this version reads 2 and {FORMAT}")
+            raise ValueError(
+                f"format {description['format']!r:.100}; this version reads 2 and {FORMAT}"
+            )
         name = description["weights"]
         if not isinstance(name, str) or not WEIGHTS.fullmatch(name):
-            raise ValueError(f"weights={name!r} is no name of weights, weights-….safetensors")
+            raise ValueError(f"weights={name!r:.100} is no name of weights, weights-….safetensors")
         return name, description["weights_sha256"]
     except KeyError as error:
         raise ValueError(f"{folder / DESCRIPTION}: {error} is missing.") from None
@@ -172,7 +174,7 @@ def _without_duplicates(items):
     values = dict(items)
     if len(values) < len(items):
         names = [name for name, _ in items]
-        raise ValueError(f"{next(n for n in names if names.count(n) > 1)!r} comes twice")
+        raise ValueError(f"{next(n for n in names if names.count(n) > 1)!r:.100} comes twice")
     return values
 
 

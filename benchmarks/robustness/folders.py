@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 from contextlib import suppress
 
@@ -67,9 +68,8 @@ def malformed_folders(n, draws, models, folder):
             export.save(model, written)
             promised = json.loads(files[export.DESCRIPTION])
             said = json.loads((written / export.DESCRIPTION).read_bytes())
-            tally.check(
-                _agrees(promised["steps"], said["steps"]), f"{name}, {what}: loaded as another"
-            )
+            other = _difference(promised["steps"], said["steps"])
+            tally.check(other is None, f"{name}: loaded as another, {other}")
         tally.check(sorted(p.name for p in tried.iterdir()) == sorted(files), f"{what}: it wrote")
         tally.check(not (folder / "planted").exists(), f"{name}, {what}: wrote what was planted")
     return tallies
@@ -87,20 +87,19 @@ def _use(model):
 def _change_description(files, draws, folder):
     text = files[export.DESCRIPTION]
     if draws.random() < 0.3:
-        text = changed_bytes(text, draws)
+        changed = changed_bytes(text, draws)
     else:
         tree = json.loads(text)
         for _ in range(draws.choice([1, 1, 2])):
             tree = changed_tree(tree, draws)
-        for step in tree.get("steps") or [] if isinstance(tree.get("steps"), list) else []:
+        steps = tree.get("steps")
+        for step in steps if isinstance(steps, list) else []:
             if isinstance(step, dict) and isinstance(step.get("params"), dict):
                 named = {key for key in PLANTED if key in step["params"]}
                 step["params"] |= dict.fromkeys(named, str(folder / "planted"))
-        text = json.dumps(tree).encode()
-    what = next((i for i, pair in enumerate(zip(text, files[export.DESCRIPTION], strict=False))
-                 if pair[0] != pair[1]), 0)  # fmt: skip
-    files[export.DESCRIPTION] = text
-    return files, f"description {text[max(0, what - 40) : what + 80]!r}"
+        changed = json.dumps(tree, indent=2).encode()
+    n = len(os.path.commonprefix([text, changed]))
+    return files | {export.DESCRIPTION: changed}, f"{changed[max(0, n - 60) : n + 60]!r}"
 
 
 def _change_weights(files, draws, folder):
@@ -125,11 +124,13 @@ def _plant_weights(files, draws, folder):
     return files | {planted: content}, f"planted weights {content[:60]!r}"
 
 
-def _agrees(promised, said):
-    """Whether a description says the same as another wherever both say something."""
+def _difference(promised, said, where=""):
+    """Return where two descriptions that both say something say another thing, or None."""
     if isinstance(promised, dict) and isinstance(said, dict):
-        keys = (promised.keys() & said.keys()) - set(export.OF_THE_MACHINE)
-        return all(_agrees(promised[key], said[key]) for key in keys)
-    if isinstance(promised, list) and isinstance(said, list):
-        return len(promised) == len(said) and all(map(_agrees, promised, said))
-    return promised == said
+        keys = sorted((promised.keys() & said.keys()) - set(export.OF_THE_MACHINE))
+    elif isinstance(promised, list) and isinstance(said, list) and len(promised) == len(said):
+        keys = range(len(said))
+    else:
+        return None if promised == said else f"{where}: {promised!r:.80}, and not {said!r:.80}"
+    found = (_difference(promised[key], said[key], f"{where}/{key}") for key in keys)
+    return next(filter(None, found), None)
