@@ -473,12 +473,12 @@ def test_a_template_from_a_file_is_checked(tmp_path):
         load(folder)
 
 
-def state_of(model, pairs, **changes):
-    """Return the state of a fitted model with some of it changed, and the model."""
+def state_of(model, pairs, changes=None):
+    """Return a fitted model, and its state with some of it changed."""
     model = model.fit(pairs)
     state = model.get_fitted_state()
-    for name, value in changes.items():
-        first, _, second = name.partition("__")
+    for name, value in (changes or {}).items():
+        first, _, second = name.partition("/")
         state[first] = {**state[first], second: value} if second else value
     return model, state
 
@@ -489,18 +489,18 @@ def state_of(model, pairs, **changes):
         (GPRewardRegressor(), {"kernel_weights_": {"embedding": 6}}, "a table of tables of num"),
         (GPRewardRegressor(), {"kernel_weights_": {"embedding": {"cube": 1.0}}}, "no kernel"),
         (GPRewardRegressor(), {"whitening_": ["x"]}, "whitening_ .* has to be a table or null"),
-        (GPRewardRegressor(), {"whitening___norm_exponent": "x"}, "norm_exponent .* a number"),
+        (GPRewardRegressor(), {"whitening_/norm_exponent": "x"}, "norm_exponent .* a number"),
         (GPRewardRegressor(), {"n_iter_": -1}, "n_iter_ .* a whole number from 0, not -1"),
         (GPRewardRegressor(), {"slope_": True}, "slope_ .* a number, not True"),
-        (VAE, {"adam__project": 3}, "adam of ContrastiveVAE has to hold tables"),
-        (VAE, {"random_state__gauss": "0.0"}, "gauss of ContrastiveVAE has to be a number"),
-        (VAE, {"random_state__key": [1]}, "key of ContrastiveVAE has to be an array"),
+        (VAE, {"adam/project": 3}, "adam of ContrastiveVAE has to hold tables"),
+        (VAE, {"random_state/gauss": "0.0"}, "gauss of ContrastiveVAE has to be a number"),
+        (VAE, {"random_state/key": [1]}, "key of ContrastiveVAE has to be an array"),
         (LinearRewardRegressor(), {"coef_": np.array(["a"])}, "coef_ .* an array of numbers"),
         (LinearRewardRegressor(), {"coef_": [1.0]}, "coef_ .* an array of numbers, not .1.0."),
     ],
 )
 def test_fitted_values_are_of_their_kind(model, changes, message, pairs):
-    model, state = state_of(clone(model), pairs, **changes)
+    model, state = state_of(clone(model), pairs, changes)
     with pytest.raises(ValueError, match=message):
         check_kinds(model, state)
         model.set_fitted_state(state)
@@ -508,7 +508,7 @@ def test_fitted_values_are_of_their_kind(model, changes, message, pairs):
 
 @pytest.mark.parametrize("name", ["weights_", "views_"])
 def test_the_tables_of_an_average_are_of_the_same_names(name, pairs):
-    model, state = state_of(AutoRewardRegressor(["linear, embedding"], random_state=0), pairs)
+    model, state = state_of(AutoRewardRegressor(["linear"], random_state=0), pairs)
     state[name] = {"GP": next(iter(state[name].values()))}
     with pytest.raises(ValueError, match="have to be of the same names"):
         model.set_fitted_state(state)
