@@ -407,6 +407,23 @@ class AutoRewardRegressor(MetaEstimatorMixin, RewardRegressor):
         of_view = {"embedding": slice(0, first), "features": slice(first, None)}
         return of_view.get(view, slice(None))
 
+    def set_fitted_state(self, state):
+        """Set the fitted attributes.
+
+        Parameters
+        ----------
+        state : dict of str to object
+            What `get_fitted_state` returned.
+
+        Raises
+        ------
+        ValueError
+            If candidates, weights and views are not of the same names.
+        """
+        super().set_fitted_state(state)
+        if not (self.candidates_.keys() == self.weights_.keys() == self.views_.keys()):
+            raise ValueError("candidates_, weights_ and views_ have to be of the same names")
+
     def _predict_rows(self, rows):
         """Return the rewards of embeddings (m, d)."""
         rewards = np.where(np.isnan(rows).all(axis=1), np.nan, 0.0)  # padding

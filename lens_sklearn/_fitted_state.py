@@ -4,17 +4,6 @@ from numbers import Real
 
 import numpy as np
 
-#: What fitted attributes are, by their names, which mean the same in all classes.
-COUNTS = {"n_features_in_", "n_features_out_", "n_response_features_", "max_length_",
-          "n_overlong_", "n_kept_", "n_iter_", "factor_"}  # fmt: skip
-NUMBERS = {"slope_", "C_", "feature_ratio_", "log_marginal_likelihood_value_"}
-ARRAYS = {"coef_", "control_coef_", "left_out_log_odds_", "Cs_", "log_losses_", "feature_mean_",
-          "feature_scale_", "X_train_", "dual_coef_", "strengths_", "strength_weights_",
-          "prior_variance_", "L_", "classes_", "mean_", "scale_", "var_"}  # fmt: skip
-ESTIMATORS = {"vae_", "reward_", "teacher_", "augmenter_", "embedder_", "features_"}
-TABLES = {"weights", "adam", "random_state", "cv_results_", "kernel_weights_", "weights_",
-          "views_", "candidates_", "factor_scores_"}  # fmt: skip
-LISTS = {"history_", "layers_", "poolings_", "estimators_"}
 #: Where an array may hold NaN, and where an infinity: the scale of a constant feature.
 MAY_BE_NAN = {"left_out_log_odds_", "cv_results_", "log_losses_"}
 MAY_BE_INFINITE = {"scale", "feature_scale_"}
@@ -86,6 +75,73 @@ def check_shapes(owner, arrays):
             raise ValueError(f"{name} of {type(owner).__name__} has shape {found}, not {shape}")
 
 
+def _is_count(value):
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _is_number(value):
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def _is_array(value):
+    return isinstance(value, np.ndarray) and value.dtype.kind in "fiu"
+
+
+def _is_estimator(value):
+    return hasattr(value, "get_fitted_state") or hasattr(value, "steps")
+
+
+def _is_text(value):
+    return isinstance(value, str)
+
+
+def _is_table(is_value):
+    return lambda value: isinstance(value, dict) and all(map(is_value, value.values()))
+
+
+def _is_list(is_value):
+    return lambda value: isinstance(value, list) and all(map(is_value, value))
+
+
+def _kinds():
+    """Yield (names of fitted attributes and of their parts, what they are, what tells it)."""
+    yield (
+        "n_features_in_ n_features_out_ n_response_features_ max_length_ n_overlong_ n_kept_ "
+        "n_iter_ factor_ position has_gauss",
+        "a whole number from 0",
+        _is_count,
+    )
+    yield (
+        "slope_ C_ feature_ratio_ log_marginal_likelihood_value_ norm norm_exponent "
+        "wiener_exponent covariance_exponent gauss step",
+        "a number",
+        _is_number,
+    )
+    yield (
+        "coef_ control_coef_ left_out_log_odds_ Cs_ log_losses_ feature_mean_ feature_scale_ "
+        "X_train_ dual_coef_ strengths_ strength_weights_ prior_variance_ L_ classes_ mean_ scale_ "
+        "var_ mean scale directions gains key exp_avg exp_avg_sq",
+        "an array of numbers",
+        _is_array,
+    )
+    yield "vae_ reward_ teacher_ augmenter_ embedder_ features_", "an estimator", _is_estimator
+    yield "estimators_", "a list of estimators", _is_list(_is_estimator)
+    yield "candidates_", "a table of estimators", _is_table(_is_estimator)
+    yield "weights_ factor_scores_", "a table of numbers", _is_table(_is_number)
+    yield "kernel_weights_", "a table of tables of numbers", _is_table(_is_table(_is_number))
+    yield "weights", "a table of arrays", _is_table(_is_array)
+    yield "adam random_state cv_results_", "a table", lambda value: isinstance(value, dict)
+    yield "whitening_", "a table or null", lambda value: value is None or isinstance(value, dict)
+    yield "views_", "a table of texts", _is_table(_is_text)
+    yield "history_", "a list of tables of numbers", _is_list(_is_table(_is_number))
+    yield "layers_", "a list of whole numbers from 0", _is_list(_is_count)
+    yield "poolings_", "a list of texts", _is_list(_is_text)
+    yield "revision_", "a text or null", lambda value: value is None or isinstance(value, str)
+
+
+KINDS = {name: (what, is_one) for names, what, is_one in _kinds() for name in names.split()}
+
+
 def check_kinds(owner, state):
     """Check that fitted attributes that were read from a file are what their names promise.
 
@@ -101,30 +157,20 @@ def check_kinds(owner, state):
     ValueError
         If one is something else, or not finite where it has to be.
     """
-    kinds = ((COUNTS, "a whole number from 0", _is_count), (NUMBERS, "a number", _is_number),
-             (ARRAYS, "an array of numbers", _is_array), (ESTIMATORS, "a fitted estimator",
-             lambda value: hasattr(value, "get_fitted_state") or hasattr(value, "steps")),
-             (TABLES, "a table", lambda value: isinstance(value, dict)),
-             (LISTS, "a list", lambda value: isinstance(value, list)))  # fmt: skip
     for name, value in state.items():
-        for names, what, is_one in kinds:
-            if name in names and not is_one(value):
-                raise ValueError(
-                    f"{name} of {type(owner).__name__} has to be {what}, not {_short(value)}"
-                )
+        what, is_one = KINDS.get(name, ("", lambda value: True))
+        if not is_one(value):
+            raise ValueError(
+                f"{name} of {type(owner).__name__} has to be {what}, not {_short(value)}"
+            )
+        if name in ("whitening_", "random_state") and isinstance(value, dict):
+            check_kinds(owner, value)
+        if name == "adam":
+            for moments in value.values():
+                if not isinstance(moments, dict):
+                    raise ValueError(f"adam of {type(owner).__name__} has to hold tables")
+                check_kinds(owner, moments)
         _check_finite(owner, name, value)
-
-
-def _is_count(value):
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-
-def _is_number(value):
-    return isinstance(value, Real) and not isinstance(value, bool)
-
-
-def _is_array(value):
-    return isinstance(value, np.ndarray) and value.dtype.kind in "fiu"
 
 
 def _short(value):

@@ -550,6 +550,9 @@ class GPRewardRegressor(RewardRegressor):
         check_shapes(self, {name: (state[name], shape) for name, shape in shapes.items()})
         if set(state["kernel_weights_"]) != set(views):
             raise ValueError(f"kernel_weights_ of a {type(self).__name__} must be of {list(views)}")
+        unknown = {name for w in state["kernel_weights_"].values() for name in w} - set(KERNELS)
+        if unknown:
+            raise ValueError(f"kernel_weights_ of a {type(self).__name__}: no kernel {unknown}")
         whitening = state["whitening_"]
         if "embedding" in views:
             whitening = Whitening.from_state(whitening, len(views["embedding"]))

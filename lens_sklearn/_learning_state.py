@@ -42,7 +42,10 @@ def check_weights(owner, arrays, shapes):
     """
     kind = type(owner).__name__
     if set(arrays) != set(shapes):
-        raise ValueError(f"the weights of a {kind} are {sorted(shapes)}, not {sorted(arrays)}")
+        raise ValueError(
+            f"the weights do not fit the parameters of a {kind}: they have to be {sorted(shapes)}, "
+            f"not {sorted(arrays)}"
+        )
     for name, shape in shapes.items():
         found = getattr(arrays[name], "shape", type(arrays[name]).__name__)
         if found != shape:

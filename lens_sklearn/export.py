@@ -171,6 +171,7 @@ def load(folder):
         raise ValueError(f"{os.path.join(folder, DESCRIPTION)}: {_words(error)}.") from error
 
 
+LONGEST_WORDS = 1000  # characters of an error that may repeat what a file says
 #: What reading a description that does not fit comes to.
 _MALFORMED = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
@@ -178,7 +179,8 @@ _MALFORMED = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeEr
 def _words(error):
     if isinstance(error, RecursionError):
         return "it is nested too deeply"
-    return f"{error} is missing" if isinstance(error, KeyError) else error
+    words = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+    return words if len(words) <= LONGEST_WORDS else f"{words[:LONGEST_WORDS]}…"
 
 
 def _read_model(description, arrays):
@@ -186,7 +188,7 @@ def _read_model(description, arrays):
     arrays = dict(arrays)
     is_pipeline, steps = description["pipeline"], description["steps"]
     if not isinstance(is_pipeline, bool):
-        raise ValueError(f"'pipeline' has to be true or false, not {is_pipeline!r}")
+        raise ValueError(f"'pipeline' has to be true or false, not {is_pipeline!r:.100}")
     if not is_pipeline and (len(steps), steps[0]["name"]) != (1, "model"):
         raise ValueError("what is no pipeline has one step of the name 'model'")
     pipeline = _read_pipeline(steps, lambda step, name: _read_fitted(step, name, arrays))
@@ -199,10 +201,10 @@ def _read_pipeline(steps, read):
     """Return a Pipeline of steps that `read` makes of their description and name."""
     names = [step["name"] for step in steps]
     if not names or len(set(names)) < len(names):
-        raise ValueError(f"the names of steps have to be there and to differ: {names}")
+        raise ValueError(f"the names of steps have to be there and to differ: {names!r:.200}")
     for name in names:
         if not isinstance(name, str) or "__" in name or name in ("steps", "memory", "verbose"):
-            raise ValueError(f"{name!r} is no name of a step")
+            raise ValueError(f"{name!r:.100} is no name of a step")
     made = [(name, read(step, name)) for name, step in zip(names, steps, strict=True)]
     for (name, step), (following, other) in pairwise(made):
         if not hasattr(step, "transform"):
@@ -278,7 +280,7 @@ def _read_params(description):
     if "steps" in description:
         return _read_pipeline(description["steps"], lambda step, _: _read_params(step))
     if description["class"] not in list(CLASSES):  # it need not be hashable
-        raise ValueError(f"class {description['class']!r} is none of {sorted(CLASSES)}")
+        raise ValueError(f"class {description['class']!r:.100} is none of {sorted(CLASSES)}")
     params = {key: _read_param(value) for key, value in description["params"].items()}
     params |= {key: value for key, value in OF_THE_MACHINE.items() if key in params}
     kind = CLASSES[description["class"]]
@@ -361,15 +363,25 @@ def _read_state(value, where, arrays):
         return value
     if value["kind"] == ARRAY:
         if value["name"] != where:
-            raise ValueError(f"{where} asks for the array {value['name']!r}")
+            raise ValueError(f"{where} asks for the array {value['name']!r:.100}")
         return arrays.pop(where)
     if value["kind"] == TEXTS:
+        if not isinstance(value["values"], list) or not all(
+            isinstance(text, str) for text in value["values"]
+        ):
+            raise ValueError(f"{where} has to be a list of texts")
         return np.array(value["values"], dtype=np.str_)
     if value["kind"] == MAPPING:
-        table = {key: _read_state(v, f"{where}/{key}", arrays) for key, v in value["items"]}
-        if len(table) < len(value["items"]):
+        items = value["items"]
+        if not isinstance(items, list) or not all(
+            isinstance(item, list) and len(item) == 2 and isinstance(item[0], str | int | float)
+            for item in items
+        ):
+            raise ValueError(f"{where} has to be a list of keys and values")
+        table = {key: _read_state(v, f"{where}/{key}", arrays) for key, v in items}
+        if len(table) < len(items):
             raise ValueError(f"a key of {where} comes twice")
         return table
     if value["kind"] == ESTIMATOR:
         return _read_fitted(value, where, arrays)
-    raise ValueError(f"{where}: a value of the kind {value['kind']!r} is not known")
+    raise ValueError(f"{where}: a value of the kind {value['kind']!r:.100} is not known")

@@ -38,6 +38,7 @@ from lens_sklearn import (
     RepeatAugmenter,
     WithinPromptWhitening,
 )
+from lens_sklearn._fitted_state import check_kinds
 from lens_sklearn.export import load, save
 
 VAE = ContrastiveVAE(4, 8, max_epochs=1)
@@ -297,13 +298,23 @@ STATE = ("steps", 0, "state")
     [
         ((*PARAMS, "hidden_dim"), 10**9, "hidden.weight has shape"),
         ((*STATE, "n_features_in_"), 10**12, "hidden.weight has shape"),
-        ((*PARAMS, "n_response_features"), 10**9, "the weights of a BTRewardRegressor are"),
+        (
+            (*PARAMS, "n_response_features"),
+            10**9,
+            "do not fit the parameters of a",
+        ),
         ((*PARAMS, "hidden_dim"), "4", "hidden_dim.*must be an int"),
         ((*PARAMS, "hidden_dim"), -1, "hidden_dim"),
         ((*STATE, "n_features_in_"), 12.0, "has to be a whole number from 0, not 12.0"),
         ((*STATE, "slope_"), None, "slope_ of BTRewardRegressor has to be a number, not None"),
         ((*STATE, "history_"), {}, "'kind' is missing"),
-        ((*STATE, "weights"), 3, "weights of BTRewardRegressor has to be a table, not 3"),
+        ((*STATE, "history_"), ["x"], "has to be a list of tables of numbers, not"),
+        ((*STATE, "history_", 0, "items"), "", "history_/0 has to be a list of keys and values"),
+        ((*STATE, "history_", 0, "items", 0), ["a"], "has to be a list of keys and values"),
+        ((*STATE, "history_", 0, "items", 0, 0), "dur", "a key of model/history_/0 comes twice"),
+        ((*STATE, "more_"), {"kind": "texts", "values": "ab"}, "has to be a list of texts"),
+        ((*STATE, "more_"), {"kind": "x" * 5000}, "of the kind 'x{50,99} is not known"),
+        ((*STATE, "weights"), 3, "has to be a table of arrays, not 3"),
         ((*STATE, "weights", "items", 0, 1, "name"), "model/weights/hidden.bias", "asks for"),
         (("steps", 0, "name"), "a__b", "one step of the name 'model'"),
         (("steps",), [], "list index out of range"),
@@ -460,6 +471,54 @@ def test_a_template_from_a_file_is_checked(tmp_path):
     edit(folder, lambda d: d["steps"][0]["params"].update(chat_template="{{ 'a' * 10 ** 9 }}"))
     with pytest.raises(ValueError, match="pipeline.json: chat_template multiplies"):
         load(folder)
+
+
+def state_of(model, pairs, changes=None):
+    """Return a fitted model, and its state with some of it changed."""
+    model = model.fit(pairs)
+    state = model.get_fitted_state()
+    for name, value in (changes or {}).items():
+        first, _, second = name.partition("/")
+        state[first] = {**state[first], second: value} if second else value
+    return model, state
+
+
+@pytest.mark.parametrize(
+    "model, changes, message",
+    [
+        (GPRewardRegressor(), {"kernel_weights_": {"embedding": 6}}, "a table of tables of num"),
+        (GPRewardRegressor(), {"kernel_weights_": {"embedding": {"cube": 1.0}}}, "no kernel"),
+        (GPRewardRegressor(), {"whitening_": ["x"]}, "whitening_ .* has to be a table or null"),
+        (GPRewardRegressor(), {"whitening_/norm_exponent": "x"}, "norm_exponent .* a number"),
+        (GPRewardRegressor(), {"n_iter_": -1}, "n_iter_ .* a whole number from 0, not -1"),
+        (GPRewardRegressor(), {"slope_": True}, "slope_ .* a number, not True"),
+        (VAE, {"adam/project": 3}, "adam of ContrastiveVAE has to hold tables"),
+        (VAE, {"random_state/gauss": "0.0"}, "gauss of ContrastiveVAE has to be a number"),
+        (VAE, {"random_state/key": [1]}, "key of ContrastiveVAE has to be an array"),
+        (LinearRewardRegressor(), {"coef_": np.array(["a"])}, "coef_ .* an array of numbers"),
+        (LinearRewardRegressor(), {"coef_": [1.0]}, "coef_ .* an array of numbers, not .1.0."),
+    ],
+)
+def test_fitted_values_are_of_their_kind(model, changes, message, pairs):
+    model, state = state_of(clone(model), pairs, changes)
+    with pytest.raises(ValueError, match=message):
+        check_kinds(model, state)
+        model.set_fitted_state(state)
+
+
+@pytest.mark.parametrize("name", ["weights_", "views_"])
+def test_the_tables_of_an_average_are_of_the_same_names(name, pairs):
+    model, state = state_of(AutoRewardRegressor(["linear"], random_state=0), pairs)
+    state[name] = {"GP": next(iter(state[name].values()))}
+    with pytest.raises(ValueError, match="have to be of the same names"):
+        model.set_fitted_state(state)
+
+
+def test_what_is_missing_is_named(pairs):
+    model, state = state_of(LinearRewardRegressor(), pairs)
+    del state["slope_"]
+    with pytest.raises(ValueError, match=r"a fitted LinearRewardRegressor needs \['slope_'\]"):
+        model.set_fitted_state(state)
 
 
 # ------------------------------------------------------------------------------ kills and races

@@ -104,13 +104,15 @@ def toy():
     return make_preference_pairs(n_pairs=24, n_features=N_FEATURES, random_state=0)
 
 
-def fitted_models(language_model):
+def fitted_models(language_model, names=None):
     """Fit a model of every class that :mod:`lens_sklearn.export` knows.
 
     Parameters
     ----------
     language_model : str
         As :func:`save_language_model` returns it.
+    names : sequence of str, default=None
+        Which of them; None for all.
 
     Returns
     -------
@@ -142,7 +144,10 @@ def fitted_models(language_model):
         "vote": VotingRewardRegressor(rewards),
         "classifier": PairClassifier(LinearRewardRegressor()),
     }
-    fitted = {name: clone(model).fit(pairs) for name, model in models.items()}
+    names = [*models, "text"] if names is None else names
+    fitted = {name: clone(models[name]).fit(pairs) for name in names if name in models}
+    if "text" not in names:
+        return fitted
     embedder = LLMEmbedder(language_model, device="cpu", log_likelihood=True)
     views = ResponseViews(embedder, ResponseFeatures(["log_words", "finished"]))
     reward = LinearRewardRegressor(n_response_features=3)
