@@ -1,29 +1,228 @@
-"""Files of rows: .jsonl, .jsonl.gz, .csv and .parquet, read into dicts and checked."""
+"""Files of rows, in text or as tables, read into dicts and checked."""
 
-import csv
-import gzip
-import json
-import threading
+import difflib
+import os
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
-from ._rows import CANDIDATE_COLUMN, as_records, columns_of, kind_of, read_texts
+from ._arrow_rows import read_arrow, read_folder, read_parquet
+from ._csv_table import read_table
+from ._json_rows import read_json, tell_splits
+from ._printed_lists import read_list
+from ._records import CANDIDATE_COLUMN, PAIR_COLUMNS, as_records, columns_of, kind_of, meant
+from ._rows import read_texts
+from ._text_lines import STDIN, TextLines, open_stream
+from ._warnings import warn
 
 LIST_COLUMNS = (CANDIDATE_COLUMN, "gold")
-_CSV_LOCK = threading.Lock()  # the module csv has one limit for all its readers
+#: What is told by its first bytes may be named otherwise; these are told by nothing else.
+TEXT_ENDINGS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv")
+PACKED_ENDINGS = (".gz", ".bz2", ".xz")
+ENDINGS = (
+    "the ending must be .jsonl, .json, .csv, .tsv, each also with .gz, or .parquet; or give a "
+    "folder that 'save_to_disk' wrote"
+)
+TEXT_COLUMNS = ("prompt", "chosen", "rejected", CANDIDATE_COLUMN, "response", "completion",
+                "messages", "conversations", "conversation", "text")  # fmt: skip
 
 
-def load_preferences(path):
+def load_rows(path, *, split=None, columns=None):
+    """Read the rows of a file, of whatever kind they are.
+
+    Parameters
+    ----------
+    path : str or Path
+        A .jsonl, .json, .csv or .tsv file, as it is or packed (.gz, .bz2, .xz); a .parquet,
+        .arrow or .feather file; a folder that ``Dataset.save_to_disk`` wrote; or ``-``,
+        standard input. ``path:split`` names one of several splits.
+    split : str, default=None
+        Which split, where there are several.
+    columns : dict of str to str, default=None
+        What the file calls ``prompt``, ``chosen``, ``rejected`` and so on; None and what is
+        left out have the same name there.
+
+    Returns
+    -------
+    list of dict
+        At least one row. The cells of a .csv file are text, but for the lists ``responses``
+        and ``gold`` and for conversations that Python printed.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    OSError
+        If it cannot be read.
+    ValueError
+        If the file's ending is another one, it has no rows, or a line cannot be read; the
+        message names it.
+    ImportError
+        If it is an Arrow table and the extra ``tables`` is not installed.
+    """
+    columns = {role: name for role, name in (columns or {}).items() if name is not None}
+    path, split = _find(path, split)
+    rows, has_splits = _read(path, split, {*TEXT_COLUMNS, *columns.values()})
+    if split is not None and not has_splits:
+        raise ValueError(f"{path}: there are no splits in it to choose {split!r} from.")
+    if not rows:
+        raise ValueError(f"{path}: the file has no rows.")
+    if columns:
+        rows = _rename(rows, columns, path)
+    if any(isinstance(rows[0].get(name), str) for name in LIST_COLUMNS) and _is_candidates(rows):
+        rows = _decode_lists(rows, path)
+    return rows
+
+
+def _find(path, split):
+    """Return the path, and the split that stands behind it."""
+    name = os.fspath(path)
+    if name in STDIN:
+        return name, split
+    if not name:
+        raise FileNotFoundError("the name of a file is empty.")
+    if not os.path.exists(name) and split is None and ":" in name:
+        before, _, after = name.rpartition(":")
+        if after and os.path.exists(before):
+            name, split = before, after
+    if not os.path.exists(name):
+        raise FileNotFoundError(f"{name}: no such file.")
+    return Path(name), split
+
+
+def _read(path, split, known):
+    """Return the rows of a file, and whether it has splits."""
+    name = str(path).lower()
+    if str(path) not in STDIN and path.is_dir():
+        return read_folder(path, split, tell_splits)
+    with open_stream(path) as stream:
+        first = stream.peek(4096)
+        text = first.lstrip()
+        is_named = name.removesuffix(_packing(name)).endswith(TEXT_ENDINGS) or name in STDIN
+        if first.startswith(b"PAR1"):
+            return read_parquet(_a_file(path)), False
+        if first.startswith((b"ARROW1", b"\xff\xff\xff\xff")):
+            return read_arrow(_a_file(path)), False
+        if first.startswith(b"\x93NUMPY"):
+            raise ValueError(f"{path}: has embeddings, not rows of text.")
+        if name.endswith(".parquet"):
+            raise ValueError(f"{path}: not Parquet.")
+        lines = TextLines(stream, str(path))
+        if text.startswith((b"{", b"[")) or ".json" in name or ".ndjson" in name:
+            return read_json(lines, known, split)
+        if not is_named:
+            raise ValueError(f"{path}: {ENDINGS}.")
+        default = "\t" if ".tsv" in name else ","
+        return read_table(lines, known, default), False
+
+
+def _packing(name):
+    return next((ending for ending in PACKED_ENDINGS if name.endswith(ending)), "")
+
+
+def _a_file(path):
+    if str(path) in STDIN:
+        raise ValueError(f"{path}: an Arrow table is read from a file, not from standard input.")
+    return path
+
+
+def _rename(rows, columns, path):
+    """Return rows whose columns have the names that they are read by."""
+    if len(set(columns.values())) < len(columns):
+        raise ValueError(f"{path}: one column cannot be read as two: {columns}.")
+    renamed, taken = [], {*columns, *columns.values()}
+    for i, row in enumerate(rows):
+        for role, name in columns.items():
+            if name not in row:
+                near = difflib.get_close_matches(name, map(str, row), n=1)
+                hint = f" Did you mean {near[0]!r}?" if near else ""
+                raise ValueError(
+                    f"{path}, row {i}: there is no column {name!r}, which is to be read as "
+                    f"{role!r}; got {columns_of(row)}.{hint}"
+                )
+        own = {role: row[name] for role, name in columns.items()}
+        renamed.append(own | {name: cell for name, cell in row.items() if name not in taken})
+    return renamed
+
+
+def _is_candidates(rows):
+    try:
+        return kind_of(rows[0]) == "candidates"
+    except ValueError:
+        return False
+
+
+def _decode_lists(rows, path):
+    """Read the lists of candidate rows where they are written as text."""
+    for i, row in enumerate(rows):
+        for column in LIST_COLUMNS:
+            cell = row.get(column)
+            if isinstance(cell, str):
+                try:
+                    row[column] = _number(cell) if column == "gold" else read_list(cell)
+                except ValueError as error:
+                    raise ValueError(f"{path}, row {i}, column '{column}': {error}.") from None
+    return rows
+
+
+def _number(cell):
+    """Return the gold of one response, or of a list of them."""
+    try:
+        return float(cell)
+    except ValueError:
+        return read_list(cell)
+
+
+# -------------------------------------------------------------------------------- what is needed
+def _kind(rows, path, needed):
+    """Return what rows there are; an error tells how other columns are named."""
+    try:
+        kind = kind_of(rows[0])
+        missing = [name for name in PAIR_COLUMNS if name in needed and name not in rows[0]]
+        if kind != "pairs" or not missing:
+            return kind
+        raise ValueError(
+            f"there is no column {' and '.join(map(repr, missing))}; got {columns_of(rows[0])}."
+            f"{meant(rows[0], missing)}"
+        )
+    except ValueError as error:
+        raise ValueError(
+            f"{path}: {error} Or name the columns: --chosen-column and its like, columns={{…}} in "
+            "Python."
+        ) from None
+
+
+def _tell_unread(row, path, names):
+    """Warn of columns that look like one which would be read."""
+    lower = {str(name).strip().lower(): name for name in reversed(list(row))}
+    for name in names:
+        near = [] if name in row else difflib.get_close_matches(name, lower, n=1, cutoff=0.8)
+        if near and lower[near[0]] not in TEXT_COLUMNS:
+            warn(
+                f"{path}: the column {lower[near[0]]!r} is not read; if it is the {name}, call it "
+                f"{name!r}."
+            )
+
+
+def load_preferences(path, *, split=None, columns=None, on_invalid="raise"):
     """Read preference rows from a file.
 
     Parameters
     ----------
     path : str or Path
-        A .jsonl, .jsonl.gz, .parquet or .csv file with the columns ``chosen``, ``rejected``
-        and, optionally, ``prompt``, ``target`` and ``weight``.
+        A .jsonl, .json, .csv or .tsv file, as it is or packed (.gz, .bz2, .xz), a .parquet file
+        or a folder that ``Dataset.save_to_disk`` wrote, with the columns ``chosen``,
+        ``rejected`` and, optionally, ``prompt``, ``target`` and ``weight``; ``-`` is standard
+        input.
+    split : str, default=None
+        Which split, where there are several; ``path:split`` says the same.
+    columns : dict of str to str, default=None
+        What the file calls ``prompt``, ``chosen`` and ``rejected``, where it has other names.
+    on_invalid : {"raise", "drop", "keep"}, default="raise"
+        What becomes of rows with an empty text: "raise" refuses them, "drop" leaves them out
+        with a warning that counts them, "keep" keeps them.
 
     Returns
     -------
@@ -42,20 +241,58 @@ def load_preferences(path):
     --------
     pair_targets : The numbers of ``target`` and ``weight``.
     """
-    rows = load_rows(path)
-    if kind_of(rows[0]) != "pairs":
+    rows = load_rows(path, split=split, columns=columns)
+    if _kind(rows, path, PAIR_COLUMNS) != "pairs":
         raise ValueError(
             f"{path}: preference rows need the columns 'chosen' and 'rejected'; "
             f"got {columns_of(rows[0])}."
         )
-    with warnings.catch_warnings():  # the ties are reported once, when the rows are used
-        warnings.simplefilter("ignore")
-        read_texts(rows)
+    _tell_unread(rows[0], path, ("target", "weight"))
     try:
         pair_targets(rows)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
+    dropped = check_texts(rows, path, on_invalid).dropped
+    rows = [row for i, row in enumerate(rows) if i not in set(dropped)]
+    if not rows:
+        raise ValueError(f"{path}: every row has an empty or malformed text; none is left.")
     return rows
+
+
+def check_texts(rows, path, on_invalid):
+    """Read the texts of a file's rows, before anything is done with them.
+
+    Parameters
+    ----------
+    rows : list of dict
+        The rows.
+    path : str or Path
+        Their file, for messages.
+    on_invalid : {"raise", "drop", "keep"}
+        As in :func:`~lens_sklearn._rows.read_texts`.
+
+    Returns
+    -------
+    TextTable
+        The texts; ties and the like are told when they are used.
+
+    Raises
+    ------
+    ValueError
+        If a text is malformed; the message names the file and the row.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            table = read_texts(rows, on_invalid)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    if table.dropped:
+        warn(
+            f"{path}: {len(table.dropped)} of {len(rows)} rows are left out, a text of theirs is "
+            f"empty or malformed (first: row {table.dropped[0]})."
+        )
+    return table
 
 
 def pair_targets(X):
@@ -114,22 +351,28 @@ def _numbers(rows, column, most, what):
             raise ValueError(f"{where}: is missing, and row {other} has one; all rows need it.")
         try:
             values[i] = float(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise ValueError(f"{where}: {value!r:.40} is no number; it is {what}.") from None
         if not (0 <= values[i] <= most and values[i] < np.inf):
             raise ValueError(f"{where}: got {value!r:.40}; it is {what}.")
     return values
 
 
-def load_candidates(path):
+def load_candidates(path, *, split=None, columns=None, on_invalid="raise"):
     """Read candidate rows and their gold rewards from a file.
 
     Parameters
     ----------
     path : str or Path
-        A .jsonl, .jsonl.gz or .parquet file with the columns ``responses`` (list of texts),
+        As :func:`load_preferences` reads it, with the columns ``responses`` (list of texts),
         ``gold`` (list of float) and, optionally, ``prompt``. In a .csv file the two lists are
         written as JSON.
+    split : str, default=None
+        Which split, where there are several.
+    columns : dict of str to str, default=None
+        What the file calls ``prompt``, ``responses`` and ``gold``, where it has other names.
+    on_invalid : {"raise", "drop", "keep"}, default="raise"
+        What becomes of rows with an empty text.
 
     Returns
     -------
@@ -146,17 +389,27 @@ def load_candidates(path):
     ImportError
         If the file is .parquet and the extra ``tables`` is not installed.
     """
-    rows = _load_candidate_rows(path, "'responses' and 'gold'")
-    return rows, _gold_of(rows, read_texts(rows).items.shape)
+    rows = load_candidate_rows(path, split=split, columns=columns, needed="'responses' and 'gold'")
+    shape = check_texts(rows, path, on_invalid).items.shape
+    try:
+        return rows, _gold_of(rows, shape)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
 
 
-def load_candidate_rows(path):
+def load_candidate_rows(path, *, split=None, columns=None, needed="'responses'"):
     """Read candidate rows from a file, with or without gold rewards.
 
     Parameters
     ----------
     path : str or Path
         As :func:`load_candidates` reads it; ``gold`` may be missing.
+    split : str, default=None
+        Which split, where there are several.
+    columns : dict of str to str, default=None
+        What the file calls its columns, where it has other names.
+    needed : str, default="'responses'"
+        The columns that an error asks for.
 
     Returns
     -------
@@ -168,15 +421,12 @@ def load_candidate_rows(path):
     ValueError
         If the file cannot be read or holds other rows.
     """
-    return _load_candidate_rows(path, "'responses'")
-
-
-def _load_candidate_rows(path, columns):
-    rows = load_rows(path)
-    if kind_of(rows[0]) != "candidates":
+    rows = load_rows(path, split=split, columns=columns)
+    if _kind(rows, path, ()) != "candidates":
         raise ValueError(
-            f"{path}: candidate rows need the columns {columns}; got {columns_of(rows[0])}."
+            f"{path}: candidate rows need the columns {needed}; got {columns_of(rows[0])}."
         )
+    _tell_unread(rows[0], path, ("gold",))
     return _decode_lists(rows, path)
 
 
@@ -186,139 +436,22 @@ def _gold_of(rows, shape):
         values = row.get("gold")
         if values is None:
             raise ValueError(f"row {i}: column 'gold' is missing; it lists a reward a response.")
-        values = np.asarray(values, dtype=float)
-        if values.shape != (len(row[CANDIDATE_COLUMN]),):
+        if CANDIDATE_COLUMN not in row and not isinstance(values, list | tuple | np.ndarray):
+            values = [values]  # of the one response
+        try:
+            values = np.asarray(values, dtype=float)
+        except (TypeError, ValueError, OverflowError):
             raise ValueError(
-                f"row {i}: 'gold' has shape {values.shape} for "
-                f"{len(row[CANDIDATE_COLUMN])} responses; one number a response is needed."
+                f"row {i}: 'gold' is {values!r:.60}; expected a list of numbers, one a response."
+            ) from None
+        n = len(row.get(CANDIDATE_COLUMN, [None]))
+        if values.shape != (n,):
+            raise ValueError(
+                f"row {i}: 'gold' has shape {values.shape} for {n} responses; one number a "
+                "response is needed."
             )
         if not np.isfinite(values).all():
             j = int(np.flatnonzero(~np.isfinite(values))[0])
             raise ValueError(f"row {i}: gold[{j}] is {values[j]}; gold rewards are finite.")
-        gold[i, : len(values)] = values
+        gold[i, :n] = values
     return gold
-
-
-def load_rows(path):
-    """Read the rows of a file, of whatever kind they are.
-
-    Parameters
-    ----------
-    path : str or Path
-        A .jsonl, .jsonl.gz, .parquet or .csv file.
-
-    Returns
-    -------
-    list of dict
-        At least one row. The cells of a .csv file are text, but for the lists ``responses``
-        and ``gold``, which a table may hold as JSON.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If the file's ending is another one, it has no rows, or a line cannot be read; the
-        message names it.
-    ImportError
-        If the file is .parquet and the extra ``tables`` is not installed.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file.")
-    name = path.name.lower()
-    if name.endswith((".jsonl", ".jsonl.gz")):
-        rows = _json_lines(path)
-    elif name.endswith(".csv"):
-        rows = _csv_rows(path)
-        if rows and CANDIDATE_COLUMN in rows[0] and kind_of(rows[0]) == "candidates":
-            rows = _decode_lists(rows, path)
-    elif name.endswith(".parquet"):
-        rows = _parquet_rows(path)
-    else:
-        raise ValueError(f"{path}: the ending must be .jsonl, .jsonl.gz, .parquet or .csv.")
-    if not rows:
-        raise ValueError(f"{path}: the file has no rows.")
-    return rows
-
-
-def _json_lines(path):
-    rows = []
-    opener = gzip.open if path.name.lower().endswith(".gz") else open
-    with opener(path, "rt", encoding="utf-8-sig") as lines:
-        for number, line in enumerate(lines, start=1):
-            if line.strip():
-                try:
-                    rows.append(json.loads(line))
-                except json.JSONDecodeError as error:
-                    raise ValueError(f"{path}, line {number}: not JSON ({error}).") from None
-    return rows
-
-
-def _csv_rows(path):
-    """Read a table whose every cell is text: "None", "NA", "007" and "true" are answers."""
-    with _CSV_LOCK, open(path, encoding="utf-8-sig", newline="") as lines:
-        limit = csv.field_size_limit(path.stat().st_size + 1)  # a text may be long
-        reader = csv.reader(lines, strict=True)  # else a stray quote takes what follows with it
-        try:
-            return _rows_below_header(reader, path)
-        except csv.Error as error:
-            raise ValueError(f"{path}, line {reader.line_num}: not CSV ({error}).") from None
-        except UnicodeDecodeError as error:
-            raise ValueError(f"{path}: not UTF-8 ({error}).") from None
-        finally:
-            csv.field_size_limit(limit)
-
-
-def _rows_below_header(reader, path):
-    rows, header = [], None
-    for cells in reader:
-        if not cells:  # an empty line
-            continue
-        if header is None:
-            header = cells
-            named = [name for name in header if name]
-            twice = sorted({name for name in named if named.count(name) > 1})
-            if twice:
-                raise ValueError(f"{path}: there are two columns {twice[0]!r}.")
-        elif len(cells) != len(header):
-            raise ValueError(
-                f"{path}, line {reader.line_num}: {len(cells)} cells under a header of "
-                f"{len(header)}. A text with a comma, a quote or a line break stands in quotes."
-            )
-        else:  # a column without a name is a table program's row numbers or an empty margin
-            named = zip(header, cells, strict=True)
-            rows.append({name: cell for name, cell in named if name})
-    return rows
-
-
-def _parquet_rows(path):
-    try:
-        import pyarrow as pa
-        from pyarrow.parquet import ParquetFile
-    except ImportError:
-        raise ImportError(
-            f"reading {path.name} needs pyarrow: pip install 'lens-sklearn[tables]'"
-        ) from None
-    try:
-        with ParquetFile(path) as file:
-            table = file.read()
-    except pa.ArrowInvalid as error:
-        raise ValueError(f"{path}: not Parquet ({error}).") from None
-    index = [name for name in table.column_names if name.startswith("__index_level_")]
-    table = table.drop_columns(index)  # row numbers that pandas wrote
-    return as_records(table) if len(table) else []
-
-
-def _decode_lists(rows, path):
-    """Read the lists of candidate rows where they are written as JSON."""
-    for i, row in enumerate(rows):
-        for column in LIST_COLUMNS:
-            if isinstance(row, Mapping) and isinstance(row.get(column), str):
-                try:
-                    row[column] = json.loads(row[column])
-                except json.JSONDecodeError as error:
-                    raise ValueError(
-                        f"{path}, row {i}, column '{column}': not a list in JSON ({error})."
-                    ) from None
-    return rows

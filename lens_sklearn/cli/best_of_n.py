@@ -1,9 +1,25 @@
 """``lens-sklearn best-of-n``: measure the reward model's picks by gold rewards."""
 
-import json
-
-from ._arguments import add_command, add_saved_model, load_pipeline, positive, seed
-from ._output import check_file, check_matplotlib, check_picture, print_table, write_lines
+from ._arguments import (
+    add_command,
+    add_force,
+    add_rows,
+    add_saved_model,
+    check_device,
+    load_pipeline,
+    positive,
+    reading,
+    refuse_text_options,
+    seed,
+)
+from ._output import (
+    PICTURES,
+    RESULTS,
+    check_file,
+    check_matplotlib,
+    print_table,
+    write_rows,
+)
 
 __all__ = ["add_parser", "run"]
 
@@ -37,7 +53,9 @@ def add_parser(commands):
         "--n", type=positive, nargs="+", help="numbers of candidates (default: 1, 2, 4, … and all)"
     )
     parser.add_argument("--plot", metavar="PNG", help="draw the curve (extra: plot)")
-    parser.add_argument("-o", "--output", help="write the picked responses to a .jsonl file")
+    parser.add_argument("-o", "--output", help=f"write the picked responses: {', '.join(RESULTS)}")
+    add_force(parser)
+    add_rows(parser)
     parser.add_argument("--seed", type=seed, default=0, help="of the interval's bootstrap")
 
 
@@ -49,25 +67,25 @@ def run(arguments):
     arguments : argparse.Namespace
         Of ``lens-sklearn best-of-n``.
     """
-    check_file("-o", arguments.output, arguments.candidates)
-    check_file("--plot", arguments.plot, arguments.candidates)
+    source = arguments.candidates
+    check_file("-o", arguments.output, source, arguments.force, RESULTS)
+    check_file("--plot", arguments.plot, source, arguments.force, PICTURES)
     if arguments.plot is not None:
-        check_picture("--plot", arguments.plot)
         check_matplotlib("--plot")
-    from .._io import load_candidates
-    from .._shortcuts import response_lengths, shortcut_rewards
+    check_device(arguments.device)
     from ..displays import save_curves
     from ..metrics import best_of_n_curve, best_of_n_score
 
-    rows, gold = load_candidates(arguments.candidates)
-    rewards = load_pipeline(arguments).predict(rows)  # (n_prompts, N)
+    rows, X, gold = _read(arguments)
+    _check_n(arguments.n, gold.shape[1])
+    rewards = load_pipeline(arguments, text=rows is not None).predict(X)  # (n_prompts, N)
     curve = best_of_n_curve(rewards, gold, arguments.n, random_state=arguments.seed)
-    shortcuts = shortcut_rewards(rows)
+    shortcuts, lengths = _shortcuts_of(rows, rewards)
     references = {**shortcuts, "oracle": gold}
     means = [best_of_n_curve(r, gold, curve.n, n_bootstrap=1).mean for r in references.values()]
     random = best_of_n_score(rewards, gold, n=1)
     if arguments.output:
-        write_lines(arguments.output, map(json.dumps, _picks(rows, rewards, gold)))
+        write_rows(arguments.output, _picks(rows, rewards, gold))
     if arguments.plot:
         named = [("reward model", rewards)]
         save_curves(named, gold, arguments.plot, ns=arguments.n, shortcuts=shortcuts)
@@ -81,14 +99,64 @@ def run(arguments):
         ],
     )
     print()
-    _print_accuracies({"reward model": rewards, **shortcuts}, gold, response_lengths(rows))
+    _print_accuracies({"reward model": rewards, **shortcuts}, gold, lengths)
+
+
+def _read(arguments):
+    """Return the rows, or None for embeddings, what the model reads of them, and their gold."""
+    from warnings import catch_warnings, simplefilter
+
+    import numpy as np
+
+    from .._embedding_files import is_embedding_file, load_embeddings
+    from .._io import load_candidates
+    from .._rows import read_texts
+
+    path = arguments.candidates
+    if is_embedding_file(path):
+        refuse_text_options(arguments, path)
+        found = load_embeddings(path)
+        if found.gold is None:
+            raise ValueError(f"{path}: needs the arrays 'candidates' and 'gold'.")
+        return None, found.X, found.gold
+    rows, gold = load_candidates(path, **reading(arguments), on_invalid=arguments.on_invalid)
+    with catch_warnings():
+        simplefilter("ignore")  # they were told
+        table = read_texts(rows, arguments.on_invalid)
+    there = np.array([item is not None for item in table.items.ravel()]).reshape(gold.shape)
+    gold = np.where(there, gold, np.nan)
+    kept = there.any(axis=1)
+    if not kept.any():
+        raise ValueError(f"{path}: every row has empty or malformed texts alone.")
+    rows = [row for row, is_kept in zip(rows, kept, strict=True) if is_kept]
+    return rows, rows, gold[kept]
+
+
+def _check_n(ns, most):
+    """Refuse more candidates than there are."""
+    for n in ns or ():
+        if n > most:
+            raise ValueError(f"--n {n}: no prompt has more than {most} candidates.")
+
+
+def _shortcuts_of(rows, rewards):
+    """Return the rewards by length, and the lengths; of embeddings neither is known."""
+    import numpy as np
+
+    from .._shortcuts import response_lengths
+
+    if rows is None:
+        return {}, None
+    lengths = np.where(np.isnan(rewards), np.nan, response_lengths(rows))
+    return {"longest": lengths, "shortest": -lengths}, lengths
 
 
 def _print_accuracies(named_rewards, gold, lengths):
     """Print accuracy over all pairs and over subsets by length, blank where there is no pair."""
     from ..metrics import SUBSETS, count_pairs, pair_accuracy_score
 
-    subsets = [{"subset": name, "lengths": None if name == "all" else lengths} for name in SUBSETS]
+    names = SUBSETS if lengths is not None else SUBSETS[:1]
+    subsets = [{"subset": name, "lengths": None if name == "all" else lengths} for name in names]
     counts = [count_pairs(gold, **subset) for subset in subsets]
     table = [
         [name]
@@ -100,18 +168,21 @@ def _print_accuracies(named_rewards, gold, lengths):
     ]
     table.append(["random", *("0.500" if count else "" for count in counts)])
     table.append(["pairs", *map(str, counts)])
-    print_table(["pair accuracy", *(name.replace("_", " ") for name in SUBSETS)], table)
+    print_table(["pair accuracy", *(name.replace("_", " ") for name in names)], table)
 
 
 def _picks(rows, rewards, gold):
     """Yield each row with the picked response alone, its reward and its gold."""
     import numpy as np
 
+    from .._records import candidate_column
+
     for i, pick in enumerate(np.nanargmax(rewards, axis=1)):
-        others = {k: v for k, v in rows[i].items() if k not in ("responses", "gold")}
-        yield {
-            **others,
-            "response": rows[i]["responses"][pick],
-            "reward": float(rewards[i, pick]),
-            "gold": float(gold[i, pick]),
-        }
+        if rows is None:
+            picked = {"candidate": int(pick)}
+        else:
+            column = candidate_column(rows[i])
+            picked = {k: v for k, v in rows[i].items() if k not in (column, "gold")}
+            responses = rows[i][column]
+            picked["response"] = responses[pick] if column == "responses" else responses
+        yield {**picked, "reward": float(rewards[i, pick]), "gold": float(gold[i, pick])}

@@ -9,17 +9,29 @@ from pathlib import Path
 from ._arguments import (
     add_command,
     add_device,
+    add_rows,
     add_text_model,
+    check_device,
     make_text_step,
     positive,
     seed,
 )
-from ._output import check_folder, print_wide_table, say, write_json
+from ._data import read_pairs
+from ._output import (
+    check_folder,
+    print_wide_table,
+    printable,
+    replacing,
+    say,
+    settings_of,
+    write_json,
+)
 
 __all__ = ["add_parser", "run"]
 
 RESULTS = "results.jsonl"
 MOST_JOBS = 8
+WRITTEN = ("comparison.json", "comparison.md", "comparison.png")
 
 EXAMPLES = """\
 examples:
@@ -52,8 +64,9 @@ def add_parser(commands):
     """
     help = "compare every control and method on your own pairs"
     parser = add_command(commands, "compare", run, help, EXAMPLES)
-    parser.add_argument("pairs", metavar="PAIRS", help=".jsonl, .jsonl.gz, .parquet or .csv")
+    parser.add_argument("pairs", metavar="PAIRS", help="rows of text, or .npy, .npz embeddings")
     parser.add_argument("-o", "--output", default="comparison", help="folder for the results")
+    add_rows(parser)
     parser.add_argument(
         "--unlabeled", metavar="ROWS", help="responses without labels, for methods that use them"
     )
@@ -91,21 +104,23 @@ def run(arguments):
     """
     if arguments.quick and arguments.methods is not None:
         raise ValueError("--quick chooses the methods, and --methods does; give one of them.")
-    check_folder(arguments.output)
+    check_folder(arguments.output, force=None)
+    _check_place(Path(arguments.output))
+    check_device(arguments.device)
     from .._comparison import compare_rewards
 
     started = time.perf_counter()
-    texts = _read(arguments)
+    read = _read(arguments)
     folder = Path(arguments.output)
     folder.mkdir(parents=True, exist_ok=True)
-    if arguments.store is None:
+    if arguments.store is None and read["pairs"].is_text:
         arguments.store = str(folder / "embeddings")
-    data = _embed(texts, arguments)
+    data = _embed(read, arguments)
     say(f"  d = {data['X'].shape[-1]}, {time.perf_counter() - started:.0f} s")
     try:
         comparison = compare_rewards(
             **data,
-            methods=texts["methods"],
+            methods=read["methods"],
             cv=arguments.folds,
             n_repeats=arguments.repeats,
             results=folder / RESULTS,
@@ -122,41 +137,75 @@ def run(arguments):
 
 
 # ------------------------------------------------------------------------------ before the fits
+def _check_place(folder):
+    """Refuse to overwrite results that no comparison wrote."""
+    if (folder / RESULTS).exists():
+        return  # which tells whether it is the same comparison, and goes on from there
+    for name in WRITTEN:
+        if (folder / name).exists():
+            raise FileExistsError(
+                f"-o {folder}: {name} is there, but no {RESULTS} to go on from; give a new folder."
+            )
+
+
 def _read(arguments):
-    """Read all rows, and refuse what cannot be compared before anything is embedded."""
+    """Read everything, and refuse what cannot be compared before anything is embedded."""
     from .._comparison import QUICK, check_methods
     from .._comparison_data import check_folds
-    from .._io import load_preferences, pair_targets
-    from .._rows import prompt_groups, prompt_keys
 
-    rows = load_preferences(arguments.pairs)
-    target, weight = pair_targets(rows)
-    groups = prompt_groups(rows)
-    kept = slice(None) if weight is None else weight > 0
-    ties = [0.5 if row["chosen"] == row["rejected"] else 1.0 for row in rows]
+    pairs = read_pairs(arguments)
+    kept = slice(None) if pairs.weight is None else pairs.weight > 0
+    ties = [0.5 if _is_tie(pair) else 1.0 for pair in pairs.X]
     try:
-        if weight is not None and not weight.any():
-            raise ValueError("the weight of every row is 0; nothing can be learnt.")
-        check_folds(groups[kept], target if target is not None else ties, arguments.folds)
+        target = pairs.target if pairs.target is not None else ties
+        check_folds(pairs.groups[kept], target, arguments.folds)
     except ValueError as error:
         raise ValueError(f"{arguments.pairs}: {error}") from None
     methods = check_methods(
         arguments.methods,
-        has_features=not arguments.no_features,
-        has_lengths=True,
-        has_weights=weight is not None,
+        has_features=pairs.is_text and not arguments.no_features,
+        has_lengths=pairs.is_text,
+        has_weights=pairs.weight is not None,
         has_unlabeled=arguments.unlabeled is not None,
     )
     if arguments.quick:
         methods = [name for name in methods if name in QUICK]
     if arguments.unlabeled is not None and not any("unlabeled" in name for name in methods):
         raise ValueError("--unlabeled has no effect: none of the methods learns from it.")
-    say(f"{len(rows)} pairs of {len(set(groups))} prompts from {arguments.pairs}")
-    texts = {"rows": rows, "y": target, "sample_weight": weight, "groups": groups}
-    numbers = dict(zip(prompt_keys(rows), groups.tolist(), strict=True))
-    numbers.pop("", None)  # rows without a prompt share none
-    numbers.pop((), None)
-    return texts | {"methods": methods, "others": _read_others(arguments, numbers)}
+    say(f"{len(pairs.X)} pairs of {len(set(pairs.groups.tolist()))} prompts from {arguments.pairs}")
+    read = {"pairs": pairs, "methods": methods, "others": {}}
+    if pairs.is_text:
+        read["others"] = _read_others(arguments, _prompts_of(pairs))
+    elif arguments.candidates is not None:
+        read["others"] = {"candidates": _read_embedded(arguments.candidates, pairs.X.shape[-1])}
+    return read
+
+
+def _is_tie(pair):
+    return (
+        pair["chosen"] == pair["rejected"] if isinstance(pair, dict) else (pair[0] == pair[1]).all()
+    )
+
+
+def _prompts_of(pairs):
+    """Return the number of each prompt, those that are empty left out."""
+    from .._rows import prompt_keys
+
+    numbers = dict(zip(prompt_keys(pairs.X), pairs.groups.tolist(), strict=True))
+    return {key: number for key, number in numbers.items() if key}
+
+
+def _read_embedded(path, d):
+    """Read candidates and gold of embeddings (n_prompts, N, d)."""
+    from .._embedding_files import is_embedding_file, load_embeddings
+
+    found = load_embeddings(path) if is_embedding_file(path) else None
+    if found is None or found.gold is None or found.X.shape[-1] != d:
+        raise ValueError(
+            f"--candidates {path}: beside embeddings of pairs a .npz file is needed, with "
+            f"'candidates' (n_prompts, N, {d}) and 'gold' (n_prompts, N)."
+        )
+    return found.X, found.gold
 
 
 def _read_others(arguments, numbers):
@@ -172,7 +221,7 @@ def _read_others(arguments, numbers):
         others["unlabeled"] = rows, [numbers.get(key, -1) for key in prompt_keys(rows)]
         say(f"{len(rows)} prompts with responses from {arguments.unlabeled}")
     if arguments.candidates is not None:
-        rows, gold = load_candidates(arguments.candidates)
+        rows, gold = load_candidates(arguments.candidates, on_invalid=arguments.on_invalid)
         new = np.array([key not in numbers for key in prompt_keys(rows)])
         if not new.any():
             raise ValueError(
@@ -186,21 +235,24 @@ def _read_others(arguments, numbers):
     return others
 
 
-def _embed(texts, arguments):
-    """Return what `compare_rewards` takes of the rows."""
+def _embed(read, arguments):
+    """Return what `compare_rewards` takes of what was read."""
     from .._shortcuts import response_lengths
 
+    pairs, others = read["pairs"], read["others"]
+    data = {"y": pairs.target, "sample_weight": pairs.weight, "groups": pairs.groups}
+    if not pairs.is_text:
+        candidates, gold = others.get("candidates", (None, None))
+        return data | {"X": pairs.X, "candidates": candidates, "gold": gold}
     step = make_text_step(arguments, with_features=not arguments.no_features)
     say("Embedding …")
-    rows = texts["rows"]
-    data = {name: texts[name] for name in ("y", "sample_weight", "groups")}
-    data |= {"X": step.fit_transform(rows), "lengths": response_lengths(rows)}
+    data |= {"X": step.fit_transform(pairs.X), "lengths": response_lengths(pairs.X)}
     data["n_response_features"] = getattr(step, "n_response_features_", 0)
-    if "unlabeled" in texts["others"]:
-        rows, groups = texts["others"]["unlabeled"]
+    if "unlabeled" in others:
+        rows, groups = others["unlabeled"]
         data |= {"unlabeled": step.transform(rows), "unlabeled_groups": groups}
-    if "candidates" in texts["others"]:
-        rows, gold = texts["others"]["candidates"]
+    if "candidates" in others:
+        rows, gold = others["candidates"]
         data |= {"candidates": step.transform(rows), "gold": gold}
         data["candidate_lengths"] = response_lengths(rows)
     return data
@@ -234,14 +286,15 @@ def _write(comparison, arguments, folder):
     from .._demo import markdown_table
     from ..export import versions
 
-    settings = {k: v for k, v in vars(arguments).items() if k not in ("run", "debug")}
-    content = comparison.to_dict() | {"settings": settings, "versions": versions()}
+    content = comparison.to_dict()
+    content |= {"settings": settings_of(arguments), "versions": versions()}
     write_json(folder / "comparison.json", content)
     parts = ["# Reward models on left-out prompts", *comparison.conclusions]
     parts += [markdown_table(*_table(comparison)), _legend(comparison)]
     if comparison.curves:
         parts += ["## Learning curve", markdown_table(*_curve_table(comparison))]
-    (folder / "comparison.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    with replacing(folder / "comparison.md") as file:
+        file.write("\n\n".join(parts) + "\n")
     if find_spec("matplotlib") is not None:
         from ..displays import save_comparison
 
@@ -257,12 +310,13 @@ def _report(comparison, folder, seconds):
         print_wide_table(*_curve_table(comparison), width)
         print()
     for sentence in comparison.conclusions:
-        print(sentence)
+        print(printable(sentence))
     for label, error in comparison.failures.items():
         say(f"lens-sklearn: warning: {label} could not be fitted: {error}")
     for message, count in comparison.warnings.items():
         say(f"lens-sklearn: warning: in {count} fits: {message}")
     say(f"In {folder}/: comparison.json, comparison.md and results.jsonl; {seconds:.0f} s in all.")
+    say("Next: lens-sklearn fit PAIRS -o reward learns from all pairs; --method chooses how.")
 
 
 def _number(value, form=".3f"):
@@ -283,10 +337,12 @@ def _table(comparison):
         "accuracy": lambda row: _number(row["accuracy"]),
         "against tuned linear": lambda row: differences(row, "accuracy"),
         "p": lambda row: _number(row["accuracy_p_holm"]),
-        "matched": lambda row: _number(row["length_matched"]),
-        "shorter wins": lambda row: _number(row["shorter_wins"]),
+        "matched": lambda row: _number(row.get("length_matched")),
+        "shorter wins": lambda row: _number(row.get("shorter_wins")),
         "log loss": lambda row: _number(row["log_loss"]),
     }
+    if "length_matched" not in comparison.counts:
+        del columns["matched"], columns["shorter wins"]
     if "candidates" in comparison.counts:
         columns["gold of the pick"] = lambda row: _number(row["gold"])
         columns["gold against tuned linear"] = lambda row: differences(row, "gold")
@@ -298,12 +354,17 @@ def _legend(comparison):
     """Say what the table shows."""
     counts = comparison.counts
     dealt = f", dealt {counts['repeats']} times" if counts["repeats"] > 1 else ""
-    return (
+    text = (
         f"{counts['pairs']} pairs of {counts['prompts']} prompts, each left out by one of "
         f"{counts['folds']} folds{dealt}. Brackets are 95 % intervals by prompt; p is corrected "
-        f"for the number of methods. {counts['length_matched']} pairs are matched in length, in "
-        f"{counts['shorter_wins']} the shorter response wins."
+        "for the number of methods."
     )
+    if "length_matched" in counts:
+        text += (
+            f" {counts['length_matched']} pairs are matched in length, in "
+            f"{counts['shorter_wins']} the shorter response wins."
+        )
+    return text
 
 
 def _curve_table(comparison):

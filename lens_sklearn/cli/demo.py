@@ -1,11 +1,19 @@
 """``lens-sklearn demo``: compare LENS with its controls on real text."""
 
-import json
 import time
 from pathlib import Path
 
-from ._arguments import add_command, model_path, positive, seed
-from ._output import check_folder, check_matplotlib, say, write_config, write_json, write_lines
+from ._arguments import add_command, add_force, positive, seed
+from ._output import (
+    check_folder,
+    check_matplotlib,
+    printable,
+    replacing,
+    say,
+    write_config,
+    write_json,
+    write_rows,
+)
 
 __all__ = ["add_parser", "run"]
 
@@ -22,7 +30,8 @@ the extra "demo", so nothing is downloaded. Two controls tell whether synthesis 
 logistic regression. "Gaussian process" is the teacher of "distillation". "longest" and
 "shortest" pick by length, without pairs or a model; "length-matched" is the accuracy over pairs
 whose lengths differ by less than a fifth, where that is of no use. In the folder:
-table.md, table.json, curve.png and the model of "lens-sklearn score lens-demo ROWS"."""
+table.md, table.json, curve.png, pairs.jsonl, candidates.jsonl, and the model of
+"lens-sklearn score lens-demo ROWS"."""
 
 
 def add_parser(commands):
@@ -37,6 +46,7 @@ def add_parser(commands):
         commands, "demo", run, "compare LENS with its controls on real text", EXAMPLES
     )
     parser.add_argument("-o", "--output", default="lens-demo", help="folder for the results")
+    add_force(parser)
     parser.add_argument("--seed", type=seed, default=0, help="of splits and methods")
     parser.add_argument("--splits", type=positive, default=5, help="splits by prompt")
     parser.add_argument("--pairs", type=positive, default=240, help="training pairs of a split")
@@ -51,16 +61,18 @@ def run(arguments):
     arguments : argparse.Namespace
         Of ``lens-sklearn demo``.
     """
-    check_folder(arguments.output)
+    check_folder(arguments.output, arguments.force)
     check_matplotlib("demo")
     from .._demo import demo_table, summarize
     from .._embedder import LLMEmbedder
+    from .._packaged_model import packaged_folder
     from ..datasets import make_demo_preferences
 
     started = time.perf_counter()
     seeds = range(arguments.seed, arguments.seed + arguments.splits)
     demos = [make_demo_preferences(arguments.pairs, random_state=drawn) for drawn in seeds]
-    embedder = LLMEmbedder(model_path(arguments.model), pooling="mean", layer="all")
+    packaged_folder(arguments.model)  # its extra is named before the work
+    embedder = LLMEmbedder(arguments.model, pooling="mean", layer="all")
     folder = Path(arguments.output)
     folder.mkdir(parents=True, exist_ok=True)
     embeddings, features = _embed_responses(embedder, started)
@@ -70,17 +82,26 @@ def run(arguments):
     _save_pipeline(embedder, fitted[SAVED_METHOD], folder)
     summary = summarize(results)
     table, gold = demo_table(summary), splits[0].gold
-    (folder / "table.md").write_text(table + "\n", encoding="utf-8")
+    with replacing(folder / "table.md") as file:
+        file.write(table + "\n")
     write_json(folder / "table.json", {"summary": summary, "splits": results})
-    write_lines(folder / "candidates.jsonl", map(json.dumps, demos[0].candidates))
+    write_rows(str(folder / "pairs.jsonl"), demos[0].pairs)
+    write_rows(str(folder / "candidates.jsonl"), demos[0].candidates)
     _draw_curves(rewards, demos[0], folder / "curve.png")
     sizes = {"pairs": arguments.pairs, "splits": arguments.splits, "d": embeddings.shape[-1]}
     write_config(arguments, folder, sizes=sizes, scores={"first_split": results[0]})
-    print(
+    text = (
         f"Mean gold reward of the Best-of-{gold.shape[1]} pick on {len(gold)} held-out prompts, "
         f"mean ± 95 % interval over {arguments.splits} splits:\n\n{table}\n\n"
         f"In {folder}/: the model ({SAVED_METHOD}, first split), table.md, table.json, curve.png, "
-        f"candidates.jsonl. {time.perf_counter() - started:.0f} s in all."
+        f"and of the first split pairs.jsonl and candidates.jsonl. "
+        f"{time.perf_counter() - started:.0f} s in all."
+    )
+    print(printable(text))
+    say(
+        f"Next: lens-sklearn best-of-n {folder} {folder}/candidates.jsonl measures the picks, "
+        f"lens-sklearn fit {folder}/pairs.jsonl -o reward --model {arguments.model} learns what is "
+        "recommended; then take your own pairs."
     )
 
 

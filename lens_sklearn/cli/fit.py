@@ -7,17 +7,23 @@ from math import ceil
 from ._arguments import (
     add_command,
     add_device,
+    add_force,
+    add_rows,
     add_text_model,
+    check_device,
     make_text_step,
     seed,
     share,
 )
+from ._data import read_pairs
 from ._methods import add_methods, make_augmenter, settle_methods
 from ._output import check_folder, print_table, say, write_config
 
 __all__ = ["add_parser", "run"]
 
 # Of AutoRewardRegressor.cv_results_, whose last row is the combination.
+NORMAL = 1.96  # quantile of a 95 % interval
+FEW = 100  # held-out pairs whose accuracy is uncertain by a tenth
 CHOICE = ("candidate", "weight", "log_loss", "log_loss_error", "accuracy")
 
 EXAMPLES = """\
@@ -40,6 +46,7 @@ control beside them: as many optimiser steps, without new data.
 PAIRS has the columns chosen, rejected and, optionally, prompt:
   {"prompt": "What is 2 + 2?", "chosen": "4.", "rejected": "5."}
 A column target is the probability that chosen wins, a column weight how much a pair counts.
+A .npy file of embeddings (n, 2, d) does too, or a .npz file with pairs, target, weight, groups.
 --unlabeled ROWS has responses, two or more a row, and, optionally, prompt:
   {"prompt": "What is 3 + 4?", "responses": ["7.", "8.", "Seven."]}
 --model minilm is all-MiniLM-L6-v2 from the package of the extra "demo"; it needs no network."""
@@ -55,8 +62,10 @@ def add_parser(commands):
     """
     help = "train a reward model on preference pairs"
     parser = add_command(commands, "fit", run, help, EXAMPLES)
-    parser.add_argument("pairs", metavar="PAIRS", help=".jsonl, .jsonl.gz, .parquet or .csv")
+    parser.add_argument("pairs", metavar="PAIRS", help="rows of text, or .npy, .npz embeddings")
     parser.add_argument("-o", "--output", required=True, help="folder for the reward model")
+    add_force(parser)
+    add_rows(parser)
     add_text_model(parser)
     add_methods(parser)
     other = parser.add_argument_group("other")
@@ -79,49 +88,77 @@ def run(arguments):
         Of ``lens-sklearn fit``.
     """
     settle_methods(arguments)
-    check_folder(arguments.output)
+    check_folder(arguments.output, arguments.force)
+    check_device(arguments.device)
     from sklearn import config_context
 
     from .. import export
-    from .._io import load_preferences, pair_targets
-    from .._rows import prompt_groups
 
     started = time.perf_counter()
-    rows = _leave_out_weightless(load_preferences(arguments.pairs), arguments.pairs)
-    train, test = _split_by_prompt(rows, arguments.test_fraction, arguments.seed)
-    pipeline = make_pipeline(arguments)
-    say(f"{len(train)} pairs for training, {len(test)} held out, from {arguments.pairs}")
-    params = {"groups": prompt_groups(train)}  # keeps prompts whole in folds and early stopping
+    pairs = read_pairs(arguments)
+    if pairs.weight is not None:  # a part without any that counts could not be fitted or judged
+        pairs = pairs.take(pairs.weight.nonzero()[0])
+        if arguments.method == "distillation":
+            raise ValueError(
+                f"{arguments.pairs}: --method distillation has a teacher to which all pairs count "
+                "alike; leave the column 'weight' out, or take another method."
+            )
+    train, test = _split_by_prompt(pairs, arguments.test_fraction, arguments.seed)
+    pipeline = make_pipeline(arguments, is_text=pairs.is_text)
+    n_test = 0 if test is None else len(test.X)
+    say(f"{len(train.X)} pairs for training, {n_test} held out, from {arguments.pairs}")
+    params = {"groups": train.groups}  # keeps prompts whole in folds and early stopping
     if arguments.unlabeled is not None:
-        params["unlabeled"] = _load_unlabeled(arguments.unlabeled, test)
+        params["unlabeled"] = _load_unlabeled(arguments.unlabeled, test.X if test else [])
         say(f"{len(params['unlabeled'])} prompts with responses from {arguments.unlabeled}")
-    target, weight = pair_targets(train)
-    if weight is not None and arguments.method == "distillation":
-        raise ValueError(
-            f"{arguments.pairs}: --method distillation has a teacher to which all pairs count "
-            "alike; leave the column 'weight' out, or take another method."
-        )
-    for column, values in (("target", target), ("weight", weight)):
+    for column, values in (("target", train.target), ("weight", train.weight)):
         if values is not None:
             say(f"the column {column} is read, mean {values.mean():.3g}")
     with config_context(enable_metadata_routing=True):
-        if weight is not None:
+        if train.weight is not None:
             pipeline["reward"].set_fit_request(sample_weight=True)
-            params["sample_weight"] = weight
-        pipeline.fit(train, target, **params)
-    scores = {"train_accuracy": _accuracy(pipeline, train)}
-    if test:
-        scores["held_out_accuracy"] = _accuracy(pipeline, test)
+            params["sample_weight"] = train.weight
+        pipeline.fit(train.X, train.target, **params)
+    accuracies = {"train_accuracy": _accuracy(pipeline, train)}
+    if test is not None:
+        accuracies["held_out_accuracy"] = _accuracy(pipeline, test)
     export.save(pipeline, arguments.output)
-    sizes = {"train_pairs": len(train), "held_out_pairs": len(test)} | _sizes_of(pipeline)
+    sizes = {"train_pairs": len(train.X), "held_out_pairs": n_test} | _sizes_of(pipeline)
+    scores = {name: accuracy.mean for name, accuracy in accuracies.items()}
+    if test is not None and accuracies["held_out_accuracy"].n > 1:
+        scores["held_out_accuracy_half_width"] = accuracies["held_out_accuracy"].half_width
     write_config(arguments, arguments.output, sizes=sizes, scores=scores)
-    lines = [[k.replace("_", " "), str(v)] for k, v in sizes.items()]
-    lines += [[k.replace("_", " "), f"{v:.3f}"] for k, v in scores.items()]
-    lines.append(["seconds", f"{time.perf_counter() - started:.1f}"])
-    print_table(["saved in", arguments.output], lines)
+    _report(arguments, sizes, accuracies, time.perf_counter() - started)
     if arguments.method == "auto":
         print()
         _print_choice(pipeline["reward"].cv_results_)
+    _say_what_next(arguments, n_test, pairs.is_text)
+
+
+def _report(arguments, sizes, accuracies, seconds):
+    """Print what was fitted, and how well."""
+    lines = [[k.replace("_", " "), str(v)] for k, v in sizes.items()]
+    for name, accuracy in accuracies.items():
+        cell = f"{accuracy.mean:.3f}"
+        if name == "held_out_accuracy" and accuracy.n > 1:
+            cell += f" ± {accuracy.half_width:.3f}"
+        lines.append([name.replace("_", " "), cell])
+    lines.append(["seconds", f"{seconds:.1f}"])
+    print_table(["saved in", arguments.output], lines)
+
+
+def _say_what_next(arguments, n_test, is_text):
+    """Say what a small number of held-out pairs means, and what can be done with the model."""
+    if 0 < n_test < FEW:
+        say(
+            f"{n_test} held-out pairs are few: the interval, of 95 % by prompt, is wide, and "
+            '"lens-sklearn compare" judges by all pairs in turn.'
+        )
+    given = f"{arguments.output} {'ROWS' if is_text else 'EMBEDDINGS'}"
+    say(
+        f"Next: lens-sklearn score {given} writes rewards, lens-sklearn best-of-n {given} measures "
+        "picks by gold."
+    )
 
 
 def _sizes_of(pipeline):
@@ -146,22 +183,27 @@ def _print_choice(found):
     print_table(["left-out prompts", "weight", "log loss ± error", "accuracy"], rows)
 
 
-def _accuracy(pipeline, rows):
-    """Return pair accuracy by the rows' targets and weights."""
-    from .._io import pair_targets
-    from ..metrics import pair_accuracy_score
+def _accuracy(pipeline, pairs):
+    """Return pair accuracy by targets and weights, with its interval by prompt."""
+    from .._statistics import clustered_mean
+    from ..metrics import pair_agreement
 
-    target, weight = pair_targets(rows)
-    return pair_accuracy_score(pipeline.predict(rows), target, sample_weight=weight)
+    agreement = pair_agreement(pipeline.predict(pairs.X), pairs.target)
+    accuracy = clustered_mean(agreement, pairs.groups, pairs.weight)
+    if accuracy.half_width == 0:  # equal values show no spread, which is not to know for sure
+        accuracy = accuracy._replace(half_width=NORMAL**2 / (accuracy.n + NORMAL**2))  # Wilson's
+    return accuracy
 
 
-def make_pipeline(arguments):
-    """Return the pipeline from text to rewards.
+def make_pipeline(arguments, *, is_text=True):
+    """Return the pipeline from text, or from embeddings, to rewards.
 
     Parameters
     ----------
     arguments : argparse.Namespace
         Of ``lens-sklearn fit``, after :func:`settle_methods`.
+    is_text : bool, default=True
+        Whether it begins with an embedder.
 
     Returns
     -------
@@ -177,13 +219,15 @@ def make_pipeline(arguments):
     # Unlabelled responses are text: they reach who learns from them through the steps before it.
     transform_input = None if arguments.unlabeled is None else ["unlabeled"]
     if arguments.method == "auto":
-        embed = make_text_step(arguments, with_features=not arguments.no_features)
-        settings = {}
-        if not arguments.no_features:
+        steps, settings = [], {}
+        if is_text:
+            embed = make_text_step(arguments, with_features=not arguments.no_features)
+            steps.append(("embed", embed))
+        if is_text and not arguments.no_features:
             settings["n_response_features"] = len(embed.features.names)
             settings["controlled"] = tuple(embed.features.columns(arguments.controlled or []))
         reward = AutoRewardRegressor(**settings, random_state=arguments.seed)
-        return Pipeline([("embed", embed), ("reward", reward)], transform_input=transform_input)
+        return Pipeline([*steps, ("reward", reward)], transform_input=transform_input)
     reward = BTRewardRegressor(
         max_epochs=arguments.epochs,
         learning_rate=arguments.learning_rate,
@@ -191,8 +235,8 @@ def make_pipeline(arguments):
         random_state=arguments.seed,
         verbose=int(sys.stderr.isatty()),
     )
-    steps = [
-        ("embed", make_text_step(arguments, with_features=False)),
+    steps = [("embed", make_text_step(arguments, with_features=False))] if is_text else []
+    steps += [
         ("scale", EmbeddingScaler()),
         ("augment", make_augmenter(arguments)),
         ("reward", reward),
@@ -200,36 +244,21 @@ def make_pipeline(arguments):
     return Pipeline(steps, transform_input=transform_input)
 
 
-def _leave_out_weightless(rows, path):
-    """Return the rows that count: a part without any of them could be neither fitted nor judged."""
-    from .._io import pair_targets
-
-    weight = pair_targets(rows)[1]
-    if weight is None:
-        return rows
-    if not weight.any():
-        raise ValueError(f"{path}: the weight of every row is 0; nothing can be learnt.")
-    return [row for row, counts in zip(rows, weight > 0, strict=True) if counts]
-
-
-def _split_by_prompt(rows, test_fraction, random_state):
-    """Return training and held-out rows, which share no prompt."""
+def _split_by_prompt(pairs, test_fraction, random_state):
+    """Return training and held-out pairs, which share no prompt; None if none are held out."""
     from sklearn.model_selection import GroupShuffleSplit
 
-    from .._rows import prompt_groups
-
     if test_fraction == 0:
-        return rows, []
-    groups = prompt_groups(rows)
-    n_prompts = len(set(groups))
+        return pairs, None
+    n_prompts = len(set(pairs.groups.tolist()))
     if ceil(test_fraction * n_prompts) == n_prompts:
         raise ValueError(
             f"--test-fraction {test_fraction} leaves no prompt to train on, the rows have "
             f"{n_prompts}; 0 holds none out."
         )
     splitter = GroupShuffleSplit(n_splits=1, test_size=test_fraction, random_state=random_state)
-    train, test = next(splitter.split(rows, groups=groups))
-    return [rows[i] for i in train], [rows[i] for i in test]
+    train, test = next(splitter.split(pairs.X, groups=pairs.groups))
+    return pairs.take(train), pairs.take(test)
 
 
 def _load_unlabeled(path, held_out):
