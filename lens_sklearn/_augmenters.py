@@ -11,6 +11,7 @@ from sklearn.utils import check_random_state, gen_batches
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
+from ._atomic_fit import atomic_fit
 from ._augmented_pairs import AugmentedPairs
 from ._device import draw_seed, row_order
 from ._fitted_state import FittedState
@@ -45,6 +46,7 @@ class PairAugmenter(
     }
 
     @_fit_context(prefer_skip_nested_validation=False)
+    @atomic_fit
     def fit(self, X, y=None):
         """Learn what synthesis needs.
 
@@ -61,10 +63,11 @@ class PairAugmenter(
         self
             Fitted.
         """
-        self._learn(self._check_originals(X, y, reset=True))
+        self._learn(self._check_originals(X, y, reset=True).compact())
         return self
 
     @_fit_context(prefer_skip_nested_validation=False)
+    @atomic_fit
     def fit_transform(self, X, y=None):
         """Fit and return the augmented pairs.
 
@@ -93,9 +96,10 @@ class PairAugmenter(
             On malformed pairs, pairs that are augmented already, or a parameter that has no
             effect beside the others.
         """
-        pairs = self._check_originals(X, y, reset=True)
+        whole = self._check_originals(X, y, reset=True)
+        pairs = whole.compact()
         random_state = self._learn(pairs)
-        return self._augment_views(pairs, random_state)
+        return self._augment_views(pairs, random_state).among(whole)
 
     def augment(self, X, y=None):
         """Augment pairs by what was learnt before.
@@ -114,8 +118,9 @@ class PairAugmenter(
             every call.
         """
         check_is_fitted(self)
-        pairs = self._check_originals(X, y, reset=False)
-        return self._augment_views(pairs, deepcopy(self._random_state))
+        whole = self._check_originals(X, y, reset=False)
+        augmented = self._augment_views(whole.compact(), deepcopy(self._random_state))
+        return augmented.among(whole)
 
     def transform(self, X):
         """Return the input as it is.

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from numbers import Integral
 
 import numpy as np
+import torch
 from scipy.optimize import minimize
 from sklearn import config_context
 from sklearn.base import MetaEstimatorMixin, _fit_context, clone
@@ -16,6 +17,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.metadata_routing import get_routing_for_object
 from sklearn.utils.validation import has_fit_parameter
 
+from ._atomic_fit import atomic_fit
 from ._augmenters import RepeatAugmenter
 from ._base_reward import RewardRegressor
 from ._bt_reward import BTRewardRegressor
@@ -26,6 +28,7 @@ from ._distillation import DistillationAugmenter
 from ._feature_scale import check_controlled
 from ._gp_reward import GPRewardRegressor
 from ._latent_augmenter import LatentPairAugmenter
+from ._linear_algebra import float64_device
 from ._linear_reward import LinearRewardRegressor
 from ._validation import check_response_features, check_training_pairs, check_unlabeled
 from ._warnings import warn
@@ -70,12 +73,15 @@ class Candidate:
         Its columns.
     prior : float
         Its weight before any pair has spoken, up to a factor.
+    has_device : bool, default=False
+        Whether it computes on this reward's device.
     """
 
     name: str
     estimator: object
     view: str
     prior: float
+    has_device: bool = False
 
 
 class AutoRewardRegressor(MetaEstimatorMixin, RewardRegressor):
@@ -110,6 +116,9 @@ class AutoRewardRegressor(MetaEstimatorMixin, RewardRegressor):
         predicted, as in :class:`GPRewardRegressor`. Candidates that cannot do so are left out:
         networks, and those of the embedding alone, which would put in its own terms what is
         controlled.
+    device : str, default="auto"
+        Where Gaussian processes and networks compute; "auto" takes a GPU if there is one. The
+        linear model always computes on the CPU, rewards of one's own where they are set to.
     random_state : int, RandomState instance or None, default=None
         Seeds networks and folds.
 
@@ -159,6 +168,7 @@ class AutoRewardRegressor(MetaEstimatorMixin, RewardRegressor):
         "candidates": [StrOptions({"auto", "all"}), list, tuple],
         "n_response_features": [Interval(Integral, 0, None, closed="left")],
         "controlled": ["array-like"],
+        "device": [str, torch.device],
         "random_state": ["random_state"],
     }
 
@@ -167,14 +177,22 @@ class AutoRewardRegressor(MetaEstimatorMixin, RewardRegressor):
     fitted_state_names = ("n_features_in_", "candidates_", "weights_", "views_", "cv_results_")
 
     def __init__(
-        self, candidates="auto", *, n_response_features=0, controlled=(), random_state=None
+        self,
+        candidates="auto",
+        *,
+        n_response_features=0,
+        controlled=(),
+        device="auto",
+        random_state=None,
     ):
         self.candidates = candidates
         self.n_response_features = n_response_features
         self.controlled = controlled
+        self.device = device
         self.random_state = random_state
 
     @_fit_context(prefer_skip_nested_validation=True)
+    @atomic_fit
     def fit(self, X, y=None, sample_weight=None, *, unlabeled=None, groups=None):
         """Learn all candidates, and their weights.
 
@@ -201,8 +219,9 @@ class AutoRewardRegressor(MetaEstimatorMixin, RewardRegressor):
         Raises
         ------
         ValueError
-            On malformed pairs, unknown or repeated candidates, or if no candidate can be fitted:
-            the message says why each failed.
+            On malformed pairs, unknown or repeated candidates, a `device` that torch does not
+            know or that no candidate computes on, or if no candidate can be fitted: the message
+            says why each failed.
 
         Warns
         -----
@@ -222,6 +241,7 @@ class AutoRewardRegressor(MetaEstimatorMixin, RewardRegressor):
         """Fit all candidates, and weigh them."""
         pairs, group = check_training_pairs(self, X, y, sample_weight, groups)
         check_response_features(self.n_response_features, pairs.shape[-1], alone=True)
+        float64_device(self.device)
         if groups is None:
             group = np.argsort(row_order(pairs.originals))  # folds do not depend on their order
         if unlabeled is not None:
@@ -285,6 +305,12 @@ class AutoRewardRegressor(MetaEstimatorMixin, RewardRegressor):
                 f"candidates={given!r} have no part that could be left out, so that none can do "
                 'what controlled asks; "linear" and "GP" can.'
             )
+        if self.device != "auto" and not any(c.has_device for c in made):
+            raise ValueError(
+                f"device={self.device!r} has no effect: none of the candidates "
+                f"{[c.name for c in made]} is told it. Leave it at 'auto', and set an estimator "
+                "of your own where it is to compute."
+            )
         repeated = {c.name for c in made if [m.name for m in made].count(c.name) > 1}
         if repeated:
             raise ValueError(f"candidates names {sorted(repeated)[0]!r} twice.")
@@ -303,18 +329,19 @@ class AutoRewardRegressor(MetaEstimatorMixin, RewardRegressor):
         if name in ("linear", "GP"):
             kind = LinearRewardRegressor if name == "linear" else GPRewardRegressor
             settings = {"n_response_features": k, "controlled": tuple(int(c) for c in controlled)}
-            if name == "GP":
-                settings["random_state"] = draw_seed(random_state)
+            gp = name == "GP"
+            if gp:
+                settings |= {"random_state": draw_seed(random_state), "device": self.device}
             # With two views a penalised sum of both is rarely far from the best (docs/research).
-            prior = float(name == "GP" or not two_views)
+            prior = float(gp or not two_views)
             if not two_views:
-                return [Candidate(name, kind(**settings), "both", prior)]
-            alone = {key: value for key, value in settings.items() if key == "random_state"}
-            made = [Candidate(f"{name}, both views", kind(**settings), "both", prior)]
+                return [Candidate(name, kind(**settings), "both", prior, gp)]
+            alone = {k: v for k, v in settings.items() if k in ("random_state", "device")}
+            made = [Candidate(f"{name}, both views", kind(**settings), "both", prior, gp)]
             if not len(controlled):  # an embedding alone would take over what is controlled
-                made.append(Candidate(f"{name}, embedding", kind(**alone), "embedding", 0.0))
+                made.append(Candidate(f"{name}, embedding", kind(**alone), "embedding", 0.0, gp))
             if len(controlled) < k:
-                made.append(Candidate(f"{name}, features", kind(**settings), "features", 0.0))
+                made.append(Candidate(f"{name}, features", kind(**settings), "features", 0.0, gp))
             return made
         if name not in QUICK + SLOW:
             raise ValueError(f"candidates has {name!r}; the names are {list(QUICK + SLOW)}.")
@@ -324,14 +351,18 @@ class AutoRewardRegressor(MetaEstimatorMixin, RewardRegressor):
         if name == "network":
             augmenter = RepeatAugmenter(factor=4)
         elif name == "LENS":
-            augmenter = LatentPairAugmenter(ContrastiveVAE(), n_response_features=k, **seeds)
+            vae = ContrastiveVAE(device=self.device)
+            augmenter = LatentPairAugmenter(vae, n_response_features=k, **seeds)
         else:
-            augmenter = DistillationAugmenter(n_response_features=k, **seeds)
-        reward = BTRewardRegressor(n_response_features=k, random_state=draw_seed(random_state))
+            teacher = GPRewardRegressor(n_response_features=k, device=self.device)
+            augmenter = DistillationAugmenter(teacher, n_response_features=k, **seeds)
+        reward = BTRewardRegressor(
+            n_response_features=k, device=self.device, random_state=draw_seed(random_state)
+        )
         with config_context(enable_metadata_routing=True):
             reward.set_fit_request(sample_weight=True)
         pipeline = Pipeline([("augment", augmenter), ("reward", reward)])
-        return [Candidate(name, pipeline, "both", 0.0)]
+        return [Candidate(name, pipeline, "both", 0.0, True)]
 
     def _weigh(self, fitted, pairs, group, settings):
         """Find the weights, and set the fitted attributes."""
@@ -375,6 +406,23 @@ class AutoRewardRegressor(MetaEstimatorMixin, RewardRegressor):
         first = self.n_features_in_ - self.n_response_features
         of_view = {"embedding": slice(0, first), "features": slice(first, None)}
         return of_view.get(view, slice(None))
+
+    def set_fitted_state(self, state):
+        """Set the fitted attributes.
+
+        Parameters
+        ----------
+        state : dict of str to object
+            What `get_fitted_state` returned.
+
+        Raises
+        ------
+        ValueError
+            If candidates, weights and views are not of the same names.
+        """
+        super().set_fitted_state(state)
+        if not (self.candidates_.keys() == self.weights_.keys() == self.views_.keys()):
+            raise ValueError("candidates_, weights_ and views_ have to be of the same names")
 
     def _predict_rows(self, rows):
         """Return the rewards of embeddings (m, d)."""

@@ -8,7 +8,7 @@ from sklearn.utils.validation import check_is_fitted
 from ._augmented_pairs import AugmentedPairs
 from ._fitted_state import FittedState
 from ._validation import check_embeddings, check_training_pairs
-from .metrics import best_of_n_score, pair_accuracy_score
+from .metrics import best_of_n_score, leave_out_dropped, pair_accuracy_score
 
 
 class RewardRegressor(FittedState, RegressorMixin, BaseEstimator):
@@ -30,9 +30,15 @@ class RewardRegressor(FittedState, RegressorMixin, BaseEstimator):
         -------
         ndarray of float, shape (...)
             Rewards, NaN for padding.
+
+        Raises
+        ------
+        ValueError
+            If an embedding is not finite, or its reward is not: the message names its row.
         """
         X = self._check_embeddings(X)
-        return self._predict_rows(X.reshape(-1, X.shape[-1])).reshape(X.shape[:-1])
+        rewards = self._predict_rows(X.reshape(-1, X.shape[-1])).reshape(X.shape[:-1])
+        return check_rewards(rewards, X)
 
     def _check_embeddings(self, X):
         check_is_fitted(self)
@@ -93,6 +99,10 @@ class RewardRegressor(FittedState, RegressorMixin, BaseEstimator):
 
         Both are larger for a better model. The first is what a reward model is for.
 
+        .. note::
+            Two candidates a prompt have the shape of pairs. Without gold they are scored as
+            such, as if the first of each were the chosen one.
+
         Parameters
         ----------
         X : AugmentedPairs, array-like of shape (n, N, d), (n, 2, d), or (n, d) with ratings y
@@ -109,10 +119,25 @@ class RewardRegressor(FittedState, RegressorMixin, BaseEstimator):
         -------
         float
             Mean gold reward, or accuracy.
+
+        Raises
+        ------
+        ValueError
+            On shapes that do not fit each other, values that are not finite, or if nothing is
+            left to score.
+
+        Warns
+        -----
+        UserWarning
+            If candidates with gold have an all-NaN embedding, as dropped texts do: they are never
+            picked. A prompt of such candidates alone is left out, and so is a pair that holds one.
         """
         check_is_fitted(self)
         if y is not None and np.ndim(y) == 2:
-            return best_of_n_score(self.predict(X), y, sample_weight=sample_weight)
+            rewards, gold, kept = leave_out_dropped(self.predict(X), y)
+            if sample_weight is not None:
+                sample_weight = np.asarray(sample_weight)[kept]
+            return best_of_n_score(rewards, gold, sample_weight=sample_weight)
         pairs, _ = check_training_pairs(self, X, y, sample_weight, reset=False)
         return pair_accuracy_score(self.predict(pairs), pairs.target, sample_weight=pairs.weight)
 
@@ -122,6 +147,40 @@ class RewardRegressor(FittedState, RegressorMixin, BaseEstimator):
         tags.target_tags.required = False
         tags.regressor_tags.poor_score = True
         return tags
+
+
+def check_rewards(rewards, X):
+    """Raise if an embedding that is there has a reward that is not finite.
+
+    Parameters
+    ----------
+    rewards : ndarray, shape (...)
+        What was predicted.
+    X : ndarray, shape (..., d)
+        Checked embeddings.
+
+    Returns
+    -------
+    ndarray, shape (...)
+        The rewards.
+
+    Raises
+    ------
+    ValueError
+        The message names the row, and in pairs and candidates the column.
+    """
+    if np.isfinite(rewards).all():
+        return rewards
+    bad = np.argwhere(~np.isfinite(rewards) & ~np.isnan(X[..., 0]))
+    if len(bad):
+        where = tuple(bad[0])
+        column = f", column {where[1]}" if len(where) > 1 else ""
+        raise ValueError(
+            f"the reward of row {where[0]}{column} is {rewards[where]}: the embedding goes up to "
+            f"{np.abs(X[where]).max():.3g}. Embeddings need the scale of the pairs that the reward "
+            "was fitted on; put an EmbeddingScaler in front of both."
+        )
+    return rewards
 
 
 def rewards_of(reward, X):

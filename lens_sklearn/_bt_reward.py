@@ -13,11 +13,12 @@ from skorch.callbacks import EarlyStopping
 from skorch.helper import predefined_split
 from skorch.utils import noop
 
+from ._atomic_fit import atomic_fit
 from ._base_reward import RewardRegressor
 from ._calibration import fit_slope
 from ._device import as_tensor, draw_seed, on_device, torch_device
 from ._feature_scale import FeatureScale
-from ._learning_state import set_weights, weights_to_arrays
+from ._learning_state import check_weights, set_weights, weights_to_arrays
 from ._lipschitz import lipschitz_upper_bound
 from ._reward_net import (
     BradleyTerryLoss,
@@ -29,12 +30,15 @@ from ._reward_net import (
     losses_of,
 )
 from ._scaler import EmbeddingScaler
+from ._training_step import optimizer_options, training_device, training_stream
 from ._validation import check_response_features, check_training_pairs
 
 #: Embeddings scored at once: bounds the memory of predict.
 CHUNK = 8192
 #: What mean and deviation of standard features may be off by: rounding, hardly more.
 STANDARD = 1e-3
+#: Deviations below this would make infinite weights.
+TINY = 1e-30
 
 
 class BTRewardRegressor(RewardRegressor):
@@ -188,6 +192,7 @@ class BTRewardRegressor(RewardRegressor):
         self.verbose = verbose
 
     @_fit_context(prefer_skip_nested_validation=True)
+    @atomic_fit
     def fit(self, X, y=None, sample_weight=None, *, groups=None):
         """Learn the reward from pairs.
 
@@ -217,33 +222,36 @@ class BTRewardRegressor(RewardRegressor):
         ------
         ValueError
             On malformed pairs, targets outside [0, 1], weights that are all zero, more response
-            features than columns, or too few pairs or prompts for a validation split.
+            features than columns, or too few pairs or prompts for a validation split; if the
+            training diverges, that is if its loss or weights are no longer finite.
         """
         pairs, groups = check_training_pairs(self, X, y, sample_weight, groups)
         check_response_features(self.n_response_features, pairs.shape[-1], alone=True)
         pairs = replace(pairs, weight=pairs.weight / pairs.weight.mean(dtype=np.float64))
         random_state = check_random_state(self.random_state)
-        train, valid = self._split(pairs, groups, random_state)
+        device = training_device(self.device, pairs.originals.nbytes)
+        train, valid = self._split(pairs, groups, random_state, device)
         seeds = draw_seed(random_state), draw_seed(random_state)
-        net = self._make_net(pairs.shape[-1], valid, *seeds)
+        net = self._make_net(pairs.shape[-1], valid, *seeds, device)
         if self.standardize:
             net.set_params(module__moments=_moments(pairs, self.n_response_features))
         if self.n_response_features:
             moments = _response_moments(pairs, self.n_response_features)
             net.set_params(module__response_moments=moments)
-        net.fit(train, y=None)
+        with training_stream(net.device):
+            net.fit(train, y=None)
         kept = ["epoch", *losses_of(net.history), "dur"]
         self.history_ = [{key: float(row[key]) for key in kept} for row in net.history]
         net.trim_for_prediction()
         net.module_ = net.module_.cpu()
         net.module_.absorb_moments()
         net.device = "cpu"
-        self.net_ = net
-        self.slope_ = self._fit_slope(pairs, valid)
+        self.slope_ = self._fit_slope(net.module_, pairs, valid)
         net.module_.scale_rewards(self.slope_)
+        self.net_ = net
         return self
 
-    def _fit_slope(self, pairs, valid):
+    def _fit_slope(self, module, pairs, valid):
         """Return the slope of held-out pairs; their size is that of all originals."""
         if valid is None:
             return 1.0
@@ -251,7 +259,7 @@ class BTRewardRegressor(RewardRegressor):
         log_odds = np.empty(len(pairs))
         for chunk in gen_batches(len(pairs), CHUNK // 2):
             rows = pairs.rows(np.arange(chunk.start, chunk.stop))  # (b, 2, d)
-            rewards = self._predict_rows(rows.reshape(-1, rows.shape[-1])).reshape(-1, 2)
+            rewards = self._rewards(module, rows.reshape(-1, rows.shape[-1])).reshape(-1, 2)
             log_odds[chunk] = rewards[:, 0] - rewards[:, 1]
         held_out = np.isin(pairs.parent, valid.pairs.parent)
         return fit_slope(
@@ -261,9 +269,8 @@ class BTRewardRegressor(RewardRegressor):
             size=np.sqrt(np.average(log_odds**2, weights=pairs.weight)),
         )
 
-    def _split(self, pairs, groups, random_state):
+    def _split(self, pairs, groups, random_state, device):
         """Hold out whole groups of parents; validate on their original pairs alone."""
-        device = torch_device(self.device)
         width = 0 if self.n_response_features else self.hidden_dim
         if not self.early_stopping:
             return PairDataset(pairs, device, width), None
@@ -289,7 +296,7 @@ class BTRewardRegressor(RewardRegressor):
             )
         return parents[np.isin(group, drawn[:n_drawn])]
 
-    def _make_net(self, n_features, valid, seed, order_seed):
+    def _make_net(self, n_features, valid, seed, order_seed, device):
         callbacks = list(self.callbacks or [])
         if valid is not None:
             stop = EarlyStopping(patience=self.patience, load_best=True, sink=noop)
@@ -307,7 +314,7 @@ class BTRewardRegressor(RewardRegressor):
             iterator_train=PairBatches,
             iterator_valid=PairBatches,
             callbacks=callbacks,
-            device=torch_device(self.device),
+            device=device,
             verbose=max(0, int(self.verbose) - 1),
             module__n_features=n_features,
             module__hidden_dim=self.hidden_dim,
@@ -316,7 +323,7 @@ class BTRewardRegressor(RewardRegressor):
             criterion__label_smoothing=self.label_smoothing,
             criterion__center_coefficient=self.center_coefficient,
             optimizer__weight_decay=self.weight_decay,
-            optimizer__fused=True,
+            **{f"optimizer__{k}": v for k, v in optimizer_options(device).items()},
             iterator_train__seed=order_seed,
         )
 
@@ -355,10 +362,11 @@ class BTRewardRegressor(RewardRegressor):
         ValueError
             If the weights do not fit the parameters.
         """
-        d = int(state["n_features_in_"])
-        net = self._make_net(d, None, seed=0, order_seed=0)
-        if self.n_response_features:
-            net.set_params(module__response_moments=torch.zeros(2, self.n_response_features))
+        d, k = int(state["n_features_in_"]), self.n_response_features
+        check_weights(self, state["weights"], RewardMLP.weight_shapes(d, self.hidden_dim, k))
+        net = self._make_net(d, None, seed=0, order_seed=0, device=torch.device("cpu"))
+        if k:
+            net.set_params(module__response_moments=torch.zeros(2, k))
         net.initialize()
         set_weights(net.module_, state["weights"])
         net.trim_for_prediction()
@@ -368,8 +376,11 @@ class BTRewardRegressor(RewardRegressor):
         self.slope_ = state.get("slope_", 1.0)  # what was saved earlier had none
 
     def _predict_rows(self, rows):
+        return self._rewards(self.net_.module_, rows)
+
+    def _rewards(self, module, rows):
         device = torch_device(self.device)
-        module = on_device(self.net_.module_, device).eval()
+        module = on_device(module, device).eval()
         rewards = np.empty(len(rows), dtype=np.float32)
         with torch.inference_mode():
             for start in range(0, len(rows), CHUNK):
@@ -404,6 +415,7 @@ def _moments(pairs, n_response_features=0):
     equal = np.ptp(weight) <= 1e-6 * weight.max()
     scaler = EmbeddingScaler().fit(originals, sample_weight=None if equal else weight).scaler_
     moments = np.stack([scaler.mean_, scaler.scale_])
+    moments[1, moments[1] < TINY] = 1.0  # constant, but for numbers at the end of float32's range
     moments[:, moments.shape[1] - n_response_features :] = [[0], [1]]
     if np.allclose(moments.T, [0, 1], rtol=0, atol=STANDARD):
         return None

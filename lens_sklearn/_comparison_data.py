@@ -129,6 +129,7 @@ def check_data(
     if np.ndim(X) != 3 or np.shape(X)[1] != 2:
         raise ValueError(f"expected pairs of shape (n, 2, d); got shape {np.shape(X)}.")
     X = np.asarray(X)
+    check_finite(X)  # a pair that is left out would be missing from the folds
     target = default_target(X) if y is None else np.asarray(y)
     _check_ties(target)
     names = np.arange(len(X)) if groups is None else np.asarray(groups)

@@ -1,7 +1,7 @@
 """The contrastive variational autoencoder of LENS as an estimator: learning and sampling."""
 
-from contextlib import closing
-from math import sqrt
+from copy import deepcopy
+from math import isfinite, sqrt
 from numbers import Integral, Real
 
 import numpy as np
@@ -11,20 +11,24 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_array, check_is_fitted
 
+from ._atomic_fit import atomic_fit
 from ._device import as_tensor, draw_seed, on_device, row_order, torch_device, torch_generator
+from ._divergence import has_finite_weights, raise_diverged
 from ._learning_state import (
     adam_from_arrays,
     adam_state,
     adam_to_arrays,
+    check_weights,
     random_state_from_values,
     random_state_to_values,
     set_weights,
     weights_to_arrays,
 )
-from ._low_rank_error import offset_dominates
-from ._pair_vae import PairVAE, lens_losses, loss_terms
+from ._pair_vae import PairVAE, lens_losses, lens_step
 from ._pools import DecodedRows
-from ._validation import check_embeddings, check_pairs
+from ._progress import progress_bar
+from ._training_step import TrainingStep, optimizer_options, training_device, training_stream
+from ._validation import check_embeddings, check_originals
 
 #: Embeddings handled at once outside training: bounds the memory of encode and decode.
 CHUNK = 4096
@@ -153,6 +157,7 @@ class ContrastiveVAE(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
 
     # ---------------------------------------------------------------------- learning
     @_fit_context(prefer_skip_nested_validation=True)
+    @atomic_fit
     def fit(self, X, y=None):
         """Learn the autoencoder.
 
@@ -171,16 +176,14 @@ class ContrastiveVAE(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
         Raises
         ------
         ValueError
-            If the pairs have another shape, are not finite, or differ in d from a warm start.
+            If the pairs have another shape, are not finite, or differ in d from a warm start; if
+            the training diverges, that is if its loss or weights are no longer finite.
         """
         warm = self.warm_start and hasattr(self, "module_")
-        pairs = check_pairs(self, X, y, reset=not warm).originals
-        if not warm:
-            self._initialize(pairs.shape[-1])
-        self._learn(pairs, self.max_epochs)
-        return self
+        return self._learn(X, y, warm, self.max_epochs)
 
     @_fit_context(prefer_skip_nested_validation=True)
+    @atomic_fit
     def partial_fit(self, X, y=None):
         """Go on learning from pairs as they arrive: one pass over them.
 
@@ -196,12 +199,7 @@ class ContrastiveVAE(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
         ContrastiveVAE
             Itself.
         """
-        first = not hasattr(self, "module_")
-        pairs = check_pairs(self, X, y, reset=first).originals
-        if first:
-            self._initialize(pairs.shape[-1])
-        self._learn(pairs, n_epochs=1)
-        return self
+        return self._learn(X, y, warm=hasattr(self, "module_"), n_epochs=1)
 
     def _initialize(self, n_features):
         random_state = check_random_state(self.random_state)
@@ -217,49 +215,56 @@ class ContrastiveVAE(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
         self.module_ = module
         self.n_parameters_ = sum(p.numel() for p in module.parameters())
 
-    def _learn(self, pairs, n_epochs):
-        device = torch_device(self.device)
-        module = on_device(self.module_, device)
-        optimizer = torch.optim.Adam(module.parameters(), lr=self.learning_rate, fused=True)
-        # Of an earlier call come the moments alone: the learning rate may have been set anew.
-        optimizer.load_state_dict(optimizer.state_dict() | {"state": self._adam_state})
-        noise = torch_generator(self._random_state, device)
-        shuffle = torch_generator(self._random_state)
-        data = as_tensor(pairs).to(device).flatten(0, 1)  # (2n, d), no copy on the CPU
-        square_norm = torch.linalg.vector_norm(data, dim=1).square()
-        if offset_dominates(data, square_norm):
-            square_norm = None  # errors are too small beside it: decode and subtract
+    def _learn(self, X, y, warm, n_epochs):
+        pairs = check_originals(self, X, y, reset=not warm)
+        if not warm:
+            self._initialize(pairs.shape[-1])
+        device = training_device(self.device, pairs.nbytes)
         order = torch.from_numpy(row_order(pairs))
-        with closing(_progress(n_epochs, self.verbose, "ContrastiveVAE")) as bar:
+        history = list(self.history_)
+        bar = progress_bar(bool(self.verbose), n_epochs, type(self).__name__, "epoch")
+        with training_stream(device), bar:
+            # Copies, so that an interrupted warm start leaves the model as it was.
+            module = deepcopy(self.module_).to(device)
+            optimizer = torch.optim.Adam(
+                module.parameters(), lr=self.learning_rate, **optimizer_options(device)
+            )
+            # Of an earlier call come the moments alone: the learning rate may have been set anew.
+            moments = deepcopy(self._adam_state)
+            optimizer.load_state_dict(optimizer.state_dict() | {"state": moments})
+            noise = torch_generator(self._random_state, device)
+            shuffle = torch_generator(self._random_state)
+            total = torch.zeros(4, device=device)
+            data = as_tensor(pairs).to(device).flatten(0, 1)  # (2n, d), no copy on the CPU
+            step = lens_step(
+                module, optimizer, data, total, self._total, self.reconstruction, self.batch_size
+            )
+            step = TrainingStep(step, device)
             for _ in range(n_epochs):
-                losses = self._epoch(module, optimizer, data, square_norm, order, noise, shuffle)
-                self.history_.append(losses)
+                shuffled = order[torch.randperm(len(order), generator=shuffle)]
+                losses = self._epoch(step, shuffled.to(device), noise, total)
+                history.append(losses)
                 bar.set_postfix(loss=f"{losses['loss']:.4g}")
                 bar.update()
-        self.module_ = module.cpu()
-        self._adam_state = adam_state(optimizer)
+                if not isfinite(losses["loss"]):
+                    break
+            # The last step's own loss is never computed.
+            if not isfinite(history[-1]["loss"]) or not has_finite_weights(module):
+                found = f"its loss or weights are not finite in epoch {len(history)}"
+                remedy = f"standardize the embeddings, which go up to {np.abs(pairs).max():.3g}"
+                raise_diverged(type(self).__name__, found, self.learning_rate, remedy)
+            module, moments = module.cpu(), adam_state(optimizer)
+        self.history_, self.module_, self._adam_state = history, module, moments
+        return self
 
-    def _epoch(self, module, optimizer, data, square_norm, order, noise, shuffle):
-        total = torch.zeros(4, device=data.device)
-        n, d = len(data) // 2, data.shape[1]
-        scale = 1.0 if self.reconstruction == "sum" else 1 / d
-        batch = data.new_empty(2 * min(n, self.batch_size), d)  # fresh memory costs page faults
-        for index in order[torch.randperm(n, generator=shuffle)].split(self.batch_size):
-            rows = torch.cat([2 * index, 2 * index + 1]).to(data.device)
-            x = torch.index_select(data, 0, rows, out=batch[: len(rows)]).view(2, -1, d)
-            mean, log_variance = module.encode(x)
-            eta = torch.randn(mean.shape, generator=noise, device=data.device)
-            z = mean + (0.5 * log_variance).exp() * eta
-            norms = None if square_norm is None else square_norm[rows].view(2, -1)
-            error = scale * module.error(x, z, norms)
-            losses = loss_terms(error, mean, log_variance)
-            loss = self._total(losses)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            total += len(index) * torch.stack([loss, *losses.values()]).detach()
+    def _epoch(self, step, order, noise, total):
+        total.zero_()
+        for index in order.split(self.batch_size):
+            shape = (2, len(index), self.latent_dim)
+            eta = torch.randn(shape, generator=noise, device=index.device)
+            step(index, eta.movedim(1, 0))
         names = ("loss", "reconstruction", "kl", "divergence")
-        return dict(zip(names, (total / n).tolist(), strict=True))
+        return dict(zip(names, (total / len(order)).tolist(), strict=True))
 
     def _total(self, losses):  # equation 6
         return (
@@ -300,6 +305,8 @@ class ContrastiveVAE(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
             If its arrays do not fit the parameters.
         """
         n_features = int(state["n_features_in_"])
+        sizes = (n_features, self.latent_dim, self.hidden_dim, self.sharing)
+        check_weights(self, state["weights"], PairVAE.weight_shapes(*sizes))
         module = self._network(n_features, torch.Generator())
         set_weights(module, state["weights"])
         moments = adam_from_arrays(module, state["adam"])
@@ -532,7 +539,7 @@ class ContrastiveVAE(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
             Minus the mean loss.
         """
         check_is_fitted(self)
-        pairs = check_pairs(self, X, y, reset=False).originals
+        pairs = check_originals(self, X, y, reset=False)
         total = 0.0
         with torch.inference_mode():
             for x in as_tensor(pairs).split(CHUNK):
@@ -583,9 +590,3 @@ class ContrastiveVAE(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
         tags.target_tags.required = False
         tags.transformer_tags.preserves_dtype = ["float32"]
         return tags
-
-
-def _progress(total, verbose, description):
-    from tqdm.auto import tqdm
-
-    return tqdm(total=total, desc=description, unit="epoch", disable=not verbose)

@@ -3,13 +3,14 @@
 The sample covariance of few rows is a bad guess of the true one: its large variances are too
 large and its small ones too small. Ledoit and Wolf (J. Multivariate Analysis 88, 2004) move it
 towards the mean variance times the identity, by the share that minimises the expected error.
+
+Everything here is a tensor of float64 on one device, and in all products the shorter side of the
+rows is squared.
 """
 
 from dataclasses import dataclass, replace
 
-import numpy as np
-from scipy.linalg import eigh, svd
-from sklearn.covariance import ledoit_wolf_shrinkage
+import torch
 
 #: The least share. With very many rows Ledoit and Wolf's goes to 0, and a direction without any
 #: variance would then have no inverse power.
@@ -44,7 +45,7 @@ def estimate_shrinkage(rows):
 
     Parameters
     ----------
-    rows : ndarray of float64, shape (n, d)
+    rows : tensor, shape (n, d)
         Centered rows.
 
     Returns
@@ -52,33 +53,32 @@ def estimate_shrinkage(rows):
     Shrinkage
         The share is 1 where there is a single row or nothing varies.
     """
-    varying = rows[:, rows.any(axis=0)]
-    share, mean = 1.0, np.mean(np.square(varying)) if varying.size else 1.0
-    if len(rows) > 1 and varying.size:
-        wide = varying.shape[1] > len(rows)
-        share = max((_share_of_gram if wide else _share)(varying), LEAST_SHARE)
-    return Shrinkage(share, mean)
+    return _shrinkage(rows, _shorter_gram(rows))
 
 
-def _share(rows):
-    return ledoit_wolf_shrinkage(rows, assume_centered=True)
-
-
-def _share_of_gram(rows):
-    r"""Return the same share from inner products of rows (n, d): linear in d, for d above n.
+def _shrinkage(rows, gram):
+    r"""Return the shrinkage of rows (n, d), whose products with themselves are known.
 
     With S the sample covariance and :math:`\mu` its mean variance, the share is what the rows'
     own :math:`x x^T` scatter about S, over how far S is from :math:`\mu I`. Both need only
-    :math:`\|S\|^2 = \|X X^T\|^2 / n^2` and the norms of the rows.
+    :math:`\|S\|^2 = \|X X^T\|^2 / n^2 = \|X^T X\|^2 / n^2` and the norms of the rows.
     """
-    n, d = rows.shape
-    gram = rows @ rows.T  # (n, n)
-    norms = gram.diagonal()
-    trace, square = norms.sum() / n, np.sum(gram**2) / n**2  # of S
-    scatter = (norms @ norms / n - square) / n
+    n, d = len(rows), int(rows.any(dim=0).sum())
+    if not d:
+        return Shrinkage(1.0, 1.0)
+    norms = torch.einsum("ij,ij->i", rows, rows)
+    trace, square = float(norms.sum()) / n, float(torch.sum(gram**2)) / n**2  # of S
+    if n == 1 or d == 1:  # one variance is the mean variance
+        return Shrinkage(1.0 if n == 1 else LEAST_SHARE, trace / d)
+    scatter = (float(norms @ norms) / n - square) / n
     distance = square - trace**2 / d
     scatter = min(scatter, distance)
-    return scatter / distance if scatter else 0.0
+    return Shrinkage(max(scatter / distance if scatter else 0.0, LEAST_SHARE), trace / d)
+
+
+def _shorter_gram(rows):
+    """Return the products of rows with rows, or of features with features: the smaller matrix."""
+    return rows @ rows.T if rows.shape[1] > len(rows) else rows.T @ rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,16 +87,16 @@ class ShrunkCovariance:
 
     Parameters
     ----------
-    variances : ndarray of float64, shape (r,)
+    variances : tensor, shape (r,)
         Eigenvalues.
-    axes : ndarray of float64, shape (r, d)
+    axes : tensor, shape (r, d)
         Their eigenvectors.
     rest : float
         The variance of every direction orthogonal to `axes`.
     """
 
-    variances: np.ndarray
-    axes: np.ndarray
+    variances: torch.Tensor
+    axes: torch.Tensor
     rest: float
 
     def in_units_of(self, unit):
@@ -124,7 +124,7 @@ class ShrunkCovariance:
 
         Returns
         -------
-        ndarray of float64, shape (d, d)
+        tensor, shape (d, d)
             Symmetric.
         """
         return (self.axes.T * self.variances**exponent) @ self.axes
@@ -135,7 +135,7 @@ def shrunk_covariance(rows, shrinkage):
 
     Parameters
     ----------
-    rows : ndarray of float64, shape (n, d)
+    rows : tensor, shape (n, d)
         Centered rows.
     shrinkage : Shrinkage
         How far to shrink.
@@ -145,8 +145,8 @@ def shrunk_covariance(rows, shrinkage):
     ShrunkCovariance
         With r = d.
     """
-    variances, axes = eigh((1 - shrinkage.share) / len(rows) * (rows.T @ rows))
-    variances = np.maximum(variances, 0) + shrinkage.floor
+    variances, axes = torch.linalg.eigh((1 - shrinkage.share) / len(rows) * (rows.T @ rows))
+    variances = variances.clamp(min=0) + shrinkage.floor
     return ShrunkCovariance(variances, axes.T, shrinkage.floor)
 
 
@@ -157,7 +157,7 @@ def shrunk_covariance_of_span(rows):
 
     Parameters
     ----------
-    rows : ndarray of float64, shape (n, d)
+    rows : tensor, shape (n, d)
         Centered rows, whose shrinkage is estimated.
 
     Returns
@@ -165,7 +165,11 @@ def shrunk_covariance_of_span(rows):
     ShrunkCovariance
         With r = min(n, d).
     """
-    shrinkage = estimate_shrinkage(rows)
-    deviations, axes = svd(rows / np.sqrt(len(rows)), full_matrices=False)[1:]
-    variances = (1 - shrinkage.share) * deviations**2 + shrinkage.floor
-    return ShrunkCovariance(variances, axes, shrinkage.floor)
+    gram = _shorter_gram(rows)
+    shrinkage = _shrinkage(rows, gram)
+    squares, axes = torch.linalg.eigh(gram)
+    if len(rows) < rows.shape[1]:
+        # The longest first: what follows is then orthogonal to these, however short it is.
+        squares, axes = squares.flip(0), torch.linalg.qr(rows.T @ axes.flip(1))[0]
+    variances = (1 - shrinkage.share) / len(rows) * squares.clamp(min=0) + shrinkage.floor
+    return ShrunkCovariance(variances, axes.T, shrinkage.floor)

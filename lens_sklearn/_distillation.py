@@ -16,6 +16,7 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 from sklearn.utils.validation import check_is_fitted
 
+from ._atomic_fit import atomic_fit
 from ._augmented_pairs import AugmentedPairs
 from ._augmenters import DifferenceAugmenter, PairAugmenter
 from ._base_reward import rewards_of
@@ -199,6 +200,7 @@ class DistillationAugmenter(PairAugmenter):
     fitted_state_names = (
         "n_features_in_", "teacher_", "augmenter_", "factor_", "factor_scores_"
     )  # fmt: skip
+    optional_state_names = ("teacher_", "augmenter_", "factor_scores_")
 
     _parameter_constraints = {
         "augmenter": [PairAugmenter, None],
@@ -230,6 +232,7 @@ class DistillationAugmenter(PairAugmenter):
         self.random_state = random_state
 
     @_fit_context(prefer_skip_nested_validation=False)
+    @atomic_fit
     def fit(self, X, y=None, *, unlabeled=None, groups=None):
         """Fit the teacher and the augmenter.
 
@@ -254,6 +257,7 @@ class DistillationAugmenter(PairAugmenter):
         return self
 
     @_fit_context(prefer_skip_nested_validation=False)
+    @atomic_fit
     def fit_transform(self, X, y=None, *, unlabeled=None, groups=None):
         """Fit and return the augmented pairs with the teacher's targets.
 
@@ -322,7 +326,7 @@ class DistillationAugmenter(PairAugmenter):
             If unlabelled responses are given and `fit_transform` paired none, or the reverse.
         """
         check_is_fitted(self)
-        pairs = self._check_originals(X, y, reset=False)
+        whole = self._check_originals(X, y, reset=False)
         if (unlabeled is None) != hasattr(self, "augmenter_") and self.factor_ > 1:
             raise ValueError(
                 "fit_transform paired unlabelled responses: give unlabeled= here too."
@@ -331,7 +335,8 @@ class DistillationAugmenter(PairAugmenter):
             )
         if unlabeled is not None:
             unlabeled = check_unlabeled(self, unlabeled)
-        return self._augment(pairs, deepcopy(self._random_state), unlabeled)
+        pairs = whole.compact()
+        return self._augment(pairs, deepcopy(self._random_state), unlabeled).among(whole)
 
     def get_metadata_routing(self):
         """Return who is given which metadata.
@@ -363,7 +368,8 @@ class DistillationAugmenter(PairAugmenter):
         has_groups = groups is not None
         pairs, groups = check_training_pairs(self, X, y, groups=groups)
         check_response_features(self.n_response_features, pairs.shape[-1])
-        pairs = replace(pairs, has_targets=y is not None)
+        whole = replace(pairs, has_targets=y is not None)
+        pairs, groups = whole.compact(), groups[whole.parent]
         metadata = {"groups": groups} if has_groups else {}
         if unlabeled is not None:
             metadata["unlabeled"] = unlabeled = check_unlabeled(self, unlabeled)
@@ -375,9 +381,9 @@ class DistillationAugmenter(PairAugmenter):
         teacher_seed = draw_seed(random_state)
         self._random_state = deepcopy(random_state)  # for `augment`
         if self.factor_ == 1:
-            return pairs
+            return whole
         self.teacher_ = self._fit_teacher(pairs, metadata, teacher_seed)
-        return self._augment(pairs, random_state, unlabeled, learn=True)
+        return self._augment(pairs, random_state, unlabeled, learn=True).among(whole)
 
     def _augment(self, pairs, random_state, unlabeled=None, learn=False):
         if self.factor_ == 1:

@@ -21,10 +21,10 @@ from ._array_store import ArrayStore, store_keys
 from ._augmented_pairs import pairs_of_rows
 from ._augmented_rows import AugmentedRows
 from ._embedding_array import CellWriter, array_name, keep_rows, make_folder, new_array
+from ._equal_embeddings import EqualEmbeddings
 from ._fitted_state import FittedState
+from ._hidden_states import POOLINGS, batches_by_tokens
 from ._language_model import (
-    POOLINGS,
-    batches_by_tokens,
     embed_batch,
     get_language_model,
     resolve_model,
@@ -33,11 +33,12 @@ from ._language_model import (
 from ._messages import join_contents
 from ._progress import progress_bar
 from ._reading import is_decoder, read_layers, read_poolings
-from ._response_span import tokenize_texts
+from ._response_span import equal_inputs, tokenize_texts
 from ._rows import read_texts
 
 READ_AT_ONCE = 1 << 24  # bytes of embeddings from the store, copied to where they belong
-CPU_TOKENS, DEVICE_TOKENS = 2048, 8192  # batch_tokens="auto"
+RULES = 2  # of turning texts to tokens; other rules make other records
+AUTO_TOKENS = {"cpu": 2048, "cuda": 32768}  # batch_tokens="auto"; 8192 on other devices
 
 logger = logging.getLogger(__name__)
 
@@ -85,11 +86,14 @@ class LLMEmbedder(
     max_length : int, default=1024
         Longest text in tokens. The tokenizer's or network's own limit holds where it is lower.
     overlong : {"truncate", "raise", "drop"}, default="truncate"
-        What becomes of longer texts. "truncate" cuts them as the tokenizer does (on its
-        ``truncation_side``); "raise" is an error that names the first; "drop" gives them an
-        all-NaN embedding: as a candidate such a text is never picked, and ``fit_transform``
-        leaves out preference rows that hold one. Their number is ``n_overlong_``, and it is
-        logged as a warning of the logger ``lens_sklearn``.
+        What becomes of longer texts. "truncate" cuts them: of a prompt and a response the
+        prompt's beginning, so that the response is read whole, and only of a response that is
+        too long by itself the end; a text without a prompt is cut on the tokenizer's
+        ``truncation_side``. Special tokens that begin a text, such as BOS, stay. "raise" is an
+        error that names the first; "drop" gives them an all-NaN embedding: as a candidate such
+        a text is never picked, and ``fit_transform`` leaves out preference rows that hold one.
+        Their number is ``n_overlong_``, and it is logged as a warning of the logger
+        ``lens_sklearn``.
     on_invalid : {"raise", "drop", "keep"}, default="raise"
         What becomes of an empty text: white space, no text at all, a message without content.
         "raise" is an error that names the first. "drop" gives it an all-NaN embedding, as
@@ -99,12 +103,14 @@ class LLMEmbedder(
     chat_template : "auto", str, None or False, default="auto"
         How conversations become text. "auto" takes the tokenizer's template when it has one. A
         str is a Jinja template. None, False or a tokenizer without a template join the
-        contents by line breaks. Plain texts are embedded as they are. Further fields of
-        messages, such as ``tool_calls`` and ``reasoning_content``, are the template's to write;
-        one that it does not write is an error.
+        contents by line breaks. Plain texts are embedded as they are, and one that this template
+        rendered beforehand as its conversation; special tokens that a text brings are not added
+        again. Further fields of messages, such as ``tool_calls`` and ``reasoning_content``, are
+        the template's to write; one that it does not write is an error.
     batch_tokens : int or "auto", default="auto"
         Tokens in one batch, padding included. "auto" is 2048 on the CPU, where small batches
-        have less padding and stay in the cache, and 8192 elsewhere.
+        have less padding and stay in the cache, 32768 on CUDA, where a batch that has no room
+        is halved, and 8192 elsewhere.
     dtype : {"auto", "float32", "bfloat16", "float16"}, default="auto"
         Precision of the network; "auto" is bfloat16 on CUDA and float32 on the CPU. Pooling
         and the store are float32.
@@ -306,10 +312,19 @@ class LLMEmbedder(
         ------
         ValueError
             If a row is malformed, a text is too long under ``overlong="raise"`` or has no
-            tokens, a value is beyond `out_dtype`, or the chat template refuses a conversation;
-            the message names the row.
+            tokens, a value is beyond `out_dtype` or not finite, or the chat template refuses a
+            conversation or the tokenizer a text; the message names the row. If weights are
+            missing, of other shapes, of layers that the configuration does not have, or not
+            finite.
         OSError
             If `out` has no room for the embeddings.
+
+        Warns
+        -----
+        UserWarning
+            If chosen and rejected are different texts with the same embedding, as texts are
+            that differ beyond `max_length` or in what the chat template leaves out; their
+            number and the first are named. Of candidates it is logged.
         """
         return self._embed_table(X, read_texts(X, self.on_invalid))
 
@@ -349,11 +364,10 @@ class LLMEmbedder(
         template = template_text(self.chat_template, language_model.tokenizer)
         numbers, cells = {}, []  # distinct texts, each with its number; a number a cell
         for cell, item in enumerate(table.items.flat):
-            # Joined at once, a conversation shares its embedding with the text that equals it;
-            # where responses are read, it is to be known where the last message begins.
-            if template is None and isinstance(item, tuple):
-                if len(item) == 1 or not self._reads_responses:
-                    item = join_contents(item, partial(table.place, cell))
+            # A message by itself shares its embedding with the text that equals it; of several
+            # it is to be known where the response begins.
+            if template is None and isinstance(item, tuple) and len(item) == 1:
+                item = join_contents(item, partial(table.place, cell))
             cells.append(-1 if item is None else numbers.setdefault(item, len(numbers)))
         cells, texts = np.array(cells), list(numbers)
         keys = None
@@ -365,9 +379,10 @@ class LLMEmbedder(
 
         shape = (*table.items.shape, self.n_features_out_)  # (..., d)
         with new_array(self.out, shape, self.out_dtype) as embeddings:
-            writer = CellWriter(embeddings, cells, place)
-            overlong = self._embed_texts(language_model, texts, template, keys, writer)
+            writer, equal = CellWriter(embeddings, cells, place), EqualEmbeddings(len(texts))
+            overlong = self._embed_texts(language_model, texts, template, keys, writer, equal)
             self._count_overlong(overlong, cells, place)
+            equal.report(table.kind, cells, table.items.shape, self.max_length_)
             kept = np.ones(len(table.items), dtype=bool)
             if leave_out:
                 kept = self._kept(embeddings, X, y)
@@ -408,7 +423,7 @@ class LLMEmbedder(
                 self.max_length_, done,
             )  # fmt: skip
 
-    def _embed_texts(self, language_model, texts, template, keys, writer):
+    def _embed_texts(self, language_model, texts, template, keys, writer, equal):
         """Write the embeddings of distinct texts; return which texts are too long."""
         store, place = None, writer.place
         found, overlong = np.zeros((2, len(texts)), dtype=bool)
@@ -419,7 +434,10 @@ class LLMEmbedder(
                 vectors, found[part], overlong[part] = store.get_many(
                     keys[part], self.n_features_out_
                 )
-                writer.write(part.start + np.flatnonzero(found[part]), vectors[found[part]])
+                found[part] &= np.isfinite(vectors).all(axis=1)  # what older versions let in
+                here = np.flatnonzero(found[part])
+                writer.write(part.start + here, vectors[here])
+                equal.note(part.start + here, vectors[here])
         missing = np.flatnonzero(~found)
         ids, cut, spans = tokenize_texts(
             language_model, [texts[i] for i in missing], template, self.max_length_,
@@ -434,22 +452,44 @@ class LLMEmbedder(
             )
         if self.overlong == "drop":
             writer.write(np.flatnonzero(overlong), np.nan)
+            equal.forget(np.flatnonzero(overlong))
             kept = np.flatnonzero(~cut)
             missing, cut, ids = missing[kept], cut[kept], [ids[i] for i in kept]
             spans = None if spans is None else spans[kept]
-        for batch, new in self._run(language_model.spec, ids, spans):
-            where = missing[batch]
+        once, first_of = equal_inputs(ids, spans)
+        members = np.split(np.argsort(first_of, kind="stable"), np.bincount(first_of).cumsum()[:-1])
+        spans = None if spans is None else spans[once]
+        for batch, new in self._run(language_model.spec, [ids[i] for i in once], spans):
+            own = np.concatenate([members[i] for i in batch])
+            new = np.repeat(new, [len(members[i]) for i in batch], axis=0)
+            where = missing[own]
+            self._refuse_not_finite(new, where, place, language_model.spec.dtype)
             if store is not None:
-                store.put_many([keys[i] for i in where], new, cut[batch])
+                store.put_many([keys[i] for i in where], new, cut[own])
             writer.write(where, new)
+            equal.note(where, new)
         return overlong
+
+    def _refuse_not_finite(self, vectors, numbers, place, dtype):
+        wrong = ~np.isfinite(vectors)
+        if not wrong.any():
+            return
+        i = int(np.flatnonzero(wrong.any(axis=1))[0])
+        remedy = "Check its weights, or choose other layers"
+        if dtype != "float32":
+            remedy = "Use dtype='float32'" + (" or 'bfloat16'" if dtype == "float16" else "")
+        raise ValueError(
+            f"{place(numbers[i])}: the model {self.model_name!r} makes {wrong[i].sum()} of the "
+            f"{vectors.shape[1]} values of this text's embedding NaN or infinite "
+            f"(dtype={dtype!r}). {remedy}, or leave the text out; nothing of it was stored."
+        )
 
     def _run(self, spec, ids, spans):
         """Yield (indices, vectors) a batch, as the batches are done."""
         lengths = np.array([len(tokens) for tokens in ids], dtype=int)
         budget = self.batch_tokens
         if budget == "auto":
-            budget = CPU_TOKENS if spec.device.startswith("cpu") else DEVICE_TOKENS
+            budget = AUTO_TOKENS.get(spec.device.partition(":")[0], 8192)
         batches = batches_by_tokens(lengths, budget)
         alone = self.n_jobs in (None, 1) or len(batches) < 2
         work = (
@@ -491,6 +531,7 @@ class LLMEmbedder(
             "layers": self.layers_,
             "max_length": self.max_length_,
             "dtype": spec.dtype,
+            "rules": RULES,
         } | ({"log_likelihood": True} if self.n_response_features_ else {})
 
     def set_fitted_state(self, state):

@@ -7,6 +7,7 @@ be read. The name tells the content: other texts or settings never overwrite it.
 import errno
 import hashlib
 import json
+import math
 import os
 from contextlib import contextmanager
 from pathlib import Path
@@ -107,36 +108,48 @@ def new_array(folder, shape, dtype):
         return
     path = make_folder(folder) / f"{uuid4().hex}.partial"
     try:
-        array = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
-        _reserve(path, array.nbytes)
-        yield array
+        try:
+            _make_file(path, shape, dtype)
+        except OSError as error:
+            n_bytes = np.dtype(dtype).itemsize * math.prod(shape)
+            raise OSError(
+                error.errno,
+                f"out={str(path.parent)!r}: no room for {n_bytes / 1e9:.2g} GB of embeddings "
+                f"({error.strerror or error})",
+            ) from error
+        yield np.lib.format.open_memmap(path, mode="r+")
     finally:
         path.unlink(missing_ok=True)
 
 
-def _reserve(path, n_bytes):
-    # A map of a file with holes is killed, without an error, when the disk is full.
-    if not hasattr(os, "posix_fallocate"):
-        return
-    file = os.open(path, os.O_RDWR)
-    try:
-        os.posix_fallocate(file, 0, os.fstat(file).st_size)
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise OSError(
-                errno.ENOSPC,
-                f"out={str(path.parent)!r}: no room for {n_bytes / 1e9:.2g} GB of embeddings",
-            ) from error
-        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):  # not every file system can
-            raise
-    finally:
-        os.close(file)
+def _make_file(path, shape, dtype):
+    """Write a file whose every byte has its place on the disk.
+
+    A map of a file with holes is killed, without an error, when the disk is full.
+    """
+    dtype = np.dtype(dtype)
+    n_bytes = dtype.itemsize * math.prod(shape)
+    header = {"shape": tuple(map(int, shape)), "fortran_order": False,
+              "descr": np.lib.format.dtype_to_descr(dtype)}  # fmt: skip
+    with open(path, "xb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        file.flush()
+        if n_bytes and hasattr(os, "posix_fallocate"):
+            try:
+                os.posix_fallocate(file.fileno(), 0, file.tell() + n_bytes)
+                return
+            except OSError as error:
+                if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
+                    raise  # else this file system cannot
+        zeros = memoryview(bytes(min(n_bytes, COPIED_AT_ONCE)))
+        for start in range(0, n_bytes, COPIED_AT_ONCE):
+            file.write(zeros[: n_bytes - start])
 
 
 def _keep_array(array, name):
     if not isinstance(array, np.memmap):
         return array
-    array.flush()
+    array.flush()  # onto the disk
     path = Path(array.filename).with_name(f"{name}.npy")
     os.replace(array.filename, path)
     return np.load(path, mmap_mode="r")

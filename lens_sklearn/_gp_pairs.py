@@ -47,7 +47,7 @@ class TrainingPairs:
         TrainingPairs
             Those.
         """
-        members = self.members[_member_rows(index)]
+        members = self.members[member_rows(index)]
         return TrainingPairs(members, self.target[index], self.weight[index], self.group[index])
 
 
@@ -106,5 +106,17 @@ def _same_pairs(pairs):
     return first[order], np.argsort(order)[place.ravel()], code[:, 0] > code[:, 1]
 
 
-def _member_rows(index):
+def member_rows(index):
+    """Return where the members of pairs stand.
+
+    Parameters
+    ----------
+    index : ndarray of int, shape (m,)
+        Pairs.
+
+    Returns
+    -------
+    ndarray of int, shape (2 * m,)
+        Rows of the members of all pairs, those of a pair beside each other.
+    """
     return np.stack([2 * index, 2 * index + 1], axis=1).ravel()

@@ -3,19 +3,29 @@
 from numbers import Integral, Real
 
 import numpy as np
+import torch
 from sklearn.base import _fit_context
 from sklearn.utils import check_random_state, gen_batches
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from ._base_reward import RewardRegressor
-from ._device import row_order
+from ._atomic_fit import atomic_fit
+from ._base_reward import RewardRegressor, check_rewards
+from ._device import as_tensor, row_order
 from ._feature_scale import FeatureScale, check_controlled
 from ._fitted_state import check_shapes
-from ._gp_pairs import TrainingPairs, merge_repeated_pairs
-from ._gp_selection import Prior, SelectionSettings, average_posteriors, draw_groups
+from ._gp_pairs import TrainingPairs, member_rows, merge_repeated_pairs
+from ._gp_selection import (
+    InducedPrior,
+    Prior,
+    SelectionSettings,
+    average_posteriors,
+    draw_groups,
+)
+from ._inducing import MAX_INDUCING
 from ._kernels import KERNELS, KernelSum, fit_kernel_sum
 from ._laplace import condition
+from ._linear_algebra import float64_device, on_cpu_if_full
 from ._validation import (
     check_response_features,
     check_training_pairs,
@@ -24,7 +34,8 @@ from ._validation import (
     warn_of_idle_controls,
 )
 from ._warnings import warn
-from ._within_prompt_whitening import Whitening, WithinPromptSpectra, WithinPromptWhitening
+from ._whitening import Whitening
+from ._within_prompt_whitening import WithinPromptSpectra, WithinPromptWhitening
 
 #: Embeddings scored at once: bounds the memory of predict.
 CHUNK = 1024
@@ -76,11 +87,16 @@ class GPRewardRegressor(RewardRegressor):
         explains what it explains, and the reward is about the rest. Their prior variance of a
         pair's log-odds is 30, whatever that of the others is.
     max_pairs : int, default=5000
-        With more distinct pairs than this, as many are drawn at random: time grows with their
-        cube and memory with their square.
+        Up to so many distinct pairs the posterior is exact: time grows with their cube and memory
+        with their square. With more, all are learnt from, and the reward is a combination of the
+        covariances with `max_pairs` of them, at most 2000, that are drawn at random: time and
+        memory then grow in proportion to the pairs.
+    device : str, default="auto"
+        Where to compute, in float64; "auto" takes a GPU if there is one. What is learnt is kept
+        on the CPU.
     random_state : int, RandomState instance or None, default=None
-        Draws these pairs, and the prompts that are used of more than 4,000,000 / d unlabelled
-        responses. With fewer of both nothing is random.
+        Draws the pairs that the reward is a combination of, and the prompts that are used of more
+        than 4,000,000 / d unlabelled responses. With fewer of both nothing is random.
 
     Attributes
     ----------
@@ -89,8 +105,8 @@ class GPRewardRegressor(RewardRegressor):
     feature_mean_, feature_scale_ : ndarray of float64, shape (n_response_features,)
         Means of the response features and their standard deviations, infinity for constants.
     X_train_ : ndarray of float64, shape (2 * n_used, m)
-        The views of the pairs that were used, as the kernels have them, side by side; the members
-        of a pair beside each other.
+        The views of the pairs that the reward is a combination of, as the kernels have them, side
+        by side; the members of a pair beside each other.
     dual_coef_ : ndarray of float64, shape (n_views, n_used)
         Coefficients of the pairs: the reward is the sum over views of these times the prior
         covariances with the pairs' log-odds.
@@ -103,14 +119,14 @@ class GPRewardRegressor(RewardRegressor):
     prior_variance_ : ndarray of float64, shape (n_strengths,)
         Their weighted geometric mean, for which `L_` and the deviations are.
     L_ : ndarray of float64, shape (n_used, n_used)
-        The lower Cholesky factor of the prior covariance of the pairs' log-odds plus the noise
-        variance that their likelihood amounts to.
+        The lower Cholesky factor of the prior covariance of these pairs' log-odds plus the noise
+        that the likelihood of all pairs amounts to.
     slope_ : float
         The factor that makes log-odds of left-out pairs, without what is controlled, mean what
         they say; it is in all of the above already.
     left_out_log_odds_ : ndarray of float64, shape (n_pairs,)
-        Log-odds of each pair of `X` from the pairs of all other prompts; NaN for pairs that were
-        not used or have no weight, and where there is one prompt alone.
+        Log-odds of each pair of `X` from the pairs of all other prompts; NaN for pairs that have
+        no weight, and where there is one prompt alone.
     log_marginal_likelihood_value_ : float
         Log marginal likelihood of the targets at the mean strengths, by Laplace's approximation.
     n_iter_ : int
@@ -160,12 +176,15 @@ class GPRewardRegressor(RewardRegressor):
         "n_response_features": [Interval(Integral, 0, None, closed="left")],
         "controlled": ["array-like"],
         "max_pairs": [Interval(Integral, 1, None, closed="left")],
+        "device": [str, torch.device],
         "random_state": ["random_state"],
     }
 
     __metadata_request__fit = {"groups": True, "unlabeled": True}  # with metadata routing on
 
     #: What `get_fitted_state` returns.
+    computes_in_float64 = True
+
     fitted_state_names = (
         "n_features_in_",
         "whitening_",
@@ -194,6 +213,7 @@ class GPRewardRegressor(RewardRegressor):
         n_response_features=0,
         controlled=(),
         max_pairs=5000,
+        device="auto",
         random_state=None,
     ):
         self.prior_variance = prior_variance
@@ -203,9 +223,11 @@ class GPRewardRegressor(RewardRegressor):
         self.n_response_features = n_response_features
         self.controlled = controlled
         self.max_pairs = max_pairs
+        self.device = device
         self.random_state = random_state
 
     @_fit_context(prefer_skip_nested_validation=True)
+    @atomic_fit
     def fit(self, X, y=None, sample_weight=None, *, unlabeled=None, groups=None):
         """Learn the reward from pairs.
 
@@ -237,7 +259,7 @@ class GPRewardRegressor(RewardRegressor):
             On malformed pairs, targets outside [0, 1], or weights that are all zero; if
             unlabelled responses have another shape or d, or no prompt has two; if `groups` are
             not as many as the pairs; if `controlled` names no response features, or all columns; if
-            there is no embedding for a `kernel` or `whitening`.
+            there is no embedding for a `kernel` or `whitening`; if torch knows no such `device`.
 
         Warns
         -----
@@ -246,15 +268,17 @@ class GPRewardRegressor(RewardRegressor):
         UserWarning
             If all pairs are of one prompt, so that none can be left out: every strength then
             weighs the same, and log-odds keep their scale. If controlled columns differ in no
-            pair: to control them has no effect.
+            pair: to control them has no effect. If the memory of a GPU does not suffice: all is
+            then computed on the CPU.
         """
+        device = float64_device(self.device)
         pairs, group = check_training_pairs(self, X, y, sample_weight, groups)
         check_response_features(self.n_response_features, pairs.shape[-1], alone=True)
         self._check_kernel(self._views())
         if unlabeled is not None:
             unlabeled = check_unlabeled(self, unlabeled)
         random_state = check_random_state(self.random_state)
-        used, back = self._training_pairs(pairs, group, random_state)
+        used, inducing, back = self._training_pairs(pairs, group, random_state)
         if len(np.unique(used.group)) < 2 and (used.target != 0.5).any():
             warn(
                 "all distinct pairs are of one prompt, so that none can be left out: strengths of "
@@ -263,8 +287,23 @@ class GPRewardRegressor(RewardRegressor):
         first, second = used.members[0::2], used.members[1::2]
         controlled = self._views().get("controlled", ())
         warn_of_idle_controls([int(c) for c in controlled if (first[:, c] == second[:, c]).all()])
-        self._learn_scales(used.members, unlabeled, random_state)
-        prior = self._learn_kernels(used.members)
+        state = random_state.get_state()
+
+        def learn(device):
+            random_state.set_state(state)  # a second try draws the same
+            members = as_tensor(used.members).to(device)
+            self._learn_scales(used.members, members, unlabeled, random_state)
+            return self._average(self._learn_kernels(used.members, members, inducing), used)
+
+        averaged = on_cpu_if_full(learn, device)
+        n_given, given = kept_pairs(X, pairs, sample_weight)
+        left_out = np.full(n_given, np.nan)
+        left_out[given] = back(averaged.left_out)
+        self._keep(averaged, left_out)
+        return self
+
+    def _average(self, prior, used):
+        """Return the average of the posteriors of all strengths of a prior."""
         settings, n_strengths = SelectionSettings(), 1 + int(prior.strength_of.max())
         if self.prior_variance == "auto":
             strengths = settings.strengths(n_strengths)
@@ -274,12 +313,7 @@ class GPRewardRegressor(RewardRegressor):
         # Bytes may sort by the first column; shuffled, the first pairs are like all others.
         order = np.random.default_rng(0).permutation(order)
         index = draw_groups(order, used.group, settings.max_left_out)
-        averaged = average_posteriors(prior, used, strengths, index, settings)
-        n_given, given = kept_pairs(X, pairs, sample_weight)
-        left_out = np.full(n_given, np.nan)
-        left_out[given] = back(averaged.left_out)
-        self._keep(averaged, left_out)
-        return self
+        return average_posteriors(prior, used, strengths, index, settings)
 
     def _check_kernel(self, views):
         """Refuse what is said of the embedding's kernels where there is no embedding."""
@@ -291,29 +325,27 @@ class GPRewardRegressor(RewardRegressor):
             )
 
     def _training_pairs(self, pairs, groups, random_state):
-        """Merge repeated pairs, draw `max_pairs` of them and decode those.
+        """Merge repeated pairs and decode them; draw inducing ones if there are many.
 
-        Returns the pairs, and a map of what is said of them to what is said of all pairs.
+        Returns the pairs, which are inducing (None for all), and a map of what is said of them to
+        what is said of all pairs.
         """
         index, target, weight, place, sign = merge_repeated_pairs(pairs)
-        drawn = np.arange(len(index))
+        inducing = None
         if len(index) > self.max_pairs:
-            drawn = random_state.permutation(len(index))[: self.max_pairs]
+            drawn = random_state.permutation(len(index))[: min(self.max_pairs, MAX_INDUCING)]
             rank = np.argsort(row_order(pairs.originals))  # so that the order of rows is no matter
-            drawn = np.argsort(rank[pairs.parent[index]], kind="stable")[drawn]
-        members = pairs.rows(index[drawn]).astype(np.float64)  # (n, 2, d)
+            inducing = np.argsort(rank[pairs.parent[index]], kind="stable")[drawn]
+        members = pairs.rows(index).astype(np.float64)  # (n, 2, d)
         members = members.reshape(-1, members.shape[-1])  # (2n, d)
-        group = groups[pairs.parent[index[drawn]]]
+        used = TrainingPairs(members, target, weight, groups[pairs.parent[index]])
+        return used, inducing, lambda values: sign * values[place]
 
-        def back(values):
-            merged = np.full(len(index), np.nan)
-            merged[drawn] = values
-            return sign * merged[place]
+    def _learn_scales(self, rows, members, unlabeled, random_state):
+        """Learn the map of the embedding and the scale of the features.
 
-        return TrainingPairs(members, target[drawn], weight[drawn], group), back
-
-    def _learn_scales(self, members, unlabeled, random_state):
-        """Learn the map of the embedding and the scale of the features."""
+        The pairs' members (2n, d) are given twice, as an array and as a tensor on the device.
+        """
         d = self.n_features_in_ - self.n_response_features
         self.whitening_ = None
         if d:
@@ -323,27 +355,36 @@ class GPRewardRegressor(RewardRegressor):
             self.whitening_ = spectra.whitening(
                 whitening.wiener_exponent, whitening.covariance_exponent
             )
-        features = members[:, d:]
+        features = rows[:, d:]
         if unlabeled is not None:
             there = unlabeled[~np.isnan(unlabeled[..., 0])]
             features = np.concatenate([features, there[:, d:]])
         scale = FeatureScale.estimate(features)
         self.feature_mean_, self.feature_scale_ = scale.mean, scale.scale
 
-    def _learn_kernels(self, members):
-        """Weigh the kernels of each view, and return the prior of the pairs."""
-        views, covariances = self._views(), []
-        X_train, self.kernel_weights_ = [], {}
+    def _learn_kernels(self, rows, members, inducing):
+        """Weigh the kernels of each view, and return the prior of the pairs; rows as above."""
+        views, scaled, kernels, covariances = self._views(), [], [], []
+        self.kernel_weights_ = {}
+        if inducing is not None:
+            kept = torch.as_tensor(member_rows(inducing), device=members.device)
         for name in views:
-            X_train.append(self._apply_scale(name, members))
-            kernel, covariance = fit_kernel_sum(X_train[-1], self._shares(name))
-            self.kernel_weights_[name] = kernel.weights
-            covariances.append(covariance)
-        self.X_train_ = np.concatenate(X_train, axis=1)
+            if name == "embedding":
+                at = self.whitening_.on(members.device).apply_in_chunks(members[:, views[name]])
+            else:
+                at = as_tensor(self._scale_features(name, rows)).to(members.device)
+            scaled.append(at)
+            kernels.append(fit_kernel_sum(at, self._shares(name)))
+            self.kernel_weights_[name] = kernels[-1].weights
+            covariances.append(kernels[-1].between_pairs(at, at if inducing is None else at[kept]))
+        spanning = scaled if inducing is None else [at[kept] for at in scaled]
+        self.X_train_ = torch.cat(spanning, dim=1).cpu().numpy()
         predicted = np.array([name != "controlled" for name in views])
         # What is controlled has a strength of its own, so that any number does here.
         strength_of = np.minimum(np.arange(len(views)), predicted.sum() - 1)
-        return Prior(covariances, strength_of, predicted)
+        if inducing is None:
+            return Prior(covariances, strength_of, predicted)
+        return InducedPrior(covariances, strength_of, predicted, inducing, scaled, kernels)
 
     def _views(self):
         """Return the columns of each view, by its name."""
@@ -364,10 +405,8 @@ class GPRewardRegressor(RewardRegressor):
             return {name: 1 / len(names) for name in names}
         return FEATURE_SHARES if name == "features" else CONTROLLED_SHARES
 
-    def _apply_scale(self, name, rows):
-        """Return what the kernels of a view see of embeddings (m, d): rows of norm about 1."""
-        if name == "embedding":
-            return self.whitening_.apply(rows[:, self._views()[name]])
+    def _scale_features(self, name, rows):
+        """Return what the kernels of features see of embeddings (m, d): rows of norm about 1."""
         columns = self._views()[name] - (self.n_features_in_ - self.n_response_features)
         scale = FeatureScale(self.feature_mean_[columns], self.feature_scale_[columns])
         standard = scale.apply(rows[:, self._views()[name]])
@@ -382,7 +421,7 @@ class GPRewardRegressor(RewardRegressor):
         self.prior_variance_ = averaged.prior_variance
         self.slope_ = averaged.slope
         self.left_out_log_odds_ = left_out
-        self.L_ = averaged.posterior.L
+        self.L_ = averaged.posterior.L.cpu().numpy()
         self.n_iter_ = averaged.posterior.n_iter
         self.log_marginal_likelihood_value_ = averaged.posterior.log_marginal_likelihood
 
@@ -409,35 +448,64 @@ class GPRewardRegressor(RewardRegressor):
             return super().predict(X)
         X = self._check_embeddings(X)
         rewards, deviations = self._rewards_and_deviations(X.reshape(-1, X.shape[-1]))
-        return rewards.reshape(X.shape[:-1]), deviations.reshape(X.shape[:-1])
+        rewards = check_rewards(rewards.reshape(X.shape[:-1]), X)
+        return rewards, deviations.reshape(X.shape[:-1])
 
     def _predict_rows(self, rows):
         return self._rewards_and_deviations(rows, needs_std=self.uncertainty_penalty > 0)[0]
 
     def _rewards_and_deviations(self, rows, needs_std=True):
         """Return rewards and deviations of embeddings (m, d), each (m,)."""
-        rewards, deviations = np.zeros(len(rows)), np.zeros(len(rows))
-        for chunk in gen_batches(len(rows), CHUNK):
-            total, variance, start = 0.0, 0.0, 0
-            for part, (name, columns) in enumerate(self._views().items()):
-                members = self.X_train_[:, start : start + len(columns)]
-                start += len(columns)
-                if name == "controlled":
-                    continue
-                at = self._apply_scale(name, rows[chunk])
-                kernel = KernelSum(self.kernel_weights_[name])
-                covariance = kernel.with_pairs(at, members)
-                rewards[chunk] += covariance @ self.dual_coef_[part]
-                if needs_std:
-                    strength = self.prior_variance_[min(part, len(self.prior_variance_) - 1)]
-                    total = total + strength * covariance
-                    variance = variance + strength * kernel.variance(at)
-            if needs_std:
-                variance = condition(self.L_, total, variance)[1]
-                deviations[chunk] = self.slope_ * np.sqrt(np.maximum(variance, 0))
+
+        def compute(device):
+            """Rewards, and the variances before the slope."""
+            tensors, rewards, variances = self._tensors(device, needs_std), [], []
+            for chunk in gen_batches(len(rows), CHUNK):
+                mean, variance = self._condition(rows[chunk], tensors, needs_std)
+                rewards.append(mean)
+                variances.append(variance)
+            return torch.cat(rewards).cpu().numpy(), torch.cat(variances).cpu().numpy()
+
+        if not len(rows):
+            return np.zeros(0), np.zeros(0)
+        rewards, variances = on_cpu_if_full(compute, float64_device(self.device))
+        deviations = self.slope_ * np.sqrt(np.maximum(variances, 0))
         if self.uncertainty_penalty:
             rewards -= self.uncertainty_penalty * deviations
         return rewards, deviations
+
+    def _tensors(self, device, needs_std):
+        """Return what was learnt on a device: the predicted views, and the factor of deviations."""
+        views, start = {}, 0
+        for part, (name, columns) in enumerate(self._views().items()):
+            members = self.X_train_[:, start : start + len(columns)]
+            start += len(columns)
+            if name != "controlled":
+                coef = as_tensor(self.dual_coef_[part]).to(device)
+                views[name] = columns, as_tensor(members).to(device), coef
+        whitening = None if self.whitening_ is None else self.whitening_.on(device)
+        return views, whitening, as_tensor(self.L_).to(device) if needs_std else None
+
+    def _condition(self, rows, tensors, needs_std):
+        """Return rewards and their variances, before the slope, of embeddings (m, d)."""
+        views, whitening, L = tensors
+        rewards, total, variance = 0.0, 0.0, 0.0
+        for part, (name, (columns, members, coef)) in enumerate(views.items()):
+            if name == "embedding":
+                of_view = np.asarray(rows[:, columns], dtype=np.float64)
+                at = whitening.apply(as_tensor(of_view).to(members.device))
+            else:
+                at = as_tensor(self._scale_features(name, rows)).to(members.device)
+            kernel = KernelSum(self.kernel_weights_[name])
+            covariance = kernel.with_pairs(at, members)
+            rewards = rewards + covariance @ coef
+            if needs_std:
+                strength = float(self.prior_variance_[min(part, len(self.prior_variance_) - 1)])
+                total = total + strength * covariance
+                variance = variance + strength * kernel.variance(at)
+        if needs_std:
+            variance = condition(L, total, variance)[1]
+        return rewards, variance if needs_std else torch.zeros_like(rewards)
 
     def get_fitted_state(self):
         """Return what `fit` learnt.
@@ -467,12 +535,12 @@ class GPRewardRegressor(RewardRegressor):
         missing = set(self.fitted_state_names) - set(state)
         if missing:
             raise ValueError(f"the state of a {type(self).__name__} needs {sorted(missing)}")
-        self.n_features_in_ = int(state["n_features_in_"])
+        self.n_features_in_ = d = int(state["n_features_in_"])
+        check_shapes(self, {"X_train_": (state["X_train_"], (2 * len(state["L_"]), d))})
         views = self._views()
         n = len(state["L_"])
         k = self.n_response_features
         shapes = {
-            "X_train_": (2 * n, sum(map(len, views.values()))),
             "dual_coef_": (len(views), n),
             "feature_mean_": (k,),
             "feature_scale_": (k,),
@@ -482,8 +550,10 @@ class GPRewardRegressor(RewardRegressor):
         check_shapes(self, {name: (state[name], shape) for name, shape in shapes.items()})
         if set(state["kernel_weights_"]) != set(views):
             raise ValueError(f"kernel_weights_ of a {type(self).__name__} must be of {list(views)}")
+        unknown = {name for w in state["kernel_weights_"].values() for name in w} - set(KERNELS)
+        if unknown:
+            raise ValueError(f"kernel_weights_ of a {type(self).__name__}: no kernel {unknown}")
         whitening = state["whitening_"]
         if "embedding" in views:
             whitening = Whitening.from_state(whitening, len(views["embedding"]))
         super().set_fitted_state(state | {"whitening_": whitening})
-        self.L_ = np.asfortranarray(self.L_)  # else every solve copies it

@@ -4,10 +4,14 @@ from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
+import torch
 from scipy.special import softmax
 
 from ._calibration import fit_slope
+from ._device import as_tensor
 from ._feature_scale import CONTROL_VARIANCE
+from ._gp_pairs import member_rows
+from ._inducing import fit_induced
 from ._laplace import LaplacePosterior, fit_laplace
 
 
@@ -64,8 +68,8 @@ class Averaged:
         The strengths that were averaged.
     weights : ndarray of float64, shape (g,)
         Their weights, which sum to 1.
-    dual_coef : ndarray of float64, shape (n_parts, n)
-        Coefficients of the pairs in each part of the reward.
+    dual_coef : ndarray of float64, shape (n_parts, n or m)
+        Coefficients of the pairs, or of the inducing ones, in each part of the reward.
     left_out : ndarray of float64, shape (n,)
         Log-odds of each pair, by the parts that are predicted, given the pairs of all other
         groups; NaN where there is no other.
@@ -73,7 +77,7 @@ class Averaged:
         The mean factor on log-odds; those of all else are multiplied already.
     prior_variance : ndarray of float64, shape (s,)
         The mean strengths.
-    posterior : LaplacePosterior
+    posterior : LaplacePosterior or InducedPosterior
         That of the mean strengths.
     """
 
@@ -92,8 +96,8 @@ class Prior:
 
     Parameters
     ----------
-    covariances : list of ndarray of float64, shape (n, n)
-        The prior covariance of the pairs' log-odds by each part.
+    covariances : list of tensor of float64, shape (n, n)
+        The prior covariance of the pairs' log-odds by each part, all on one device.
     strength_of : ndarray of int, shape (n_parts,)
         Which strength each part has that predicts.
     predicted : ndarray of bool, shape (n_parts,)
@@ -117,7 +121,8 @@ class Prior:
         Prior
             Theirs.
         """
-        some = [covariance[np.ix_(index, index)] for covariance in self.covariances]
+        rows = torch.as_tensor(index, device=self.covariances[0].device)
+        some = [covariance[rows[:, None], rows] for covariance in self.covariances]
         return Prior(some, self.strength_of, self.predicted)
 
     def strengths_of_parts(self, strengths):
@@ -147,15 +152,104 @@ class Prior:
 
         Returns
         -------
-        ndarray of float64, shape (n, n)
+        tensor of float64, shape (n, n)
             The covariance.
         """
-        total = np.zeros_like(self.covariances[0])
+        total = torch.zeros_like(self.covariances[0])
         of_parts = self.strengths_of_parts(strengths)
         for part, covariance in enumerate(self.covariances):
             if self.predicted[part] or not predicted:
-                total += of_parts[part] * covariance
+                total.add_(covariance, alpha=float(of_parts[part]))
         return total
+
+    def posterior(self, strengths, pairs, start=None):
+        """Return the posterior of the pairs' log-odds.
+
+        Parameters
+        ----------
+        strengths : ndarray of float64, shape (s,)
+            Prior variances.
+        pairs : TrainingPairs
+            What was observed.
+        start : LaplacePosterior, optional
+            Another posterior; of few pairs it saves nothing.
+
+        Returns
+        -------
+        LaplacePosterior
+            Where the covariances are.
+        """
+        kernel = self.covariance(strengths)
+        observed = (as_tensor(array).to(kernel.device) for array in (pairs.target, pairs.weight))
+        return fit_laplace(kernel, *observed)
+
+
+@dataclass(frozen=True, eq=False)
+class InducedPrior(Prior):
+    """The same of many pairs, by their covariances with m of them.
+
+    Parameters
+    ----------
+    covariances : list of tensor of float64, shape (n, m)
+        Of the log-odds of all pairs with those of the inducing ones, by each part.
+    strength_of, predicted : ndarray, shape (n_parts,)
+        As before.
+    inducing : ndarray of int, shape (m,)
+        Which pairs these are.
+    members : list of tensor of float64, shape (2 * n, d_part)
+        The members of all pairs as each part has them.
+    kernels : list of KernelSum
+        The kernels of each part.
+    """
+
+    inducing: np.ndarray
+    members: list
+    kernels: list
+
+    def take(self, index):
+        """Return the exact prior of some pairs.
+
+        Parameters
+        ----------
+        index : ndarray of int, shape (m,)
+            Which.
+
+        Returns
+        -------
+        Prior
+            Theirs.
+        """
+        rows = torch.as_tensor(member_rows(index), device=self.covariances[0].device)
+        some = [members[rows] for members in self.members]
+        covariances = [
+            kernel.between_pairs(a, a) for kernel, a in zip(self.kernels, some, strict=True)
+        ]
+        return Prior(covariances, self.strength_of, self.predicted)
+
+    def posterior(self, strengths, pairs, start=None):
+        """Return the posterior of the pairs' log-odds, as for few pairs.
+
+        Parameters
+        ----------
+        strengths : ndarray of float64, shape (s,)
+            Prior variances.
+        pairs : TrainingPairs
+            What was observed.
+        start : LaplacePosterior or InducedPosterior, optional
+            Another posterior, which this is not far from.
+
+        Returns
+        -------
+        InducedPosterior
+            Where the covariances are.
+        """
+        covariance = self.covariance(strengths)
+        inducing, target, weight = (
+            as_tensor(array).to(covariance.device)
+            for array in (self.inducing, pairs.target, pairs.weight)
+        )
+        start = None if start is None else start.log_odds
+        return fit_induced(covariance, inducing, target, weight, start=start)
 
 
 def average_posteriors(prior, pairs, strengths, index, settings):
@@ -163,7 +257,7 @@ def average_posteriors(prior, pairs, strengths, index, settings):
 
     Parameters
     ----------
-    prior : Prior
+    prior : Prior or InducedPrior
         Of all pairs.
     pairs : TrainingPairs
         All pairs.
@@ -185,13 +279,13 @@ def average_posteriors(prior, pairs, strengths, index, settings):
         log_weights = _fit_all(some, known, strengths, settings)[0]
         kept = np.sort(np.argsort(-log_weights, kind="stable")[: settings.max_posteriors])
         strengths, log_weights = strengths[kept], log_weights[kept]
-        _, slopes, duals, left_out = _fit_all(prior, pairs, strengths, settings)
+        _, slopes, duals, left_out, last = _fit_all(prior, pairs, strengths, settings)
     else:
-        log_weights, slopes, duals, left_out = _fit_all(prior, pairs, strengths, settings)
+        log_weights, slopes, duals, left_out, last = _fit_all(prior, pairs, strengths, settings)
     weights = softmax(log_weights)
     by_part = weights[:, None] * slopes[:, None] * prior.strengths_of_parts(strengths)  # (g, parts)
     mean = np.exp(weights @ np.log(strengths))
-    posterior = fit_laplace(prior.covariance(mean), pairs.target, pairs.weight)
+    posterior = prior.posterior(mean, pairs, last)
     return Averaged(
         strengths,
         weights,
@@ -204,18 +298,17 @@ def average_posteriors(prior, pairs, strengths, index, settings):
 
 
 def _fit_all(prior, pairs, strengths, settings):
-    """Return log weights (g,), slopes (g,), coefficients (g, n) and left-out log-odds (g, n)."""
+    """Return log weights, slopes, coefficients and left-out log-odds of all, the last posterior."""
     g, n = len(strengths), len(pairs)
     log_weights, slopes = np.zeros(g), np.ones(g)
-    duals, left_out = np.empty((g, n)), np.full((g, n), np.nan)
+    duals, left_out, posterior = [], np.full((g, n), np.nan), None
     can_leave_out = len(np.unique(pairs.group)) > 1
     for i, strength in enumerate(strengths):
-        covariance = prior.covariance(strength)
-        posterior = fit_laplace(covariance, pairs.target, pairs.weight)
-        duals[i] = posterior.dual_coef
+        posterior = prior.posterior(strength, pairs, posterior)
+        duals.append(posterior.dual_coef.cpu().numpy())
         if not can_leave_out:
             continue
-        whole = posterior.leave_groups_out(covariance, pairs.group)
+        whole = posterior.leave_groups_out(prior.covariance(strength), pairs.group).cpu().numpy()
         slopes[i] = fit_slope(whole, pairs.target, pairs.weight)
         scaled = slopes[i] * whole
         loss = pairs.weight @ (np.logaddexp(0, scaled) - pairs.target * scaled)
@@ -223,9 +316,9 @@ def _fit_all(prior, pairs, strengths, settings):
         left_out[i] = whole
         if not prior.predicted.all():
             part = prior.covariance(strength, predicted=True)
-            left_out[i] = posterior.leave_groups_out(part, pairs.group)
+            left_out[i] = posterior.leave_groups_out(part, pairs.group).cpu().numpy()
             slopes[i] = fit_slope(left_out[i], pairs.target, pairs.weight)
-    return log_weights, slopes, duals, left_out
+    return log_weights, slopes, np.stack(duals), left_out, posterior
 
 
 def draw_groups(order, group, max_size):

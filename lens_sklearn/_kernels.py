@@ -1,11 +1,13 @@
 """Covariances of rewards: three kernels of embeddings, their sum, and differences within pairs.
 
-All three are functions of inner products, which are computed once.
+All three are functions of inner products, which are computed once. Everything here is a tensor of
+float64 on one device.
 """
 
 from dataclasses import dataclass
+from math import pi
 
-import numpy as np
+import torch
 from sklearn.utils import gen_batches
 
 #: Rows of a kernel at once: bounds the memory of temporaries.
@@ -18,17 +20,17 @@ class InnerProducts:
 
     Parameters
     ----------
-    products : ndarray of float64, shape (m, n)
+    products : tensor, shape (m, n)
         a · b.
-    squares_a : ndarray of float64, shape (m, 1)
+    squares_a : tensor, shape (m, 1)
         |a|².
-    squares_b : ndarray of float64, shape (1, n)
+    squares_b : tensor, shape (1, n)
         |b|².
     """
 
-    products: np.ndarray
-    squares_a: np.ndarray
-    squares_b: np.ndarray
+    products: torch.Tensor
+    squares_a: torch.Tensor
+    squares_b: torch.Tensor
 
 
 def inner_products(A, B):
@@ -36,9 +38,9 @@ def inner_products(A, B):
 
     Parameters
     ----------
-    A : ndarray of float64, shape (m, d)
+    A : tensor, shape (m, d)
         Embeddings.
-    B : ndarray of float64, shape (n, d)
+    B : tensor, shape (n, d)
         Embeddings.
 
     Returns
@@ -46,9 +48,23 @@ def inner_products(A, B):
     InnerProducts
         Of each row of `A` with each of `B`.
     """
-    return InnerProducts(
-        A @ B.T, np.einsum("ij,ij->i", A, A)[:, None], np.einsum("ij,ij->i", B, B)[None]
-    )
+    return InnerProducts(A @ B.T, square_norms(A)[:, None], square_norms(B)[None])
+
+
+def square_norms(rows):
+    """Return |x|² of rows.
+
+    Parameters
+    ----------
+    rows : tensor, shape (m, d)
+        Embeddings.
+
+    Returns
+    -------
+    tensor, shape (m,)
+        Without a copy of the rows.
+    """
+    return (rows[:, None] @ rows[:, :, None]).ravel()
 
 
 def linear_kernel(inner):
@@ -61,7 +77,7 @@ def linear_kernel(inner):
 
     Returns
     -------
-    ndarray of float64, shape (m, n)
+    tensor, shape (m, n)
         a · b; the variance of a reward is |a|².
     """
     return inner.products
@@ -82,7 +98,7 @@ def tangent_kernel(inner):
 
     Returns
     -------
-    ndarray of float64, shape (m, n)
+    tensor, shape (m, n)
         The kernel; the variance of a reward is 2 |a|².
 
     References
@@ -90,10 +106,11 @@ def tangent_kernel(inner):
     A. Jacot, F. Gabriel and C. Hongler, "Neural tangent kernel", NeurIPS 2018;
     Y. Cho and L. Saul, "Kernel methods for deep learning", NeurIPS 2009, equations 3 to 6.
     """
-    norms = np.sqrt(inner.squares_a * inner.squares_b)
-    cosine = np.divide(inner.products, norms, out=np.zeros_like(norms), where=norms > 0)
-    angle = np.arccos(np.clip(cosine, -1, 1))
-    return (norms * np.sin(angle) + 2 * (np.pi - angle) * inner.products) / np.pi
+    norms = torch.sqrt(inner.squares_a * inner.squares_b)
+    cosine = (inner.products / norms).nan_to_num_(nan=0.0)  # 0 / 0 of an embedding that is 0
+    angle = cosine.clamp_(-1, 1).arccos_()
+    kernel = norms.mul_(torch.sin(angle))
+    return kernel.addcmul_(angle.neg_().add_(pi), inner.products, value=2).div_(pi)
 
 
 def gaussian_kernel(inner):
@@ -106,11 +123,11 @@ def gaussian_kernel(inner):
 
     Returns
     -------
-    ndarray of float64, shape (m, n)
+    tensor, shape (m, n)
         exp(-|a - b|² / 2); the variance of a reward is 1.
     """
-    distances = inner.squares_a + inner.squares_b - 2 * inner.products
-    return np.exp(-0.5 * np.maximum(distances, 0))  # rounding makes small ones negative
+    distances = (inner.squares_a + inner.squares_b).sub_(inner.products, alpha=2)
+    return distances.clamp_(min=0).mul_(-0.5).exp_()  # rounding makes small ones negative
 
 
 #: The kernels by name.
@@ -122,12 +139,12 @@ def pair_columns(kernel):
 
     Parameters
     ----------
-    kernel : ndarray, shape (m, 2 * n)
+    kernel : tensor, shape (m, 2 * n)
         Covariances with the members of pairs, those of a pair beside each other.
 
     Returns
     -------
-    ndarray, shape (m, n)
+    tensor, shape (m, n)
         Covariances with the reward of column 0 less that of column 1.
     """
     return kernel[:, 0::2] - kernel[:, 1::2]
@@ -138,12 +155,12 @@ def pair_covariance(kernel):
 
     Parameters
     ----------
-    kernel : ndarray, shape (2 * m, 2 * n)
+    kernel : tensor, shape (2 * m, 2 * n)
         Covariances of the members of pairs, those of a pair beside each other.
 
     Returns
     -------
-    ndarray, shape (m, n)
+    tensor, shape (m, n)
         Covariances of the reward of column 0 less that of column 1.
     """
     return pair_columns(kernel[0::2] - kernel[1::2])
@@ -166,35 +183,57 @@ class KernelSum:
 
         Parameters
         ----------
-        A : ndarray of float64, shape (m, d)
+        A : tensor, shape (m, d)
             Embeddings.
-        members : ndarray of float64, shape (2 * n, d)
+        members : tensor, shape (2 * n, d)
             Members of pairs.
 
         Returns
         -------
-        ndarray of float64, shape (m, n)
+        tensor, shape (m, n)
             Covariances.
         """
         inner = inner_products(A, members)
         return sum(w * pair_columns(KERNELS[name](inner)) for name, w in self.weights.items())
+
+    def between_pairs(self, some, members):
+        """Return the covariance of the log-odds of pairs with those of others.
+
+        Parameters
+        ----------
+        some : tensor, shape (2 * m, d)
+            Members of pairs.
+        members : tensor, shape (2 * n, d)
+            Members of pairs.
+
+        Returns
+        -------
+        tensor, shape (m, n)
+            Covariances.
+        """
+        covariance = some.new_empty(len(some) // 2, len(members) // 2)
+        for chunk in gen_batches(len(covariance), CHUNK // 2):
+            inner = inner_products(some[2 * chunk.start : 2 * chunk.stop], members)
+            covariance[chunk] = sum(
+                w * pair_covariance(KERNELS[name](inner)) for name, w in self.weights.items()
+            )
+        return covariance
 
     def variance(self, A):
         """Return the prior variance of rewards.
 
         Parameters
         ----------
-        A : ndarray of float64, shape (m, d)
+        A : tensor, shape (m, d)
             Embeddings.
 
         Returns
         -------
-        ndarray of float64, shape (m,)
+        tensor, shape (m,)
             Variances.
         """
         weight = {name: self.weights.get(name, 0.0) for name in KERNELS}
-        squares = np.einsum("ij,ij->i", A, A)
-        return (weight["linear"] + 2 * weight["tangent"]) * squares + weight["gaussian"]
+        return (weight["linear"] + 2 * weight["tangent"]) * square_norms(A) + weight["gaussian"]
 
 
 def fit_kernel_sum(members, shares):
@@ -202,29 +241,32 @@ def fit_kernel_sum(members, shares):
 
     Parameters
     ----------
-    members : ndarray of float64, shape (2 * n, d)
+    members : tensor, shape (2 * n, d)
         Members of pairs.
     shares : dict of str to float
         The mean prior variance of the pairs' log-odds by each kernel.
 
     Returns
     -------
-    kernel : KernelSum
+    KernelSum
         The sum.
-    covariance : ndarray of float64, shape (n, n)
-        The prior covariance of the pairs' log-odds.
     """
-    n = len(members) // 2
-    parts = {name: np.empty((n, n)) for name in shares}
-    for chunk in gen_batches(n, CHUNK // 2):
-        inner = inner_products(members[2 * chunk.start : 2 * chunk.stop], members)
-        for name, part in parts.items():
-            part[chunk] = pair_covariance(KERNELS[name](inner))
     weights = {}
-    covariance = np.zeros((n, n))
-    for name, part in parts.items():
-        spread = np.trace(part) / n
-        weights[name] = float(shares[name] / (spread if spread > 0 else 1.0))
-        part *= weights[name]
-        covariance += part
-    return KernelSum(weights), covariance
+    for name, share in shares.items():
+        spread = float(_pair_variances(KERNELS[name], members).mean())
+        weights[name] = float(share / (spread if spread > 0 else 1.0))
+    return KernelSum(weights)
+
+
+def _pair_variances(kernel, members):
+    """Return the prior variance (n,) of the log-odds of each pair."""
+    first, second = members[0::2], members[1::2]
+    norms = square_norms(members)
+    of_first, of_second = norms[0::2], norms[1::2]
+    between = (first[:, None] @ second[:, :, None]).ravel()
+    # Each by the kernel itself, so that equal members differ by nothing, not by rounding.
+    return (
+        kernel(InnerProducts(of_first, of_first, of_first))
+        + kernel(InnerProducts(of_second, of_second, of_second))
+        - 2 * kernel(InnerProducts(between, of_first, of_second))
+    )

@@ -6,7 +6,6 @@ needs a model says which, and the process's cache has it or loads it.
 
 import datetime
 import functools
-import hashlib
 import os
 import threading
 from collections import OrderedDict
@@ -17,15 +16,20 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from ._blueprint import length_limits, make_blueprint, n_embeddings
 from ._device import torch_device
-from ._log_likelihood import load_causal, mean_log_likelihoods
+from ._hidden_states import pad_right, pool
+from ._log_likelihood import check_logits, mean_log_likelihoods
 from ._messages import check_fields, message_dicts
+from ._model_folder import adapter_base, folder_fingerprint
+from ._model_weights import encoder_of, load_weights
 from ._packaged_model import packaged_folder
+from ._reading import is_decoder
+from ._state_reader import StateReader
+from ._tokens import added_tokens, check_ids, encode, legal_pad
+from ._warnings import warn
 
-POOLINGS = ("last", "mean", "response_mean", "cls", "weighted_mean", "max")
 CACHE_SIZE = 2  # models held at a time by one process
-HASHED_WHOLE = 1 << 28  # bytes; larger files are told apart by size, time, head and tail
-WEIGHT_ENDINGS = (".safetensors", ".bin", ".safetensors.index.json", ".bin.index.json")
 TEMPLATE_DATE = datetime.datetime(2024, 7, 26)  # the fallback date of Llama 3's own template
 # Templates ask for today's date with a function of transformers, which passes none of ours on:
 # a macro of the same name, put before the template, hides it.
@@ -90,7 +94,7 @@ def resolve_model(name, revision=None, dtype="auto", device="auto"):
     folder = Path(name).expanduser()
     fingerprint = None
     if folder.is_dir():
-        name, fingerprint = str(folder.resolve()), _fingerprint(folder)
+        name, fingerprint = str(folder.resolve()), folder_fingerprint(folder)
     elif folder.exists() or name.startswith((".", "~", os.sep)) or name.count("/") > 1:
         raise ValueError(
             f"model_name={name!r} is not a folder. Give a model's name on the Hugging Face Hub "
@@ -201,11 +205,17 @@ class LanguageModel:
                     "tokenizer that transformers can load were found there, neither in a local "
                     f"folder of this name nor on the Hugging Face Hub. transformers says: {error}"
                 ) from error
+        # A pad token that was added to the tokenizer and the configuration, and not to the network.
+        self._settings = {}
+        pad_id, n_tokens = (getattr(config, n, None) for n in ("pad_token_id", "vocab_size"))
+        if pad_id is not None and n_tokens is not None and pad_id >= n_tokens:
+            self._settings["pad_token_id"] = config.pad_token_id = None
         self.commit = getattr(config, "_commit_hash", None)
+        self._whole_config = config
         self.config = config.get_text_config()
         self.n_hidden_states = self.config.num_hidden_layers + 1
         self.hidden_size = self.config.hidden_size
-        self._network = self._causal_network = None
+        self._network = self._causal_network = self._reader = None
 
     @property
     def _source(self):
@@ -232,23 +242,51 @@ class LanguageModel:
                 import transformers
 
                 self._network = None
-                with quiet(transformers):
-                    loaded = load_causal(
-                        transformers, self.spec.name, getattr(torch, self.spec.dtype), self._source
-                    )
+                try:
+                    with quiet(transformers):
+                        loaded = self._checked(transformers.AutoModelForCausalLM, head="causal")
+                except ValueError as error:
+                    raise ValueError(f"log_likelihood=True: {error}") from error
+                loaded.eval().config.use_cache = False
+                check_logits(loaded, self.spec.name)
                 self._causal_network = loaded.to(self.spec.device)
                 self._network = self._causal_network.base_model
             return self._causal_network
 
     def _load(self, transformers):
         """Read the network's weights; a subclass reads those of a head too."""
-        network = transformers.AutoModel.from_pretrained(
-            self.spec.name, dtype=getattr(torch, self.spec.dtype), **self._source
-        )
-        if network.config.is_encoder_decoder:
-            network = network.get_encoder()
+        network = self._checked(transformers.AutoModel)
         network.config.use_cache = False
         return network.to(self.spec.device)
+
+    def _checked(self, loader, **options):
+        base = adapter_base(self.spec.name)
+        if base is not None:
+            raise ValueError(
+                f"model_name={self.spec.name!r} holds an adapter of the model {base!r}. Embed with "
+                "the whole: peft's AutoPeftModel… loads it, and merge_and_unload() followed by "
+                "save_pretrained(folder) writes it, beside its tokenizer."
+            )
+        options |= {"dtype": getattr(torch, self.spec.dtype)} | self._settings | self._source
+        return load_weights(loader, self.spec.name, **options)
+
+    @functools.cached_property
+    def _blueprint(self):
+        import transformers
+
+        with quiet(transformers):
+            network = make_blueprint(transformers, self._whole_config)
+        return None if network is None else encoder_of(network)
+
+    @property
+    def n_tokens(self):
+        """How many tokens the network has an embedding for; None where that is not known."""
+        return n_embeddings(self._blueprint, self.config)
+
+    @property
+    def pad_id(self):
+        """A token id that padding may have."""
+        return legal_pad(self.tokenizer.pad_token_id, self.n_tokens)
 
     def longest_input(self, max_length):
         """Return how many tokens a text may have.
@@ -263,12 +301,8 @@ class LanguageModel:
         int
             That limit, or the tokenizer's or the network's own where it is lower.
         """
-        limits = [
-            max_length,
-            self.tokenizer.model_max_length,
-            getattr(self.config, "max_position_embeddings", None),
-        ]
-        return int(min(limit for limit in limits if limit and limit > 0))
+        limits = [max_length, self.tokenizer.model_max_length]
+        return min(int(n) for n in [*limits, *length_limits(self._blueprint, self.config)] if n > 0)
 
     def render(self, messages, template, *, add_generation_prompt=False):
         """Write a conversation as the text that the model reads.
@@ -295,34 +329,48 @@ class LanguageModel:
             add_generation_prompt=add_generation_prompt,
         )
 
-    def tokenize(self, texts, max_length, *, add_special_tokens):
+    @functools.cached_property
+    def added_tokens(self):
+        """What the tokenizer puts around a text by itself."""
+        with self._lock:
+            return added_tokens(self.tokenizer)
+
+    @property
+    def front_tokens(self):
+        """The tokens that stay in front of a text that is cut."""
+        own = {self.tokenizer.bos_token_id, self.tokenizer.cls_token_id}
+        return own.union(self.added_tokens.before) - {None}
+
+    def tokenize(self, texts, *, add_special_tokens, place=None):
         """Turn texts into token ids.
 
         Parameters
         ----------
         texts : list of str
             Plain texts or rendered conversations.
-        max_length : int
-            Longer texts are cut, on the tokenizer's ``truncation_side``.
         add_special_tokens : bool
-            False for rendered conversations, which have theirs already.
+            False for rendered conversations, which have theirs already. A plain text that has
+            them already, since it was rendered beforehand, gets no second ones.
+        place : callable, default=None
+            Names text number i in an error; None names it by its number.
 
         Returns
         -------
-        ids : list of ndarray of int32
-            Token ids, no padding.
-        overlong : ndarray of bool, shape (len(texts),)
-            Which texts were cut.
+        list of ndarray of int32
+            Token ids, no padding, not cut.
+
+        Raises
+        ------
+        ValueError
+            If the tokenizer refuses a text, or makes a token of it that the network has no
+            embedding for.
         """
-        options = {"add_special_tokens": add_special_tokens, "return_attention_mask": False}
+        place = place or "text {}".format
         with self._lock:
-            encoded = self.tokenizer(texts, verbose=False, **options)["input_ids"]
-            overlong = np.array([len(ids) > max_length for ids in encoded], dtype=bool)
-            for i in np.flatnonzero(overlong):
-                encoded[i] = self.tokenizer(
-                    texts[i], truncation=True, max_length=max_length, **options
-                )["input_ids"]
-        return [np.array(ids, dtype=np.int32) for ids in encoded], overlong
+            added = self.added_tokens if add_special_tokens else None
+            ids = encode(self.tokenizer, texts, added, place)
+        check_ids(ids, self.n_tokens, place)
+        return ids
 
     def embed(self, ids, layers, poolings, spans=None, *, log_likelihood=False):
         """Run one batch and pool its hidden states.
@@ -346,32 +394,58 @@ class LanguageModel:
             Concatenated layer by layer, within a layer pooling by pooling. With
             `log_likelihood` there is one column more.
         """
+        spans = np.array([(0, len(own)) for own in ids]) if spans is None else spans
+        try:
+            return self._embed(ids, layers, poolings, spans, log_likelihood)
+        except torch.cuda.OutOfMemoryError:
+            if len(ids) == 1:
+                raise
+        torch.cuda.empty_cache()
+        warn(
+            f"the GPU has no room for {len(ids)} texts of up to {max(map(len, ids))} tokens: they "
+            "are read in two batches. A smaller batch_tokens saves the attempt."
+        )
+        half = len(ids) // 2
+        parts = (slice(half), slice(half, None))
+        vectors = [
+            self.embed(ids[p], layers, poolings, spans[p], log_likelihood=log_likelihood)
+            for p in parts
+        ]
+        return np.concatenate(vectors)
+
+    def _embed(self, ids, layers, poolings, spans, log_likelihood):
         # Padding goes to the right whatever side the tokenizer prefers: the tokens then keep
         # their absolute positions, and a causal model never looks at what comes after them.
-        tokens, mask = pad_right(ids, self.tokenizer.pad_token_id or 0)
-        network = self.causal_network.base_model if log_likelihood else self.network
-        last = self.n_hidden_states - 1
-        if spans is None:
-            spans = np.array([(0, len(own)) for own in ids])
-        only_last = set(layers) == {last}
+        tokens, mask = pad_right(ids, self.pad_id)
+        reader, last = self._state_reader(log_likelihood), self.n_hidden_states - 1
+        asked = {*layers, last} if log_likelihood else set(layers)
+        final = []  # the last hidden states, for the log-likelihoods
         with torch.inference_mode():
             mask = torch.from_numpy(mask).to(self.spec.device)
-            output = network(
-                input_ids=torch.from_numpy(tokens).to(self.spec.device),
-                attention_mask=mask,
-                output_hidden_states=not only_last,  # they would take all layers' memory
-            )
-            states = {last: output.last_hidden_state} if only_last else output.hidden_states
             starts = torch.from_numpy(spans[:, 0]).to(self.spec.device)
-            vectors = [
-                pool(states[layer], mask, name, starts) for layer in layers for name in poolings
-            ]
+
+            def pooled(layer, state):
+                if log_likelihood and layer == last:
+                    final.append(state)
+                if layer in layers:
+                    return [pool(state, mask, name, starts) for name in poolings]
+
+            tokens = torch.from_numpy(tokens).to(self.spec.device)
+            found = reader.read(tokens, mask, asked, pooled)
+            vectors = [vector for layer in layers for vector in found[layer]]
             if log_likelihood:
-                means = mean_log_likelihoods(
-                    self.causal_network, output.last_hidden_state, ids, spans
-                )
+                means = mean_log_likelihoods(self.causal_network, final[0], ids, spans)
                 vectors.append(means[:, None])
             return torch.cat(vectors, dim=1).cpu().numpy()
+
+    def _state_reader(self, log_likelihood):
+        with self._lock:
+            network = self.causal_network.base_model if log_likelihood else self.network
+            if self._reader is None or self._reader.network is not network:
+                self._reader = StateReader(
+                    network, self.n_hidden_states, causal=is_decoder(self.config)
+                )
+            return self._reader
 
 
 def template_text(chat_template, tokenizer):
@@ -439,137 +513,6 @@ def render(language_model, messages, template, place, i, **options):
             f"{place(i)}: the chat template refuses the conversation with the roles {roles} "
             f"({error}). Give another chat_template, or None to join the contents."
         ) from error
-
-
-def pad_right(ids, pad_id):
-    """Put token ids of several lengths into one array.
-
-    Parameters
-    ----------
-    ids : list of ndarray of int
-        Token ids.
-    pad_id : int
-        Fills the right; only the mask tells padding from tokens.
-
-    Returns
-    -------
-    tokens, mask : ndarray of int64, shape (len(ids), longest)
-        Token ids and 1 where they are.
-    """
-    lengths = np.array([len(i) for i in ids])
-    mask = np.arange(lengths.max()) < lengths[:, None]  # (B, T)
-    tokens = np.full(mask.shape, pad_id, dtype=np.int64)
-    tokens[mask] = np.concatenate(ids)
-    return tokens, mask.astype(np.int64)
-
-
-def pool(hidden, mask, pooling, starts=None):
-    """Pool the hidden states of each text's own tokens, in float32.
-
-    Which tokens are padding is read from the mask alone, so a padding token that is also the
-    end-of-sequence token makes no difference, nor does the side it is on.
-
-    Parameters
-    ----------
-    hidden : Tensor, shape (B, T, h)
-        Hidden states.
-    mask : Tensor of int, shape (B, T)
-        1 at tokens, 0 at padding, on either side.
-    pooling : {"last", "mean", "response_mean", "cls", "weighted_mean", "max"}
-        One of `POOLINGS`: the last token, the mean, the mean from the response's first token on,
-        the first token, the mean weighted by position 1, 2, …, or the maximum.
-    starts : Tensor of int, shape (B,), default=None
-        First token of each response, counted without padding. Where there is no such token, its
-        mean is the last one; None is the whole text.
-
-    Returns
-    -------
-    Tensor of float32, shape (B, h)
-        One vector a text.
-    """
-    mask = mask.bool()
-    if pooling in ("last", "cls"):
-        # argmax returns the first of equal maxima: the first token, seen from either end.
-        if pooling == "cls":
-            index = mask.int().argmax(dim=1)
-        else:
-            index = mask.shape[1] - 1 - mask.int().flip(1).argmax(dim=1)
-        return hidden[torch.arange(len(hidden), device=hidden.device), index].float()
-    hidden = hidden.float()
-    if pooling == "max":
-        return hidden.masked_fill(~mask[..., None], -torch.inf).amax(dim=1)
-    weight = mask.float()  # (B, T)
-    if pooling == "response_mean" and starts is not None:
-        position = weight.cumsum(dim=1) - 1
-        first = torch.minimum(starts.to(weight), weight.sum(dim=1) - 1)
-        weight = weight * (position >= first[:, None])
-    if pooling == "weighted_mean":
-        weight = weight * weight.cumsum(dim=1)
-    weight = weight / weight.sum(dim=1, keepdim=True)
-    # Padding may hold infinities in half precision: 0 * inf would be NaN.
-    hidden = hidden.masked_fill((weight == 0)[..., None], 0.0)
-    return torch.einsum("bt,bth->bh", weight, hidden)
-
-
-def batches_by_tokens(lengths, budget):
-    """Group texts of like length so that each batch has at most `budget` padded tokens.
-
-    Parameters
-    ----------
-    lengths : ndarray of int, shape (n,)
-        Tokens of each text.
-    budget : int
-        Upper bound of longest × count; a text that is longer by itself is a batch by itself.
-
-    Returns
-    -------
-    list of ndarray of int
-        Indices into `lengths`, the longest texts first so that a lack of memory shows at once.
-    """
-    order = np.argsort(-np.asarray(lengths), kind="stable")
-    batches, start = [], 0
-    while start < len(order):
-        size = max(1, budget // max(1, int(lengths[order[start]])))
-        batches.append(order[start : start + size])
-        start += size
-    return batches
-
-
-def _fingerprint(folder):
-    """Digest the files of a model folder; say what is missing when it is none."""
-    files = sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith("."))
-    names = [p.name for p in files]
-    missing = []
-    if "config.json" not in names:
-        missing.append("config.json")
-    if not any(name.endswith(WEIGHT_ENDINGS) for name in names):
-        missing.append("weights (*.safetensors or *.bin)")
-    if missing:
-        found = ", ".join(names[:8]) if names else "no files"
-        raise ValueError(
-            f"the folder {str(folder)!r} is not a model: it has no {' and no '.join(missing)} "
-            f"(found: {found}). Save one there with save_pretrained, of the model and of the "
-            "tokenizer."
-        )
-    digest = hashlib.sha256()
-    for path in files:
-        if path.suffix != ".md":
-            status = path.stat()
-            part = _file_digest(str(path.resolve()), status.st_size, status.st_mtime_ns)
-            digest.update(f"{path.name}\0{part}\0".encode())
-    return digest.hexdigest()
-
-
-@functools.lru_cache(maxsize=256)
-def _file_digest(path, size, mtime_ns):
-    with open(path, "rb") as file:
-        if size <= HASHED_WHOLE:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-        digest = hashlib.sha256(f"{size} {mtime_ns}".encode())
-        digest.update(file.read(1 << 20))
-        file.seek(-(1 << 20), os.SEEK_END)
-        digest.update(file.read())
-        return digest.hexdigest()
 
 
 @contextmanager

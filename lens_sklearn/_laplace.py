@@ -1,22 +1,23 @@
 """Laplace's approximation to the posterior of log-odds that have a Gaussian prior.
 
 The pages and equations are those of C. E. Rasmussen and C. K. I. Williams, "Gaussian processes
-for machine learning", 2006, chapters 3 and 5.
+for machine learning", 2006, chapters 3 and 5. All arrays are tensors of float64 on one device.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import cho_solve, cholesky, solve, solve_triangular
-from scipy.linalg.lapack import dpotri
-from scipy.special import expit
+import torch
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import gen_batches
 
 from ._warnings import warn
 
 #: The least curvature of the likelihood, as a share of a pair's weight: beyond log-odds of ±14 it
 #: would underflow.
 LEAST_CURVATURE = 1e-6
+#: Pairs of the same size of group at once: bounds the memory of leaving groups out.
+CHUNK = 1024
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,13 +29,13 @@ class LaplacePosterior:
 
     Parameters
     ----------
-    dual_coef : ndarray of float64, shape (n,)
+    dual_coef : tensor, shape (n,)
         The mode is ``K @ dual_coef``.
-    log_odds : ndarray of float64, shape (n,)
+    log_odds : tensor, shape (n,)
         The mode.
-    curvature : ndarray of float64, shape (n,)
+    curvature : tensor, shape (n,)
         W, minus the second derivatives of the log likelihood.
-    L : ndarray of float64, shape (n, n)
+    L : tensor, shape (n, n)
         The lower Cholesky factor of :math:`K + W^{-1}`.
     n_iter : int
         Steps of Newton's method.
@@ -42,10 +43,10 @@ class LaplacePosterior:
         Of the targets, by the same approximation (equation 3.32).
     """
 
-    dual_coef: np.ndarray
-    log_odds: np.ndarray
-    curvature: np.ndarray
-    L: np.ndarray
+    dual_coef: torch.Tensor
+    log_odds: torch.Tensor
+    curvature: torch.Tensor
+    L: torch.Tensor
     n_iter: int
     log_marginal_likelihood: float
 
@@ -57,7 +58,7 @@ class LaplacePosterior:
 
         Parameters
         ----------
-        covariance : ndarray of float64, shape (n, n)
+        covariance : tensor, shape (n, n)
             The prior covariance of what is predicted with the log-odds of the pairs: K, or that
             of a part of the reward.
         group : ndarray, shape (n,)
@@ -65,27 +66,48 @@ class LaplacePosterior:
 
         Returns
         -------
-        ndarray of float64, shape (n,)
+        tensor, shape (n,)
             Posterior means of the log-odds given all other groups.
         """
-        inverse, info = dpotri(self.L, lower=1)
-        if info:
-            raise np.linalg.LinAlgError("the covariance of the log-odds has no inverse.")
-        inverse = np.tril(inverse) + np.tril(inverse, -1).T
+        inverse = torch.cholesky_inverse(self.L)
         left_out = covariance @ self.dual_coef
-        order = np.argsort(group, kind="stable")
-        starts = np.flatnonzero(np.r_[True, group[order][1:] != group[order][:-1]])
-        sizes = np.diff(np.r_[starts, len(order)])
-        single = order[starts[sizes == 1]]
-        known = np.einsum("ij,ij->i", covariance[single], inverse[single])
-        left_out[single] -= known * self.dual_coef[single] / inverse[single, single]
-        for start, size in zip(starts[sizes > 1], sizes[sizes > 1], strict=True):
-            rows = order[start : start + size]
-            # A block of the inverse is the precision of a group's log-odds given all others.
-            precision = inverse[np.ix_(rows, rows)]
-            unknown = solve(precision, self.dual_coef[rows], assume_a="pos")
-            left_out[rows] -= covariance[rows] @ (inverse[:, rows] @ unknown)
+        for rows in groups_of_one_size(group):
+            m, size = rows.shape
+            for chunk in gen_batches(m, max(1, CHUNK // size)):
+                index = torch.as_tensor(rows[chunk], device=inverse.device)  # (b, size)
+                # A block of the inverse is the precision of a group's log-odds given all others.
+                precision = inverse[index[:, :, None], index[:, None, :]]
+                unknown = _solve_blocks(precision, self.dual_coef[index])  # (b, size)
+                known = torch.einsum("bij,bi->bj", inverse[index], unknown)  # (b, n)
+                left_out[index] -= torch.einsum("bij,bj->bi", covariance[index], known)
         return left_out
+
+
+def groups_of_one_size(group):
+    """Return the pairs of each group, together with those of all groups that are as large.
+
+    Parameters
+    ----------
+    group : ndarray, shape (n,)
+        The group of each pair.
+
+    Returns
+    -------
+    list of ndarray of int, shape (m, size)
+        For each size that occurs, the pairs of each of its m groups.
+    """
+    order = np.argsort(group, kind="stable")
+    starts = np.flatnonzero(np.r_[True, group[order][1:] != group[order][:-1]])
+    sizes = np.diff(np.r_[starts, len(order)])
+    return [order[starts[sizes == size][:, None] + np.arange(size)] for size in np.unique(sizes)]
+
+
+def _solve_blocks(blocks, values):
+    """Solve for positive definite blocks (b, size, size) and values (b, size)."""
+    if blocks.shape[-1] == 1:
+        return values / blocks[:, 0]
+    L = torch.linalg.cholesky(blocks)
+    return torch.cholesky_solve(values[..., None], L)[..., 0]
 
 
 def fit_laplace(kernel, target, weight, *, max_iter=50, tol=1e-6):
@@ -93,11 +115,11 @@ def fit_laplace(kernel, target, weight, *, max_iter=50, tol=1e-6):
 
     Parameters
     ----------
-    kernel : ndarray of float64, shape (n, n)
+    kernel : tensor, shape (n, n)
         K, the prior covariance of the log-odds.
-    target : ndarray of float64, shape (n,)
+    target : tensor, shape (n,)
         Probabilities that column 0 wins.
-    weight : ndarray of float64, shape (n,)
+    weight : tensor, shape (n,)
         How often each pair was observed; positive.
     max_iter : int, default=50
         The most steps. Usually about 5 are needed.
@@ -114,23 +136,22 @@ def fit_laplace(kernel, target, weight, *, max_iter=50, tol=1e-6):
     ConvergenceWarning
         If `max_iter` steps are not enough.
     """
-    n = len(kernel)
-    dual, step, n_iter = np.zeros(n), np.inf, 0
-    while n_iter < max_iter and not step <= tol * abs(dual).max():
+    dual, largest, step, n_iter = torch.zeros_like(target), 0.0, np.inf, 0
+    while n_iter < max_iter and not step <= tol * largest:
         log_odds = kernel @ dual
-        win = expit(log_odds)
-        curvature = np.maximum(weight * win * (1 - win), LEAST_CURVATURE * weight)
+        win = torch.sigmoid(log_odds)
+        curvature = torch.maximum(weight * win * (1 - win), LEAST_CURVATURE * weight)
         goal = log_odds + weight * (target - win) / curvature
-        L = kernel.copy(order="F")  # where LAPACK works in place
-        L.flat[:: n + 1] += 1 / curvature
-        L = cholesky(L, lower=True, overwrite_a=True)
-        new = cho_solve((L, True), goal)
-        step = abs(new - dual).max()
+        noisy = kernel.clone()
+        noisy.diagonal().add_(1 / curvature)
+        L = torch.linalg.cholesky(noisy)
+        new = torch.cholesky_solve(goal[:, None], L)[:, 0]
+        step, largest = torch.stack([abs(new - dual).max(), abs(new).max()]).tolist()
         dual, n_iter = new, n_iter + 1
-    if not step <= tol * abs(dual).max():
+    if not step <= tol * largest:
         warn(
             f"Newton's method has not converged in {max_iter} steps: the last one moved "
-            f"coefficients by {step / abs(dual).max():.1g} of the largest. The rewards are not "
+            f"coefficients by {step / largest:.1g} of the largest. The rewards are not "
             "the most probable ones; a smaller prior_variance or smaller weights converge sooner.",
             ConvergenceWarning,
         )
@@ -144,27 +165,27 @@ def condition(L, covariance, prior_variance):
 
     Parameters
     ----------
-    L : ndarray of float64, shape (n, n)
+    L : tensor, shape (n, n)
         The lower Cholesky factor of the covariance of the observed log-odds.
-    covariance : ndarray of float64, shape (m, n)
+    covariance : tensor, shape (m, n)
         Prior covariance of the rewards with the log-odds.
-    prior_variance : ndarray of float64, shape (m,)
+    prior_variance : tensor, shape (m,)
         Prior variance of the rewards.
 
     Returns
     -------
-    known : ndarray of float64, shape (n, m)
+    known : tensor, shape (n, m)
         L⁻¹ times the covariances.
-    variance : ndarray of float64, shape (m,)
+    variance : tensor, shape (m,)
         The posterior variance; rounding may make it a little negative.
     """
-    known = solve_triangular(L, covariance.T, lower=True, check_finite=False)
-    return known, prior_variance - np.einsum("ij,ij->j", known, known)
+    known = torch.linalg.solve_triangular(L, covariance.T, upper=False)
+    return known, prior_variance - torch.einsum("ij,ij->j", known, known)
 
 
 def _log_marginal_likelihood(dual, log_odds, curvature, L, target, weight):
     """Return log p(y | f) - f K⁻¹ f / 2 - log |1 + K W| / 2 at the mode f."""
-    likelihood = weight @ (target * log_odds - np.logaddexp(0, log_odds))
+    loss = torch.logaddexp(log_odds, torch.zeros_like(log_odds)) - target * log_odds
     # |1 + K W| = |W| |K + W⁻¹|
-    log_determinant = np.log(curvature).sum() + 2 * np.log(np.diag(L)).sum()
-    return float(likelihood - (dual @ log_odds + log_determinant) / 2)
+    log_determinant = curvature.log().sum() + 2 * L.diagonal().log().sum()
+    return float(-weight @ loss - (dual @ log_odds + log_determinant) / 2)

@@ -104,6 +104,7 @@ class LatentPairAugmenter(PairAugmenter):
     """
 
     fitted_state_names = ("n_features_in_", "vae_", "reward_", "n_kept_")
+    optional_state_names = ("reward_", "n_kept_")
 
     _parameter_constraints = PairAugmenter._parameter_constraints | {
         "vae": [HasMethods(["fit", "sample_pairs"]), None],
@@ -186,7 +187,9 @@ class LatentPairAugmenter(PairAugmenter):
         residual = self.decode == "residual"
         # Ours keeps members as codes; another one, and a subclass, samples in its own way.
         if getattr(type(self.vae_), "sample_pairs", None) is ContrastiveVAE.sample_pairs:
-            return self.vae_.sample_rows(originals, n_samples, residual=residual, **how)
+            rows = self.vae_.sample_rows(originals, n_samples, residual=residual, **how)
+            self._check_synthetic(rows.codes, rows.weight)
+            return rows
         rows = np.asarray(self.vae_.sample_pairs(originals, n_samples, **how), dtype=np.float32)
         shape = (len(originals), n_samples, 2, originals.shape[-1])
         if rows.shape != shape:
@@ -197,7 +200,16 @@ class LatentPairAugmenter(PairAugmenter):
         if residual:  # ê = e + g(z + η) − g(z)
             decoded = np.asarray(self.vae_.decode(self.vae_.transform(originals)))
             rows = rows + (originals - decoded).astype(np.float32)[:, None]
+        self._check_synthetic(rows)
         return rows.reshape(-1, originals.shape[-1])  # (n, n_samples, 2, d) -> (2·n·n_samples, d)
+
+    def _check_synthetic(self, *arrays):
+        if not all(np.isfinite(array).all() for array in arrays):
+            raise ValueError(
+                f"the {type(self.vae_).__name__} makes synthetic pairs that are not finite. Its "
+                "training diverged, or these pairs are far larger than those it was fitted on; "
+                "standardize them with EmbeddingScaler."
+            )
 
     def _augment(self, pairs, random_state):
         augmented = super()._augment(pairs, random_state)

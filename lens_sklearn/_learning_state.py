@@ -23,6 +23,38 @@ def weights_to_arrays(module):
     return {name: tensor.numpy().copy() for name, tensor in module.state_dict().items()}
 
 
+def check_weights(owner, arrays, shapes):
+    """Check weights that were read from a file, before a network of their size is made.
+
+    Parameters
+    ----------
+    owner : object
+        Named in the error.
+    arrays : dict of str to ndarray
+        The weights.
+    shapes : dict of str to tuple of int
+        The shape that each must have by the parameters.
+
+    Raises
+    ------
+    ValueError
+        If one is missing, is not known or has another shape.
+    """
+    kind = type(owner).__name__
+    if set(arrays) != set(shapes):
+        raise ValueError(
+            f"the weights do not fit the parameters of a {kind}: they have to be {sorted(shapes)}, "
+            f"not {sorted(arrays)}"
+        )
+    for name, shape in shapes.items():
+        found = getattr(arrays[name], "shape", type(arrays[name]).__name__)
+        if found != shape:
+            raise ValueError(
+                f"the weights do not fit the parameters of a {kind}: {name} has shape {found}, "
+                f"not {shape}"
+            )
+
+
 def set_weights(module, arrays):
     """Give a network the weights that `weights_to_arrays` returned.
 

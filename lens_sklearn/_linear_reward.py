@@ -11,6 +11,7 @@ from sklearn.utils import gen_batches
 from sklearn.utils._param_validation import Interval
 from threadpoolctl import threadpool_limits
 
+from ._atomic_fit import atomic_fit
 from ._base_reward import RewardRegressor
 from ._calibration import fit_slope
 from ._device import row_order
@@ -161,6 +162,8 @@ class LinearRewardRegressor(RewardRegressor):
         "controlled": ["array-like"],
     }
 
+    computes_in_float64 = True
+
     fitted_state_names = (
         "coef_",
         "control_coef_",
@@ -194,6 +197,7 @@ class LinearRewardRegressor(RewardRegressor):
         self.controlled = controlled
 
     @_fit_context(prefer_skip_nested_validation=True)
+    @atomic_fit
     def fit(self, X, y=None, sample_weight=None, *, groups=None):
         """Learn the reward from pairs.
 

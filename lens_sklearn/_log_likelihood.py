@@ -6,40 +6,21 @@ import torch
 LOGITS_AT_ONCE = 1 << 24  # entries; with their logarithms 128 MiB in float32
 
 
-def load_causal(transformers, name, dtype, source):
-    """Load a network with its next-token head.
+def check_logits(network, name):
+    """Refuse a network that makes its logits in a way that is not known here.
 
     Parameters
     ----------
-    transformers : module
-        The imported package.
+    network : transformers.PreTrainedModel
+        With a next-token head, in evaluation mode.
     name : str
-        Name on the Hugging Face Hub or a local folder.
-    dtype : torch.dtype
-        Precision of the weights.
-    source : dict
-        Further arguments of ``from_pretrained``.
-
-    Returns
-    -------
-    transformers.PreTrainedModel
-        On the CPU, in evaluation mode.
+        The model's name, for the message.
 
     Raises
     ------
     ValueError
-        If the weights lack the head, or the network makes its logits in a way that is not known.
+        If :func:`logits` gives others than the network itself.
     """
-    network, report = transformers.AutoModelForCausalLM.from_pretrained(
-        name, dtype=dtype, output_loading_info=True, **source
-    )
-    if report["missing_keys"]:
-        raise ValueError(
-            f"log_likelihood=True needs a next-token head: the weights of {name!r} lack "
-            f"{sorted(report['missing_keys'])[:3]}, which would be random. Take a model that was "
-            "saved with its head, or log_likelihood=False."
-        )
-    network.eval().config.use_cache = False
     # Some families scale or cap what comes out of the head: a wrong number would not be noticed.
     with torch.inference_mode():
         tokens = torch.tensor([[0, 1]])
@@ -50,7 +31,6 @@ def load_causal(transformers, name, dtype, source):
             f"log_likelihood=True: how {name!r} makes logits of its hidden states is not known. "
             "Take another model, or log_likelihood=False."
         )
-    return network
 
 
 def logits(network, states):

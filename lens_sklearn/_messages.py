@@ -17,11 +17,11 @@ SHAREGPT = {name: name for name in ("user", "assistant", "system", "tool")} | {
     "observation": "tool",
 }
 # Fields that link messages; most templates write none of them, and nothing of a text is lost.
-IDENTIFIERS = frozenset({"name", "tool_call_id", "id"})
+IDENTIFIERS = frozenset({"name", "tool_call_id"})
 # Fields that say something of a message and are no part of it; nor are numbers and dates.
 ABOUT = frozenset(
     "annotations avatar category conversation_id country created_at date detoxify_moderation "
-    "emotion feedback finish_reason hash hashed_ip header lang language label labels logprobs "
+    "emotion feedback finish_reason hash hashed_ip header id lang language label labels logprobs "
     "message_id meta metadata model model_name moderation openai_moderation parent parent_id "
     "rating raw source state status stop_reason tag tags time timestamp turn turn_id "
     "turn_identifier type uid url usage user_id uuid".split()

@@ -17,6 +17,7 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted, c
 from ._augmented_pairs import AugmentedPairs, check_target
 from ._fitted_state import FittedState
 from ._linear_reward import LinearRewardRegressor
+from ._number_checks import check_plain
 
 
 class PairClassifier(FittedState, MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
@@ -160,9 +161,20 @@ class PairClassifier(FittedState, MetaEstimatorMixin, ClassifierMixin, BaseEstim
         -------
         ndarray of int, shape (n,)
             1 where column 0 wins, 0 where column 1 does or the rewards are equal.
+
+        Raises
+        ------
+        ValueError
+            If a pair holds an all-NaN embedding, as a dropped text has: it is of no class.
         """
-        column_0_wins = self.decision_function(X) > 0
-        return self.classes_[column_0_wins.astype(int)]
+        log_odds = self.decision_function(X)
+        lost = np.flatnonzero(np.isnan(log_odds))
+        if len(lost):
+            raise ValueError(
+                f"{len(lost)} of {len(log_odds)} pairs (first: row {lost[0]}) hold an all-NaN "
+                "embedding, as a dropped text has, so that none of the two wins. Leave them out."
+            )
+        return self.classes_[(log_odds > 0).astype(int)]
 
     def score(self, X, y=None, sample_weight=None):
         """Return the share of pairs whose winner is predicted.
@@ -279,6 +291,7 @@ def _check_pairs(X):
         return X
     if not hasattr(X, "shape") and len(X) and isinstance(X[0], Mapping):
         return X
+    check_plain(X)
     X = np.asarray(X)
     if X.dtype.kind in "biuf" and (X.ndim != 3 or X.shape[1] != 2):
         raise ValueError(

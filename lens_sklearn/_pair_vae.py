@@ -5,7 +5,7 @@ from math import sqrt
 import torch
 from torch import nn
 
-from ._low_rank_error import LowRankError
+from ._low_rank_error import LowRankError, offset_dominates
 
 
 def _uniform(n_in, generator, *shape):  # torch.nn.Linear's own initialisation
@@ -54,6 +54,31 @@ class PairVAE(nn.Module):
         self.expand = _PairLinear(trunk, latent_dim, hidden_dim, generator)
         # The last row is the bias, for which `hidden` ends with a 1.
         self.project = _uniform(hidden_dim, generator, trunk, hidden_dim + 1, n_features)
+
+    @staticmethod
+    def weight_shapes(n_features, latent_dim, hidden_dim, sharing):
+        """Return the shapes of a network's weights.
+
+        Parameters
+        ----------
+        n_features, latent_dim, hidden_dim, sharing
+            As of the network.
+
+        Returns
+        -------
+        dict of str to tuple of int
+            By name.
+        """
+        trunk, heads = 1 + (sharing == "none"), 1 + (sharing != "all")
+        return {
+            "project": (trunk, hidden_dim + 1, n_features),
+            "trunk.weight": (trunk, n_features, hidden_dim),
+            "trunk.bias": (trunk, 1, hidden_dim),
+            "heads.weight": (heads, hidden_dim, 2 * latent_dim),
+            "heads.bias": (heads, 1, 2 * latent_dim),
+            "expand.weight": (trunk, latent_dim, hidden_dim),
+            "expand.bias": (trunk, 1, hidden_dim),
+        }
 
     def encode(self, x):
         """Return the posteriors.
@@ -173,3 +198,51 @@ def loss_terms(error, mean, log_variance):
         "kl": kl.sum(0).mean(),
         "divergence": divergence.mean(),
     }
+
+
+def lens_step(module, optimizer, data, total, weigh, reconstruction, batch_size):
+    """Return a function that takes one step of the optimizer, as often as it is called.
+
+    Parameters
+    ----------
+    module : PairVAE
+        The network.
+    optimizer : torch.optim.Optimizer
+        Of its weights.
+    data : tensor, shape (2n, d)
+        Embeddings, the members of a pair beside each other.
+    total : tensor, shape (4,)
+        The losses of a batch times its size are added here: the whole, then its terms.
+    weigh : callable
+        From the terms of `loss_terms` to the whole.
+    reconstruction : {"sum", "mean"}
+        As in `lens_losses`.
+    batch_size : int
+        The most pairs a step.
+
+    Returns
+    -------
+    callable
+        Takes indices of pairs (b,) and standard normal numbers (b, 2, latent_dim).
+    """
+    n, d = len(data) // 2, data.shape[1]
+    scale = 1.0 if reconstruction == "sum" else 1 / d
+    square_norm = torch.linalg.vector_norm(data, dim=1).square()
+    if offset_dominates(data, square_norm):
+        square_norm = None  # errors are too small beside it: decode and subtract
+    batch = data.new_empty(2 * min(n, batch_size), d)  # fresh memory costs page faults
+
+    def step(index, eta):
+        rows = torch.cat([2 * index, 2 * index + 1])
+        x = torch.index_select(data, 0, rows, out=batch[: len(rows)]).view(2, -1, d)
+        mean, log_variance = module.encode(x)
+        z = mean + (0.5 * log_variance).exp() * eta.movedim(1, 0)
+        norms = None if square_norm is None else square_norm[rows].view(2, -1)
+        losses = loss_terms(scale * module.error(x, z, norms), mean, log_variance)
+        loss = weigh(losses)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        total.add_(torch.stack([loss, *losses.values()]).detach(), alpha=len(index))
+
+    return step

@@ -337,7 +337,7 @@ def _moments(originals):
     responses = originals.reshape(-1, originals.shape[-1])
     mean, scale = responses.mean(axis=0), responses.std(axis=0)
     # By the range: a mean of equal float32 numbers may be another, and their deviation not 0.
-    varying = np.ptp(responses, axis=0) > 1e-6 * abs(mean)
+    varying = (np.ptp(responses, axis=0) > 1e-6 * abs(mean)) & (scale > 0)  # squares may underflow
     scale[~varying] = 0
     of_responses = ((responses - mean)[:, varying]) / scale[varying]
     of_differences = (originals[:, 0] - originals[:, 1])[:, varying] / scale[varying]

@@ -2,7 +2,7 @@
 
 from numbers import Integral
 
-from ._language_model import POOLINGS
+from ._hidden_states import POOLINGS
 
 # Where a decoder is read by default: at this share of its depth, by the mean over the response and
 # by the last token. In SmolLM2 (30 layers, people's preferences) these states order pairs better
@@ -58,7 +58,7 @@ def read_poolings(pooling, decoder):
     Returns
     -------
     tuple of str
-        Names that ``_language_model.pool`` knows.
+        Names that ``_hidden_states.pool`` knows.
 
     Raises
     ------

@@ -54,6 +54,10 @@ def as_records(X):
         import narwhals as nw
 
         rows = nw.from_native(X, eager_only=True).rows(named=True)
+    elif hasattr(X, "to_pylist"):  # an array of Arrow
+        rows = X.to_pylist()
+    elif getattr(getattr(X, "dtype", None), "names", None):  # a structured array of numpy
+        rows = [dict(zip(X.dtype.names, row.tolist(), strict=True)) for row in X]
     else:
         if hasattr(X, "dtype") and getattr(X.dtype, "kind", "O") not in "OUS":
             raise ValueError(f"expected rows of text, got an array of {X.dtype}.")

@@ -1,33 +1,18 @@
 """Texts to token ids, and which of a text's tokens are the response's."""
 
 from functools import partial
+from hashlib import blake2b
 from os.path import commonprefix
-from typing import NamedTuple
 
 import numpy as np
 
 from ._language_model import render
 from ._messages import join_contents
+from ._rendered_text import find_markers, split_rendered
+from ._tokens import cut
 
 TOKENIZED_AT_ONCE = 1024  # texts; token ids become arrays before the next ones are made
-NO_LIMIT = np.iinfo(np.int32).max
 PLACE = "\ue000"  # stands for the response where what surrounds it is looked for; no text has it
-
-
-class Written(NamedTuple):
-    """A text as the tokenizer reads it.
-
-    Attributes
-    ----------
-    text : str
-        All of it.
-    before, after : str or None
-        What stands before and behind the response; None where all of the text is the response.
-    """
-
-    text: str
-    before: str | None = None
-    after: str | None = None
 
 
 def tokenize_texts(language_model, texts, template, max_length, place, *, with_spans=False):
@@ -37,13 +22,16 @@ def tokenize_texts(language_model, texts, template, max_length, place, *, with_s
     ----------
     language_model : LanguageModel
         Whose tokenizer is used.
-    texts : list of str or tuple of (role, content)
+    texts : list of str or tuple of messages
         Plain texts and conversations. The response is a conversation's last message, and all
-        of a plain text.
+        of a plain text, unless the same template rendered it beforehand: it is then read as
+        its conversation.
     template : str or None
         A Jinja chat template; without one contents are joined by line breaks.
     max_length : int
-        Longer texts are cut, on the tokenizer's ``truncation_side``.
+        Longer texts are cut: of a conversation of several messages first what is before the
+        response, from the left, then the response's end; of other texts what the tokenizer's
+        ``truncation_side`` says. Special tokens that begin a text stay.
     place : callable
         Names the row of text number i in an error.
     with_spans : bool, default=False
@@ -62,83 +50,142 @@ def tokenize_texts(language_model, texts, template, max_length, place, *, with_s
     Raises
     ------
     ValueError
-        If the template refuses a conversation, or a text has no token.
+        If the template refuses a conversation, the tokenizer a text, or a text has no token.
     """
+    reader = _Reader(language_model, texts, template, max_length, place)
     ids, overlong = [None] * len(texts), np.zeros(len(texts), dtype=bool)
     spans = np.zeros((len(texts), 2), dtype=np.int64) if with_spans else None
-    is_plain = np.array([template is None or isinstance(t, str) for t in texts], dtype=bool)
     for plain in (True, False):
-        group = np.flatnonzero(is_plain == plain)
+        group = np.flatnonzero(reader.is_plain == plain)
         for start in range(0, len(group), TOKENIZED_AT_ONCE):
             part = group[start : start + TOKENIZED_AT_ONCE]
-            written = _write(language_model, texts, part, template, place, with_spans)
-            whole = [w.text for w in written]
-            new, overlong[part] = language_model.tokenize(
-                whole, max_length, add_special_tokens=bool(plain)
-            )
-            for i, tokens in zip(part, new, strict=True):
-                if not len(tokens):
-                    raise ValueError(f"{place(i)}: the tokenizer finds no token in the text.")
-                ids[i] = tokens
+            new, overlong[part], found = reader.read(part, bool(plain), with_spans)
+            for i, own in zip(part, new, strict=True):
+                ids[i] = own
             if with_spans:
-                spans[part] = _spans(language_model, written, new, overlong[part], bool(plain))
+                spans[part] = found
     return ids, overlong, spans
 
 
-def _write(language_model, texts, part, template, place, with_spans):
-    """Return texts as the tokenizer reads them, and what surrounds the responses."""
-    written, others = [], {}
-    for i in part:
-        text = texts[i]
+def equal_inputs(ids, spans=None):
+    """Find texts that a network reads alike.
+
+    Parameters
+    ----------
+    ids : list of ndarray of int32
+        Token ids.
+    spans : ndarray of int, shape (len(ids), 2), default=None
+        Where the responses are; None if that makes no difference.
+
+    Returns
+    -------
+    once : list of int
+        The first text of each kind.
+    kind : ndarray of int, shape (len(ids),)
+        Which of them each text equals.
+    """
+    numbers, once, kind = {}, [], np.empty(len(ids), dtype=np.int64)
+    for i, own in enumerate(ids):
+        key = blake2b(own.tobytes() + (b"" if spans is None else spans[i].tobytes())).digest()
+        kind[i] = numbers.setdefault(key, len(once))
+        if kind[i] == len(once):
+            once.append(i)
+    return once, kind
+
+
+class _Reader:
+    """What turns some of the texts into tokens; the arguments of `tokenize_texts`."""
+
+    def __init__(self, language_model, texts, template, max_length, place):
+        self.language_model, self.template, self.place = language_model, template, place
+        self.texts, self.max_length = texts, max_length
+        is_text = [isinstance(text, str) for text in texts]
+        markers = find_markers(language_model, template) if any(is_text) else None
+        self.rendered = [
+            split_rendered(text, markers) if plain else None
+            for text, plain in zip(texts, is_text, strict=True)
+        ]
+        self.is_plain = np.array(
+            [
+                template is None or (plain and pair is None)
+                for plain, pair in zip(is_text, self.rendered, strict=True)
+            ],
+            dtype=bool,
+        )
+
+    def read(self, part, plain, with_spans):
+        """Return token ids, which were too long, and spans if there are any."""
+        whole = [self._write(i) for i in part]
+        ids = self.language_model.tokenize(
+            whole, add_special_tokens=plain, place=lambda j: self.place(part[j])
+        )
+        empty = [i for i, own in zip(part, ids, strict=True) if not len(own)]
+        if empty:
+            raise ValueError(f"{self.place(empty[0])}: the tokenizer finds no token in the text.")
+        overlong = np.array([len(own) > self.max_length for own in ids], dtype=bool)
+        wanted = np.flatnonzero(overlong | with_spans)
+        around = self._surroundings([part[j] for j in wanted], [whole[j] for j in wanted])
+        spans = np.zeros((len(part), 2), dtype=np.int64)
+        spans[wanted] = self._find([ids[j] for j in wanted], around, plain)
+        for j in np.flatnonzero(overlong):
+            ids[j], spans[j] = self._cut(part[j], ids[j], spans[j], plain)
+        return ids, overlong, spans
+
+    def _write(self, i):
+        """Return a text as the tokenizer reads it."""
+        text = self.texts[i]
         if isinstance(text, str):
-            written.append(Written(text))
-            continue
-        if template is None:
-            whole = join_contents(text, partial(place, i))
-            written.append(Written(whole, whole[: len(whole) - len(text[-1][1])], ""))
-            continue
-        whole = render(language_model, text, template, place, i)
-        if not with_spans:
-            written.append(Written(whole))
-            continue
-        # Whatever else stands in the response's place is surrounded by the same text. This needs
-        # no prompt that a template might refuse or write in another way than within a whole.
-        other = (*text[:-1], (text[-1][0], PLACE))
-        if other not in others:
-            others[other] = render(language_model, other, template, place, i)
-        before = commonprefix([whole, others[other]])
-        rest, other_rest = whole[len(before) :], others[other][len(before) :]
-        after = commonprefix([rest[::-1], other_rest[::-1]])[::-1]
-        written.append(Written(whole, before, after))
-    return written
+            return text
+        if self.template is None:
+            return join_contents(text, partial(self.place, i))
+        return render(self.language_model, text, self.template, self.place, i)
 
+    def _surroundings(self, numbers, whole):
+        """Return what stands before and behind each response, None where all is response."""
+        around, others = [], {}
+        for i, own in zip(numbers, whole, strict=True):
+            text = self.texts[i]
+            if isinstance(text, str):
+                around.append(self.rendered[i])
+                continue
+            if self.template is None:
+                around.append((own[: len(own) - len(text[-1][1])], ""))
+                continue
+            # Whatever else stands in the response's place is surrounded by the same text. This
+            # needs no prompt that a template might refuse or write in another way than in a whole.
+            other = (*text[:-1], (text[-1][0], PLACE))
+            if other not in others:
+                others[other] = render(self.language_model, other, self.template, self.place, i)
+            before = commonprefix([own, others[other]])
+            rest, other_rest = own[len(before) :], others[other][len(before) :]
+            after = commonprefix([rest[::-1], other_rest[::-1]])[::-1]
+            around.append((before, after))
+        return around
 
-def _spans(language_model, written, ids, overlong, add_special_tokens):
-    """Return the responses' tokens in texts that may have been cut, shape (len(written), 2)."""
-    texts = sorted({text for w in written for text in (w.before, w.after) if text is not None})
-    found = _whole_ids(language_model, texts, add_special_tokens)
-    cut = sorted({w.text for w, is_cut in zip(written, overlong, strict=True) if is_cut})
-    whole = _whole_ids(language_model, cut, add_special_tokens)
-    cut_left = language_model.tokenizer.truncation_side == "left"
-    spans = []
-    for w, own, is_cut in zip(written, ids, overlong, strict=True):
-        full = whole[w.text] if is_cut else own
-        start, end = 0, len(full)
-        if w.before is not None:
-            # Tokens that reach over a border differ from those of either side alone.
-            start = _n_common(full, found[w.before])
-            end = max(start, end - _n_common(full[::-1], found[w.after][::-1]))
-        shift = len(full) - len(own) if cut_left else 0
-        spans.append(np.clip([start - shift, end - shift], 0, len(own)))
-    return spans
+    def _find(self, ids, around, plain):
+        """Return the responses' tokens in texts that are not cut, shape (len(ids), 2)."""
+        texts = sorted({text for pair in around if pair is not None for text in pair})
+        made = self.language_model.tokenize(texts, add_special_tokens=plain) if texts else []
+        found = dict(zip(texts, made, strict=True))
+        spans = np.zeros((len(ids), 2), dtype=np.int64)
+        for j, (own, pair) in enumerate(zip(ids, around, strict=True)):
+            start, end = 0, len(own)
+            if pair is not None:
+                # Tokens that reach over a border differ from those of either side alone.
+                start = _n_common(own, found[pair[0]])
+                end = max(start, end - _n_common(own[::-1], found[pair[1]][::-1]))
+            spans[j] = start, end
+        return spans
 
-
-def _whole_ids(language_model, texts, add_special_tokens):
-    """Return the token ids of each text, not cut."""
-    if not texts:
-        return {}
-    ids, _ = language_model.tokenize(texts, NO_LIMIT, add_special_tokens=add_special_tokens)
-    return dict(zip(texts, ids, strict=True))
+    def _cut(self, i, ids, span, plain):
+        text = self.texts[i]
+        has_prompt = self.rendered[i] is not None if isinstance(text, str) else len(text) > 1
+        return cut(
+            ids, tuple(span), self.max_length,
+            front=self.language_model.front_tokens,
+            added=self.language_model.added_tokens if plain else None,
+            has_prompt=has_prompt, side=self.language_model.tokenizer.truncation_side,
+        )  # fmt: skip
 
 
 def _n_common(first, second):

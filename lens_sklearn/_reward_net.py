@@ -1,13 +1,17 @@
 """The network of the Bradley–Terry reward: module, loss, and batches of pairs in memory."""
 
+from math import isfinite
+
 import torch
 from skorch import NeuralNet
-from skorch.callbacks import Callback
+from skorch.callbacks import Callback, EarlyStopping
 from torch import nn
 
 from ._augmented_pairs import CodedPairs
 from ._device import as_tensor, torch_generator
+from ._divergence import has_finite_weights, raise_diverged
 from ._feature_scale import MAX_DEVIATIONS
+from ._replayed_epochs import ReplayedEpochs, can_replay
 
 
 class RewardMLP(nn.Module):
@@ -53,6 +57,31 @@ class RewardMLP(nn.Module):
         if output_init == "zero":
             for parameter in self.output.parameters():
                 nn.init.zeros_(parameter)
+
+    @staticmethod
+    def weight_shapes(n_features, hidden_dim, n_response_features=0):
+        """Return the shapes of the weights of a network that has absorbed its moments.
+
+        Parameters
+        ----------
+        n_features, hidden_dim : int
+            As of the network.
+        n_response_features : int, default=0
+            k.
+
+        Returns
+        -------
+        dict of str to tuple of int
+            By name.
+        """
+        shapes = {
+            "hidden.weight": (hidden_dim, n_features),
+            "hidden.bias": (hidden_dim,),
+            "output.weight": (1, hidden_dim),
+            "output.bias": (1,),
+        }
+        k = n_response_features
+        return shapes | ({"response_moments": (2, k)} if k else {})
 
     def forward(self, x):
         """Return the rewards of embeddings.
@@ -193,18 +222,34 @@ class PairBatches:
         self.dataset = dataset
         self.batch_size = batch_size
         self.generator = None if seed is None else torch_generator(seed)
+        self.replayed = None  # ReplayedEpochs, from the first epoch of a net that has them
 
     def __len__(self):
         return -(-len(self.dataset) // self.batch_size)
 
     def __iter__(self):
+        for index in self.indices():
+            yield self.dataset[index.numpy()]
+
+    def indices(self, device="cpu"):
+        """Draw the pairs of an epoch's batches.
+
+        Parameters
+        ----------
+        device : torch.device or str, default="cpu"
+            Where the indices are to be.
+
+        Returns
+        -------
+        tuple of tensor of int, each of shape (b,)
+            The indices, a tensor a batch.
+        """
         n = len(self.dataset)
         if self.generator is None:
             order = torch.arange(n)
         else:
             order = torch.randperm(n, generator=self.generator)
-        for index in order.split(self.batch_size):
-            yield self.dataset[index.numpy()]
+        return order.to(device).split(self.batch_size)
 
 
 class PairDataset(torch.utils.data.Dataset):
@@ -236,8 +281,117 @@ class PairDataset(torch.utils.data.Dataset):
         return x, (self.target[index], self.weight[index])
 
 
+class Interrupted(BaseException):
+    """Stands for a KeyboardInterrupt on its way through skorch, which would end it there."""
+
+
 class RewardNet(NeuralNet):
-    """skorch's net, which lets coded pairs through to the module."""
+    """skorch's net, which lets coded pairs through to the module and replays steps on a GPU.
+
+    skorch takes a KeyboardInterrupt for "stop here and keep what there is", whoever raised it. Here
+    only its own early stopping means that; Ctrl-C ends the fit, and so the search around it.
+    """
+
+    def partial_fit(self, X, y=None, classes=None, **fit_params):
+        """Train, and let Ctrl-C through.
+
+        Parameters
+        ----------
+        X : PairDataset
+            The pairs.
+        y, classes : None
+            As in skorch.
+        **fit_params : dict
+            As in skorch.
+
+        Returns
+        -------
+        RewardNet
+            Itself.
+
+        Raises
+        ------
+        KeyboardInterrupt
+            If the training was interrupted.
+        ValueError
+            If the loss of an epoch, or a weight at the end, is not finite.
+        """
+        try:
+            super().partial_fit(X, y, classes, **fit_params)
+        except Interrupted as interrupted:
+            raise interrupted.__cause__ from None
+        finally:
+            for _, callback in self.callbacks_:
+                if isinstance(callback, EpochBar):
+                    callback.close()
+        self._check_weights()
+        return self
+
+    def fit_loop(self, X, y=None, epochs=None, **fit_params):
+        """Run the epochs.
+
+        Parameters
+        ----------
+        X, y, epochs, **fit_params
+            As in skorch.
+
+        Returns
+        -------
+        RewardNet
+            Itself.
+        """
+        try:
+            return super().fit_loop(X, y, epochs, **fit_params)
+        except KeyboardInterrupt as interrupt:
+            if self._has_stopped_early():
+                return self
+            raise Interrupted from interrupt
+
+    def _has_stopped_early(self):
+        stops = (c for _, c in self.callbacks_ if isinstance(c, EarlyStopping))
+        return any(stop.misses_ == stop.patience for stop in stops)
+
+    def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
+        """Go once through the pairs, and check that the loss is finite.
+
+        Parameters
+        ----------
+        iterator, training, prefix, step_fn, **fit_params
+            As in skorch.
+
+        Raises
+        ------
+        ValueError
+            If it is not.
+        """
+        if iterator is None:
+            return
+        if training and iterator.replayed is None and can_replay(self, iterator.dataset):
+            iterator.replayed = ReplayedEpochs(self, iterator.dataset)
+        if training and iterator.replayed is not None:
+            self._replay_epoch(iterator, prefix)
+        else:
+            super().run_single_epoch(iterator, training, prefix, step_fn, **fit_params)
+        losses = self.history[-1, "batches", :, f"{prefix}_loss"]
+        if not all(map(isfinite, losses)):
+            self._raise_diverged()
+
+    def _replay_epoch(self, iterator, prefix):
+        loss = iterator.replayed.run(iterator.indices(iterator.dataset.target.device))
+        self.history.new_batch()  # one batch, as large as the epoch
+        self.history.record_batch(f"{prefix}_loss", loss)
+        self.history.record_batch(f"{prefix}_batch_size", len(iterator.dataset))
+        self.history.record(f"{prefix}_batch_count", len(iterator))
+
+    def _check_weights(self):
+        # The last step's own loss is never computed.
+        if not has_finite_weights(self.module_):
+            self._raise_diverged()
+
+    def _raise_diverged(self):
+        found = f"its loss or weights are not finite in epoch {len(self.history)}"
+        remedy = "leave standardize=True where features are large"
+        raise_diverged("the reward network", found, self.lr, remedy)
 
     def infer(self, x, **fit_params):
         """Return the rewards of a batch.
@@ -262,6 +416,8 @@ class RewardNet(NeuralNet):
 class EpochBar(Callback):
     """One progress bar over all epochs; skorch's own draws and clears one an epoch."""
 
+    bar_ = None
+
     def on_train_begin(self, net, **kwargs):
         """Open the bar."""
         from tqdm.auto import tqdm
@@ -276,7 +432,12 @@ class EpochBar(Callback):
 
     def on_train_end(self, net, **kwargs):
         """Close the bar."""
-        self.bar_.close()
+        self.close()
+
+    def close(self):
+        """Close the bar where one is open: a fit that fails has no end of training."""
+        if self.bar_ is not None:
+            self.bar_.close()
 
 
 def losses_of(history):

@@ -4,6 +4,7 @@ Text comes in as rows with named columns, or as nested lists, and leaves as a
 :class:`TextTable` in the shape that its embeddings will have.
 """
 
+import json
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -276,6 +277,8 @@ def read_preferences(X, on_invalid="raise"):
     dropped = [i for i, row in enumerate(read) if None in row.texts]
     _report(faults, len(rows), dropped)
     kept = [row for row in read if None not in row.texts]
+    if not kept:
+        raise ValueError(f"on_invalid='drop' leaves none of {len(rows)} rows. {faults.first}")
     _warn_of_ties([[join(row.prompt, text)[0] for text in row.texts] for row in kept])
     return [
         ({} if row.prompt is None else {"prompt": _as_cell(row.prompt)})
@@ -401,6 +404,8 @@ def _read_rows(X, on_invalid, *, lenient=False):
     else:
         kind = _kind(rows, lenient=lenient)
     if kind == "texts":
+        if any(isinstance(row, Mapping) and not row.keys() & {"role", "from"} for row in rows):
+            raise ValueError(f"row 0: expected a dict like others, got {type(rows[0]).__name__}.")
         return rows, kind, CANDIDATE_COLUMN, [], faults
     mappings = (row for row in rows if isinstance(row, Mapping))
     column = next(filter(None, map(candidate_column, mappings)), CANDIDATE_COLUMN)
@@ -454,6 +459,11 @@ def _responses_of(row, i):
     responses = row.get(CANDIDATE_COLUMN)
     if isinstance(responses, np.ndarray):
         responses = responses.tolist()
+    if isinstance(responses, str) and responses.lstrip()[:1] == "[":
+        try:  # a table writes lists as JSON
+            responses = json.loads(responses)
+        except (ValueError, RecursionError):
+            pass
     if not isinstance(responses, list | tuple) or not responses:
         missing = "" if CANDIDATE_COLUMN in row else meant(row, [CANDIDATE_COLUMN])
         raise ValueError(

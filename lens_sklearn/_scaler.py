@@ -1,11 +1,14 @@
 """Standardise embeddings of any shape ``(..., d)``."""
 
+from copy import deepcopy
+
 import numpy as np
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin, _fit_context
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import gen_batches
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
+from ._atomic_fit import atomic_fit
 from ._augmented_pairs import AugmentedPairs
 from ._fitted_state import FittedState, check_shapes
 from ._validation import check_embeddings
@@ -77,6 +80,7 @@ class EmbeddingScaler(
         self.with_std = with_std
         self.copy = copy
 
+    @atomic_fit
     def fit(self, X, y=None, sample_weight=None):
         """Learn each feature's mean and standard deviation.
 
@@ -100,6 +104,7 @@ class EmbeddingScaler(
         return self.partial_fit(X, sample_weight=sample_weight)
 
     @_fit_context(prefer_skip_nested_validation=True)
+    @atomic_fit
     def partial_fit(self, X, y=None, sample_weight=None):
         """Update the means and standard deviations with further embeddings.
 
@@ -122,7 +127,7 @@ class EmbeddingScaler(
         ------
         ValueError
             If nothing but padding and weights of 0 was seen so far, an embedding is not finite,
-            or a weight is negative.
+            or a weight is negative; if numbers are so large that their squares are not finite.
         """
         first = not hasattr(self, "scaler_")
         X = check_embeddings(self, X, reset=first, allow_padding=True, dtype=FLOATS)
@@ -135,21 +140,23 @@ class EmbeddingScaler(
             # Folded rows never leave this class, whatever output the user has configured.
             scaler.set_output(transform="default")
         else:
-            scaler = self.scaler_
+            scaler = deepcopy(self.scaler_)  # changed by parts: in whole or not at all
             if sample_weight is None and np.asarray(scaler.n_samples_seen_).dtype.kind == "f":
                 sample_weight = np.ones(len(X))  # else it would round the weights seen before
         for part in _parts(X):
             rows = X[part].reshape(-1, X.shape[-1])  # (m, d)
-            if sample_weight is None:
-                _learn(scaler, rows)
-            else:
-                weight = np.repeat(sample_weight[part], len(rows) // len(X[part]))  # (m,)
-                _learn(scaler, rows[weight > 0], weight[weight > 0])
+            with np.errstate(over="ignore", invalid="ignore"):  # said below
+                if sample_weight is None:
+                    _learn(scaler, rows)
+                else:
+                    weight = np.repeat(sample_weight[part], len(rows) // len(X[part]))  # (m,)
+                    _learn(scaler, rows[weight > 0], weight[weight > 0])
         if not hasattr(scaler, "n_samples_seen_"):
             raise ValueError(
                 "every embedding of X is padding or has the weight 0; there is nothing to learn "
                 "from."
             )
+        _check_moments(scaler)
         if sample_weight is not None and self.with_std:
             _keep_constants(scaler, X.size // X.shape[-1])
         self.scaler_ = scaler
@@ -280,6 +287,17 @@ def _learn(scaler, rows, weight=None):
         scaler.partial_fit(rows.astype(np.float64), sample_weight=weight)
     if scaler.var_ is not None:
         np.maximum(scaler.var_, 0, out=scaler.var_)
+
+
+def _check_moments(scaler):
+    """Raise if squares of numbers overflowed, which would turn all of a feature into 0."""
+    for moment in (scaler.mean_, scaler.var_):
+        bad = [] if moment is None else np.flatnonzero(~np.isfinite(moment))
+        if len(bad):
+            raise ValueError(
+                f"feature {bad[0]} of X has values so large that their squares do not fit into "
+                "float64. Divide the embeddings by a number, all by the same."
+            )
 
 
 def _keep_constants(scaler, n_rows):

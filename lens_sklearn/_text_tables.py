@@ -201,16 +201,9 @@ class Faults:
         -------
         str
             Counts and the first fault; empty where nothing was left out.
-
-        Raises
-        ------
-        ValueError
-            If no row is left.
         """
         if not self.rows:
             return ""
-        if len(dropped) == n_rows:
-            raise ValueError(f"on_invalid='drop' leaves none of {n_rows} rows. {self.first}")
         n_cells = sum(n for i, n in self.rows.items() if i not in set(dropped))
         parts = [f"{len(dropped)} of {n_rows} rows"] if dropped else []
         parts += [f"{n_cells} candidates{' of other rows' if dropped else ''}"] * (n_cells > 0)

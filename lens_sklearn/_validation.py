@@ -5,6 +5,7 @@ all-NaN rows as padding.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 from sklearn.base import is_regressor
@@ -16,7 +17,8 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from ._augmented_pairs import AugmentedPairs
+from ._augmented_pairs import AugmentedPairs, check_target, check_weight
+from ._number_checks import check_finite, check_plain, check_precision
 from ._warnings import warn
 
 
@@ -47,20 +49,32 @@ def check_embeddings(estimator, X, *, reset, allow_padding=False, min_ndim=2, dt
     Raises
     ------
     ValueError
-        If an embedding is not finite (the message names its row), or d differs from fit's.
+        If an embedding is not finite (the message names its row), or d differs from fit's; in a
+        fit, if float32 does not hold what features differ in (:func:`check_precision`).
     """
+    check_plain(X)
     if _has_feature_names(X, estimator):
         X = validate_data(estimator, X, reset=reset, skip_check_array=True)
-    X = check_array(
-        X,
-        dtype=dtype,
-        allow_nd=True,
-        ensure_2d=min_ndim >= 2,
-        ensure_all_finite=False,
-        input_name="X",
-        estimator=estimator,
-    )
-    check_finite(X, allow_padding=allow_padding and X.ndim > 2)
+    given = np.asarray(X) if hasattr(X, "columns") or isinstance(X, list) else X
+    with np.errstate(over="ignore"):  # said below, with the row
+        X = check_array(
+            X,
+            dtype=dtype,
+            allow_nd=True,
+            ensure_2d=min_ndim >= 2,
+            ensure_all_finite=False,
+            input_name="X",
+            estimator=estimator,
+        )
+    if not X.size:
+        raise ValueError(
+            f"X has the shape {X.shape}, with 0 feature(s) or no embedding at all; a minimum of "
+            "1 is required."
+        )
+    check_finite(X, allow_padding=allow_padding and X.ndim > 2, given=given)
+    if reset:
+        in_float32 = dtype is np.float32 and not getattr(estimator, "computes_in_float64", False)
+        check_precision(X, given, squares=in_float32)
     if reset:
         estimator.n_features_in_ = X.shape[-1]
     elif X.shape[-1] != estimator.n_features_in_:
@@ -120,38 +134,6 @@ def warn_of_idle_controls(columns):
         warn(
             f"the controlled columns {columns} differ in no pair, so that to control them has no "
             "effect."
-        )
-
-
-def check_finite(X, *, allow_padding=False):
-    """Raise if an embedding is not finite, naming its row.
-
-    Parameters
-    ----------
-    X : ndarray, shape (..., d)
-        Embeddings.
-    allow_padding : bool, default=False
-        Whether embeddings that are NaN in every feature are let through.
-
-    Raises
-    ------
-    ValueError
-        The message names the first bad row and, in pairs and candidates, its column.
-    """
-    with np.errstate(over="ignore", invalid="ignore"):
-        if np.isfinite(X.sum(dtype=np.float64)):  # one pass, no temporary of X's size
-            return
-    bad = ~np.isfinite(X)
-    if allow_padding:
-        bad &= ~np.isnan(X).all(axis=-1, keepdims=True)
-    if bad.any():
-        where = np.argwhere(bad)[0]
-        value = "NaN" if np.isnan(X[tuple(where)]) else "infinity"
-        column = f", column {where[1]}" if X.ndim > 2 else ""
-        raise ValueError(
-            f"Input X contains {value} in row {where[0]}{column} "
-            f"({len(np.unique(np.argwhere(bad)[:, 0]))} bad rows of {len(X)}). Embeddings must "
-            "be finite; only whole all-NaN candidates are read, as padding."
         )
 
 
@@ -225,7 +207,8 @@ def check_training_pairs(
     Returns
     -------
     pairs : AugmentedPairs
-        Pairs with their targets and weights; those of weight 0 are left out.
+        Pairs with their targets and weights; those of weight 0 are left out, and those that hold
+        an all-NaN embedding. The originals stay, so that groups go on to be theirs.
     groups : ndarray of int
         The number of each original's group.
 
@@ -239,35 +222,99 @@ def check_training_pairs(
     -----
     UserWarning
         If rated embeddings come without groups, or all pairs that a reward is fitted on
-        are ties.
+        are ties; if pairs hold an all-NaN embedding, as dropped texts have, and are left out.
     """
     if isinstance(X, AugmentedPairs):
-        check_embeddings(estimator, X.originals, reset=reset, min_ndim=3)
+        _check_augmented(estimator, X, reset=reset)
     else:
-        X = check_embeddings(estimator, X, reset=reset)
+        X = check_embeddings(estimator, X, reset=reset, allow_padding=True)
         if X.ndim == 2:
             X, y, sample_weight, groups = _pair_rated(X, y, sample_weight, groups)
         if X.ndim != 3 or X.shape[1] != 2:
             raise ValueError(
                 f"expected pairs of shape (n, 2, d), column 0 chosen; got shape {X.shape}."
             )
-    if len(X) < min_pairs:
+    pairs = X if isinstance(X, AugmentedPairs) else AugmentedPairs(X)
+    dropped = _which_dropped(pairs)
+    n_left = len(pairs) - dropped.sum()
+    if n_left < min_pairs:
         raise ValueError(
-            f"{type(estimator).__name__} needs at least {min_pairs} pairs, got {len(X)} "
-            f"(n_samples={len(X)})."
+            f"{type(estimator).__name__} needs at least {min_pairs} pairs, got {n_left} "
+            f"(n_samples={n_left}){_say_dropped(dropped, '; left out are')}."
         )
-    n = len(X.originals) if isinstance(X, AugmentedPairs) else len(X)
+    n = len(pairs.originals)
     groups = _check_groups(groups, n)
     if sample_weight is not None:
         sample_weight = _check_pair_weight(sample_weight, n, len(X))
-    pairs = X if isinstance(X, AugmentedPairs) else AugmentedPairs(X)
-    pairs = pairs.with_target(y).weigh(sample_weight)
+    pairs = pairs.with_target(y)
+    if dropped.any():
+        warn(_say_dropped(dropped, "left out are") + ".")
+        pairs = replace(pairs, weight=np.where(dropped, 0, pairs.weight))
+    pairs = pairs.weigh(sample_weight)
     if reset and is_regressor(estimator) and (pairs.target == 0.5).all():
+        low, high = pairs.originals.min(), pairs.originals.max()
+        rounded = ""
+        if low == high and high != 0:
+            rounded = f" Every number is {high:.6g}: float32 may have rounded away what differed."
         warn(
             f"all {len(pairs)} pairs are ties, of equal columns or with the target 0.5: none says "
-            "which of two responses is better, so there is nothing to learn."
+            f"which of two responses is better, so there is nothing to learn.{rounded}"
         )
     return pairs, groups
+
+
+def check_originals(estimator, X, y=None, *, reset):
+    """Check pairs for what learns from the originals alone, whatever their targets.
+
+    Parameters
+    ----------
+    estimator : estimator
+        The one that is being fitted or asked.
+    X, y : array-like
+        As in :func:`check_pairs`.
+    reset : bool
+        Whether this is a fit.
+
+    Returns
+    -------
+    ndarray of float32, shape (n, 2, d)
+        The originals, without those that hold an all-NaN embedding.
+    """
+    originals = check_pairs(estimator, X, y, reset=reset).originals
+    missing = np.isnan(originals[..., 0]).any(axis=1)
+    return originals[~missing] if missing.any() else originals
+
+
+def _check_augmented(estimator, pairs, *, reset):
+    """Check what a frozen class cannot: its arrays may have been written to."""
+    check_embeddings(estimator, pairs.originals, reset=reset, min_ndim=3, allow_padding=True)
+    if isinstance(pairs.pool, np.ndarray):
+        try:
+            check_finite(pairs.pool[:, None], allow_padding=True)
+        except ValueError as error:
+            raise ValueError(f"synthetic members: {error}") from None
+    check_target(pairs.target)
+    check_weight(pairs.weight)
+
+
+def _which_dropped(pairs):
+    """Return which pairs hold an all-NaN embedding, (n_pairs,)."""
+    missing = np.isnan(pairs.originals[..., 0]).ravel()
+    if isinstance(pairs.pool, np.ndarray):
+        missing = np.concatenate([missing, np.isnan(pairs.pool[:, 0])])
+    if not missing.any():
+        return np.zeros(len(pairs), dtype=bool)
+    known = pairs.members < len(missing)
+    return (known & missing[np.where(known, pairs.members, 0)]).any(axis=1)
+
+
+def _say_dropped(dropped, lead):
+    if not dropped.any():
+        return ""
+    return (
+        f"{lead} {dropped.sum()} of {len(dropped)} pairs (first: row "
+        f"{np.flatnonzero(dropped)[0]}) that hold an all-NaN embedding, as a dropped text has"
+    )
 
 
 def kept_pairs(X, pairs, sample_weight=None):
@@ -291,7 +338,7 @@ def kept_pairs(X, pairs, sample_weight=None):
     """
     if not isinstance(X, AugmentedPairs):
         return len(pairs.originals), pairs.parent
-    weight = X.weight
+    weight = np.where(_which_dropped(X), 0, X.weight)
     if sample_weight is not None:
         sample_weight = np.asarray(sample_weight)
         by_pair = len(sample_weight) == len(X)

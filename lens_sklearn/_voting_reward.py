@@ -7,7 +7,7 @@ from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, proces
 from sklearn.utils.metaestimators import _BaseComposition
 from sklearn.utils.validation import has_fit_parameter
 
-from ._base_reward import RewardRegressor
+from ._base_reward import RewardRegressor, check_rewards
 
 
 class VotingRewardRegressor(MetaEstimatorMixin, RewardRegressor, _BaseComposition):
@@ -144,7 +144,7 @@ class VotingRewardRegressor(MetaEstimatorMixin, RewardRegressor, _BaseCompositio
         """
         X = self._check_embeddings(X)
         rewards = [estimator.predict(X) for estimator in self.estimators_]
-        return np.average(rewards, axis=0, weights=self.weights)
+        return check_rewards(np.average(rewards, axis=0, weights=self.weights), X)
 
     def get_params(self, deep=True):
         """Return the parameters, with the rewards by their names.

@@ -1,10 +1,11 @@
 """A linear map of embeddings that weighs directions by how much they differ within prompts."""
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from math import sqrt
 from numbers import Integral, Real
 
 import numpy as np
+import torch
 from sklearn.base import (
     BaseEstimator,
     ClassNamePrefixFeaturesOutMixin,
@@ -15,6 +16,7 @@ from sklearn.utils import check_random_state, gen_batches
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
+from ._atomic_fit import atomic_fit
 from ._augmented_pairs import AugmentedPairs
 from ._covariance import (
     ShrunkCovariance,
@@ -22,15 +24,14 @@ from ._covariance import (
     shrunk_covariance,
     shrunk_covariance_of_span,
 )
+from ._device import as_tensor
 from ._validation import (
     check_embeddings,
-    check_pairs,
+    check_originals,
     check_response_features,
     check_unlabeled,
 )
-
-#: Embeddings at once: bounds the memory of transform.
-CHUNK = 1024
+from ._whitening import CHUNK, Whitening, norm_factors
 
 
 class WithinPromptWhitening(
@@ -110,6 +111,8 @@ class WithinPromptWhitening(
     True
     """
 
+    computes_in_float64 = True
+
     _parameter_constraints = {
         "wiener_exponent": [Interval(Real, 0, None, closed="left")],
         "covariance_exponent": [Interval(Real, 0, None, closed="left")],
@@ -136,6 +139,7 @@ class WithinPromptWhitening(
         self.random_state = random_state
 
     @_fit_context(prefer_skip_nested_validation=True)
+    @atomic_fit
     def fit(self, X, y=None, *, unlabeled=None):
         """Learn the map.
 
@@ -160,7 +164,7 @@ class WithinPromptWhitening(
             On malformed pairs; if `n_response_features` leaves no column; if unlabelled
             responses have another shape or d, or no prompt has two.
         """
-        originals = check_pairs(self, X, y, reset=True).originals
+        originals = check_originals(self, X, y, reset=True)
         check_response_features(self.n_response_features, originals.shape[-1])
         d = originals.shape[-1] - self.n_response_features
         originals = originals[..., :d]
@@ -168,7 +172,7 @@ class WithinPromptWhitening(
             unlabeled = check_unlabeled(self, unlabeled)[..., :d]
         members = originals.reshape(-1, d).astype(np.float64)  # (2n, d)
         spectra = WithinPromptSpectra.estimate(
-            members, unlabeled, check_random_state(self.random_state)
+            as_tensor(members), unlabeled, check_random_state(self.random_state)
         )
         self.whitening_ = spectra.whitening(self.wiener_exponent, self.covariance_exponent)
         return self
@@ -240,107 +244,6 @@ class WithinPromptWhitening(
         return tags
 
 
-@dataclass(frozen=True, eq=False)
-class Whitening:
-    """A learnt map of embeddings.
-
-    Parameters
-    ----------
-    mean : ndarray of float64, shape (d,)
-        Means of the features.
-    scale : ndarray of float64, shape (d,)
-        Their standard deviations, times the factor that makes the mean square norm of the pairs'
-        whitened members 1; infinite for constant features, which are ignored.
-    norm : float
-        The typical norm of standardised embeddings.
-    norm_exponent : float
-        The power that norms, in units of `norm`, are raised to; 1 leaves them as they are.
-    directions : ndarray of float64, shape (r, d)
-        Orthonormal axes: eigenvectors of Σ that the pairs span, r = min(n, d), or of T.
-    gains : ndarray of float64, shape (r,) or (r, r)
-        M - 1 on these axes, a diagonal or a matrix; M is 1 in all directions beside them.
-    wiener_exponent, covariance_exponent : float
-        The powers that the gains were made with.
-    """
-
-    mean: np.ndarray
-    scale: np.ndarray
-    norm: float
-    norm_exponent: float
-    directions: np.ndarray
-    gains: np.ndarray
-    wiener_exponent: float
-    covariance_exponent: float
-
-    def apply(self, rows):
-        """Map embeddings so that the pairs' members have a mean square norm of 1.
-
-        Parameters
-        ----------
-        rows : ndarray, shape (m, d)
-            Embeddings.
-
-        Returns
-        -------
-        ndarray of float64, shape (m, d)
-            Whitened embeddings.
-        """
-        rows = (rows - self.mean) / self.scale
-        if self.norm_exponent < 1:
-            rows *= norm_factors(rows, self.norm, self.norm_exponent)
-        along = rows @ self.directions.T  # (m, r)
-        along = along * self.gains if self.gains.ndim == 1 else along @ self.gains
-        return rows + along @ self.directions
-
-    def get_state(self):
-        """Return the fields as numbers and arrays.
-
-        Returns
-        -------
-        dict
-            What `from_state` reads.
-        """
-        return {field.name: getattr(self, field.name) for field in fields(self)}
-
-    @classmethod
-    def from_state(cls, state, n_features):
-        """Build a map from what `get_state` returned.
-
-        Parameters
-        ----------
-        state : dict
-            The fields.
-        n_features : int
-            d.
-
-        Returns
-        -------
-        Whitening
-            The map.
-
-        Raises
-        ------
-        ValueError
-            If a field is missing or unknown, or an array has a shape that does not fit.
-        """
-        try:
-            whitening = cls(**state)
-        except TypeError as error:
-            raise ValueError(f"not the state of a whitening: {error}") from None
-        r = len(whitening.gains)
-        shapes = {
-            "mean": (n_features,),
-            "scale": (n_features,),
-            "directions": (r, n_features),
-            "gains": (r,) if np.ndim(whitening.gains) == 1 else (r, r),
-        }
-        for name, shape in shapes.items():
-            found = np.shape(getattr(whitening, name))
-            if found != shape:
-                raise ValueError(f"{name} of a whitening has shape {found}, not {shape}")
-        return whitening
-
-
 @dataclass(frozen=True)
 class WhiteningSettings:
     """What :class:`WithinPromptSpectra` is estimated with.
@@ -371,37 +274,39 @@ class WhiteningSettings:
 class WithinPromptSpectra:
     """Σ and T as eigenvalues and eigenvectors: whitenings of many exponents then cost little.
 
+    All arrays are tensors of float64 on one device.
+
     Parameters
     ----------
-    members : ndarray of float64, shape (2 * n, d)
+    members : tensor, shape (2 * n, d)
         The pairs' members, those of a pair beside each other.
-    mean : ndarray of float64, shape (d,)
+    mean : tensor, shape (d,)
         Means of the features.
-    scale : ndarray of float64, shape (d,)
+    scale : tensor, shape (d,)
         Their standard deviations, infinite for constant features.
     norm : float
         The typical norm of standardised members.
     norm_exponent : float
         The power that norms are raised to.
-    directions : ndarray of float64, shape (r, d)
+    directions : tensor, shape (r, d)
         The axes: eigenvectors of Σ, or of T where there are unlabelled responses.
     within : ShrunkCovariance
         Σ on these axes, in units of its variance in all other directions.
     ratio : ShrunkCovariance or None
         T^{-1/2} Σ T^{-1/2} on these axes, in units of its mean; None without unlabelled responses.
-    total_deviation : ndarray of float64, shape (r,), or None
+    total_deviation : tensor, shape (r,), or None
         The square roots of T's eigenvalues; None without unlabelled responses.
     """
 
-    members: np.ndarray
-    mean: np.ndarray
-    scale: np.ndarray
+    members: torch.Tensor
+    mean: torch.Tensor
+    scale: torch.Tensor
     norm: float
     norm_exponent: float
-    directions: np.ndarray
+    directions: torch.Tensor
     within: ShrunkCovariance
     ratio: ShrunkCovariance | None = None
-    total_deviation: np.ndarray | None = None
+    total_deviation: torch.Tensor | None = None
 
     @classmethod
     def estimate(cls, members, unlabeled, random_state, *, settings=None):
@@ -409,8 +314,8 @@ class WithinPromptSpectra:
 
         Parameters
         ----------
-        members : ndarray of float64, shape (2 * n, d)
-            The pairs' members, those of a pair beside each other.
+        members : tensor of float64, shape (2 * n, d)
+            The pairs' members, those of a pair beside each other. All is computed where they are.
         unlabeled : ndarray, shape (m, N, d), or None
             Checked responses without labels.
         random_state : RandomState
@@ -427,9 +332,10 @@ class WithinPromptSpectra:
         given, responses = members, members
         if unlabeled is not None:
             unlabeled = _draw_prompts(unlabeled, settings.max_reference_values, random_state)
-            responses = np.concatenate([members, unlabeled[~np.isnan(unlabeled[:, :, 0])]])
+            unlabeled = as_tensor(unlabeled).to(members.device)
+            responses = torch.cat([members, unlabeled[~unlabeled[:, :, 0].isnan()]])
         mean, scale = _moments(responses, settings)
-        norm, exponent = _norm_exponent((members - mean) / scale, settings)
+        norm, exponent = _norm_exponent((members - mean).div_(scale), settings)
         if exponent < 1:
 
             def even_norms(rows):
@@ -439,12 +345,12 @@ class WithinPromptSpectra:
             unlabeled = unlabeled if unlabeled is None else even_norms(unlabeled)
         differences = members[0::2] - members[1::2]  # (n, d)
         if unlabeled is None:
-            spectra = _spectra_of_pairs(differences / scale)
+            spectra = _spectra_of_pairs(differences.div_(scale))
         else:
-            differences = np.concatenate([differences, within_prompt_contrasts(unlabeled)])
+            differences = torch.cat([differences, within_prompt_contrasts(unlabeled)])
             spectra = _spectra_of_responses(differences / scale, (responses - mean) / scale)
         axes = spectra.pop("axes")
-        directions = np.where(np.isinf(scale), 0, axes)  # of constant features not even rounding
+        directions = axes.masked_fill(scale.isinf(), 0)  # of constant features not even rounding
         return cls(given, mean, scale, norm, exponent, directions, **spectra)
 
     def whitening(self, wiener_exponent, covariance_exponent):
@@ -472,9 +378,18 @@ class WithinPromptSpectra:
             wiener_exponent,
             covariance_exponent,
         )
-        rows = unscaled.apply(self.members)
-        size = np.sqrt(np.einsum("ij,ij->", rows, rows) / len(rows)) or 1.0
-        return replace(unscaled, scale=self.scale * size, norm=float(self.norm / size))
+        squares = 0.0
+        for chunk in gen_batches(len(self.members), CHUNK):
+            rows = unscaled.apply(self.members[chunk])
+            squares += torch.einsum("ij,ij->", rows, rows)
+        size = sqrt(float(squares) / len(self.members)) or 1.0
+        names = ("mean", "directions", "gains")
+        return replace(
+            unscaled,
+            **{name: getattr(unscaled, name).cpu().numpy() for name in names},
+            scale=(self.scale * size).cpu().numpy(),
+            norm=float(self.norm / size),
+        )
 
     def _gains(self, wiener_exponent, covariance_exponent):
         """Return M - 1 on `directions`: a diagonal, and with unlabelled responses a matrix."""
@@ -483,7 +398,9 @@ class WithinPromptSpectra:
         deviation = self.total_deviation
         # Rows are multiplied from the left, so T^{-1/2} comes first.
         wiener = self.ratio.power(wiener_exponent) * deviation / deviation[:, None]
-        return wiener @ self.within.power(covariance_exponent) - np.eye(len(deviation))
+        return wiener @ self.within.power(covariance_exponent) - torch.eye(len(deviation)).to(
+            deviation
+        )
 
 
 def within_prompt_contrasts(unlabeled):
@@ -494,41 +411,20 @@ def within_prompt_contrasts(unlabeled):
 
     Parameters
     ----------
-    unlabeled : ndarray of float64, shape (m, N, d)
+    unlabeled : tensor of float64, shape (m, N, d)
         Responses, all-NaN ones being padding.
 
     Returns
     -------
-    ndarray of float64, shape (number of responses less that of prompts, d)
+    tensor, shape (number of responses less that of prompts, d)
         The contrasts.
     """
-    there = ~np.isnan(unlabeled[:, :, 0])
-    k = (np.cumsum(there, axis=1) - there)[:, :, None]  # (m, N, 1)
-    filled = np.where(there[:, :, None], unlabeled, 0.0)
-    contrasts = filled - (np.cumsum(filled, axis=1) - filled) / np.maximum(k, 1)
-    contrasts *= np.sqrt(2 * k / (k + 1))
+    there = ~unlabeled[:, :, 0].isnan()
+    k = (there.cumsum(dim=1) - there.long())[:, :, None]  # (m, N, 1)
+    filled = torch.where(there[:, :, None], unlabeled, 0.0)
+    contrasts = filled - (filled.cumsum(dim=1) - filled) / k.clamp(min=1)
+    contrasts *= torch.sqrt(2 * k / (k + 1).double())
     return contrasts[there & (k[:, :, 0] > 0)]
-
-
-def norm_factors(standard, norm, exponent):
-    """Return the factors that raise the norms of embeddings to a power.
-
-    Parameters
-    ----------
-    standard : ndarray of float64, shape (..., d)
-        Standardised embeddings.
-    norm : float
-        The norm that stays as it is.
-    exponent : float
-        The power.
-
-    Returns
-    -------
-    ndarray of float64, shape (..., 1)
-        The factors; 0 for a norm of 0.
-    """
-    relative = np.sqrt(np.einsum("...i,...i->...", standard, standard))[..., None] / norm
-    return np.power(relative, exponent - 1, out=np.zeros_like(relative), where=relative != 0)
 
 
 def _draw_prompts(unlabeled, max_values, random_state):
@@ -541,22 +437,22 @@ def _draw_prompts(unlabeled, max_values, random_state):
 
 def _moments(responses, settings):
     """Return means (d,) and deviations (d,), infinite for constant features."""
-    mean, scale = responses.mean(axis=0), responses.std(axis=0)
+    mean, scale = responses.mean(dim=0), responses.std(dim=0, correction=0)
     # Sums round: in float64 a constant deviates by up to 1e-15 of its mean instead of 0.
-    scale[scale <= settings.constant_tolerance * abs(mean)] = np.inf
+    scale[scale <= settings.constant_tolerance * abs(mean)] = torch.inf
     return mean, scale
 
 
 def _norm_exponent(standard, settings):
     """Return the typical norm of standardised embeddings, and the power to raise norms to."""
-    norms = np.sqrt(np.einsum("ij,ij->i", standard, standard))
-    norms = norms[norms > 0]
+    norms = torch.linalg.vector_norm(standard, dim=1)
+    norms = norms[norms > 0].cpu().numpy()
     if not len(norms):
         return 1.0, 1.0
     low, high = settings.norm_quantiles
     low, middle, high = np.quantile(np.log(norms), [low, 0.5, high])
     # The logarithms of a Gaussian's norms deviate by √(1 / 2d).
-    spread = sqrt(settings.max_norm_spread**2 + 0.5 / standard.any(axis=0).sum())
+    spread = sqrt(settings.max_norm_spread**2 + 0.5 / int(standard.any(dim=0).sum()))
     return float(np.exp(middle)), float(min(1, 2 * spread / max(high - low, spread)))
 
 
@@ -567,7 +463,7 @@ def _spectra_of_pairs(differences):
 
 def _spectra_of_responses(differences, responses):
     total = shrunk_covariance_of_span(responses)
-    deviation = np.sqrt(total.variances)
+    deviation = total.variances.sqrt()
     along = differences @ total.axes.T  # (m, r)
     white = along / deviation
     shrinkage = estimate_shrinkage(white)

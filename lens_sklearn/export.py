@@ -4,17 +4,16 @@ A pickle runs whatever its author wrote. Here a file names classes out of a fixe
 parameters and their fitted state as numbers, texts and arrays, and nothing else is built from it.
 """
 
-import hashlib
-import json
 import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from inspect import signature
-from pathlib import Path
+from itertools import pairwise
 
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
+from sklearn.utils._param_validation import validate_parameter_constraints
 from sklearn.utils.validation import check_is_fitted
 
 from ._augmenters import (
@@ -28,20 +27,21 @@ from ._bt_reward import BTRewardRegressor
 from ._contrastive_vae import ContrastiveVAE
 from ._distillation import DistillationAugmenter
 from ._embedder import LLMEmbedder
+from ._fitted_state import check_kinds
 from ._gp_reward import GPRewardRegressor
 from ._latent_augmenter import LatentPairAugmenter
 from ._linear_reward import LinearRewardRegressor
 from ._pair_classifier import PairClassifier
 from ._response_features import ResponseFeatures
 from ._response_views import ResponseViews
+from ._saved_model import DESCRIPTION, read_model, write_model
 from ._scaler import EmbeddingScaler
+from ._template_check import check_template
 from ._voting_reward import VotingRewardRegressor
 from ._within_prompt_whitening import WithinPromptWhitening
 
 __all__ = ["load", "save"]
 
-DESCRIPTION, WEIGHTS = "pipeline.json", "weights.safetensors"
-FORMAT = 2
 CLASSES = {
     c.__name__: c
     for c in (
@@ -65,8 +65,16 @@ CLASSES = {
         VotingRewardRegressor,
     )
 }
-#: Parameters that belong to a machine and not to a model, with what is written for them.
-OF_THE_MACHINE = {"store": None, "out": None, "device": "auto", "n_jobs": None, "memory": None}
+#: Parameters that belong to a machine and not to a model, with what they are in a file: it could
+#: otherwise write where it likes.
+OF_THE_MACHINE = {
+    "store": None,
+    "out": None,
+    "device": "auto",
+    "n_jobs": None,
+    "memory": None,
+    "callbacks": None,
+}
 
 
 def save(model, folder):
@@ -77,15 +85,20 @@ def save(model, folder):
     model : Pipeline, LLMEmbedder, EmbeddingScaler, augmenter or reward model
         Fitted. A Pipeline's steps, also of one within, are estimators of this package; each is
         asked for its fitted state. What belongs to the machine is not written: ``store``,
-        ``out``, ``memory`` and ``n_jobs`` become None, ``device`` "auto". Language models are
-        kept by name.
+        ``out``, ``memory``, ``n_jobs`` and ``callbacks`` become None, ``device`` "auto". Language
+        models are kept by name: one in a local folder by the path that it has here.
     folder : str or Path
-        Made if it is not there; gets ``pipeline.json`` and ``weights.safetensors``.
+        Made if it is not there; gets ``pipeline.json`` and ``weights-….safetensors``, whose name
+        tells its content. The description is replaced last and at once, so a process that is
+        killed, or two that save to one folder, leave one whole model.
 
     Raises
     ------
     ValueError
-        If a step is of another class, or a parameter cannot be written as JSON.
+        If a step is of another class, a parameter cannot be written as JSON, or a fitted value is
+        not finite.
+    OSError
+        If the folder cannot be written; what was in it is still there.
     sklearn.exceptions.NotFittedError
         If the model is not fitted.
 
@@ -106,28 +119,17 @@ def save(model, folder):
     >>> bool((again.predict(toy.candidates) == reward.predict(toy.candidates)).all())
     True
     """
-    from safetensors.numpy import save as to_bytes
-
     is_pipeline = isinstance(model, Pipeline)
     steps, arrays = [], {}
     for name, step in model.steps if is_pipeline else [("model", model)]:
         check_is_fitted(step)
         steps.append({"name": name} | _write_fitted(step, name, arrays))
-    weights = to_bytes(arrays)
-    description = {
-        "format": FORMAT,
-        "pipeline": is_pipeline,
-        "steps": steps,
-        "weights_sha256": hashlib.sha256(weights).hexdigest(),
-        "versions": versions(),
-    }
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(description, indent=2, allow_nan=False)
-    for name, content in ((WEIGHTS, weights), (DESCRIPTION, text.encode())):
-        partial = folder / f"{name}.partial"  # a killed process leaves the old file whole
-        partial.write_bytes(content)
-        os.replace(partial, folder / name)
+    description = {"pipeline": is_pipeline, "steps": steps, "versions": versions()}
+    try:
+        _read_model(description, arrays)  # what could not be loaded is not saved
+    except _MALFORMED as error:
+        raise ValueError(f"{type(model).__name__} cannot be saved: {_words(error)}.") from error
+    write_model(folder, description, arrays)
 
 
 def load(folder):
@@ -148,37 +150,72 @@ def load(folder):
     FileNotFoundError
         If the folder holds no saved pipeline.
     ValueError
-        If the files are damaged, do not belong together, are of a newer format, or name a
-        class or parameter that is not known.
+        If the files are damaged, do not belong together, are of a newer format, name a class or
+        parameter that is not known, promise other sizes than the weights have, or hold a chat
+        template that could take memory without end.
 
     See Also
     --------
     save : Write it.
-    """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load as from_bytes
 
-    folder = Path(folder)
-    for name in (DESCRIPTION, WEIGHTS):
-        if not (folder / name).is_file():
-            raise FileNotFoundError(
-                f"{folder}: not a saved reward model, it has no {name}; "
-                "'lens-sklearn fit' and lens_sklearn.export.save write one."
-            )
+    Notes
+    -----
+    What belongs to the machine (`save` names it) is not taken from the file whatever it says, so
+    that loading and predicting write no files. ``model_name`` is: give a model that you load a
+    name that you trust, as it is read or downloaded when texts are embedded.
+    """
+    description, arrays = read_model(folder)
     try:
-        description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
-        if description["format"] != FORMAT:
-            raise ValueError(f"format {description['format']!r}; this version reads {FORMAT}")
-        weights = (folder / WEIGHTS).read_bytes()
-        if hashlib.sha256(weights).hexdigest() != description["weights_sha256"]:
-            raise ValueError(f"{WEIGHTS} is damaged or belongs to another pipeline")
-        arrays = from_bytes(weights)
-        steps = [(step["name"], _read_fitted(step, arrays)) for step in description["steps"]]
-        is_pipeline = description["pipeline"]
-    except (ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
-        what = f"{error} is missing" if isinstance(error, KeyError) else error
-        raise ValueError(f"{folder / DESCRIPTION}: {what}.") from error
-    return Pipeline(steps) if is_pipeline else steps[0][1]
+        return _read_model(description, arrays)
+    except _MALFORMED as error:
+        raise ValueError(f"{os.path.join(folder, DESCRIPTION)}: {_words(error)}.") from error
+
+
+LONGEST_WORDS = 1000  # characters of an error that may repeat what a file says
+#: What reading a description that does not fit comes to.
+_MALFORMED = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+
+
+def _words(error):
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    words = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+    return words if len(words) <= LONGEST_WORDS else f"{words[:LONGEST_WORDS]}…"
+
+
+def _read_model(description, arrays):
+    """Return the model of a description; every array has to be asked for, once."""
+    arrays = dict(arrays)
+    is_pipeline, steps = description["pipeline"], description["steps"]
+    if not isinstance(is_pipeline, bool):
+        raise ValueError(f"'pipeline' has to be true or false, not {is_pipeline!r:.100}")
+    if not is_pipeline and (len(steps), steps[0]["name"]) != (1, "model"):
+        raise ValueError("what is no pipeline has one step of the name 'model'")
+    pipeline = _read_pipeline(steps, lambda step, name: _read_fitted(step, name, arrays))
+    if arrays:
+        raise ValueError(f"the weights hold {sorted(arrays)[0]!r}, which nothing asks for")
+    return pipeline if is_pipeline else pipeline.steps[0][1]
+
+
+def _read_pipeline(steps, read):
+    """Return a Pipeline of steps that `read` makes of their description and name."""
+    names = [step["name"] for step in steps]
+    if not names or len(set(names)) < len(names):
+        raise ValueError(f"the names of steps have to be there and to differ: {names!r:.200}")
+    for name in names:
+        if not isinstance(name, str) or "__" in name or name in ("steps", "memory", "verbose"):
+            raise ValueError(f"{name!r:.100} is no name of a step")
+    made = [(name, read(step, name)) for name, step in zip(names, steps, strict=True)]
+    for (name, step), (following, other) in pairwise(made):
+        if not hasattr(step, "transform"):
+            raise ValueError(f"step {name!r} does not transform, and {following!r} follows it")
+        d = getattr(step, "n_features_out_", getattr(step, "n_features_in_", None))
+        expected = getattr(other, "n_features_in_", d)
+        if None not in (d, expected) and d != expected:
+            raise ValueError(
+                f"step {name!r} makes {d} features and {following!r} expects {expected}"
+            )
+    return Pipeline(made)
 
 
 def versions():
@@ -241,15 +278,22 @@ def _write_param(value, where):
 def _read_params(description):
     """Return the estimator that `_write_params` described, not fitted."""
     if "steps" in description:
-        return Pipeline([(step["name"], _read_params(step)) for step in description["steps"]])
-    if description["class"] not in CLASSES:
-        raise ValueError(f"class {description['class']!r} is none of {sorted(CLASSES)}")
+        return _read_pipeline(description["steps"], lambda step, _: _read_params(step))
+    if description["class"] not in list(CLASSES):  # it need not be hashable
+        raise ValueError(f"class {description['class']!r:.100} is none of {sorted(CLASSES)}")
     params = {key: _read_param(value) for key, value in description["params"].items()}
+    params |= {key: value for key, value in OF_THE_MACHINE.items() if key in params}
     kind = CLASSES[description["class"]]
     for name, parameter in signature(kind).parameters.items():
         if isinstance(parameter.default, tuple) and isinstance(params.get(name), list):
             params[name] = tuple(params[name])  # JSON has lists alone
-    return kind(**params)
+    estimator = kind(**params)
+    validate_parameter_constraints(
+        estimator._parameter_constraints, estimator.get_params(deep=False), kind.__name__
+    )
+    if isinstance(params.get("chat_template"), str) and params["chat_template"] != "auto":
+        check_template(params["chat_template"])
+    return estimator
 
 
 def _read_param(value):
@@ -296,27 +340,48 @@ def _write_state(value, where, arrays):
     raise ValueError(f"{where}: a {type(value).__name__} cannot be saved without pickle.")
 
 
-def _read_fitted(description, arrays):
+def _read_fitted(description, where, arrays):
     if "steps" in description:
-        steps = description["steps"]
-        return Pipeline([(step["name"], _read_fitted(step, arrays)) for step in steps])
+        return _read_pipeline(
+            description["steps"],
+            lambda step, name: _read_fitted(step, f"{where}/{name}", arrays),
+        )
     estimator = _read_params(description)
-    state = {key: _read_state(value, arrays) for key, value in description["state"].items()}
+    state = {
+        key: _read_state(value, f"{where}/{key}", arrays)
+        for key, value in description["state"].items()
+    }
+    check_kinds(estimator, state)
     estimator.set_fitted_state(state)
     return estimator
 
 
-def _read_state(value, arrays):
+def _read_state(value, where, arrays):
     if isinstance(value, list):
-        return [_read_state(v, arrays) for v in value]
+        return [_read_state(v, f"{where}/{i}", arrays) for i, v in enumerate(value)]
     if not isinstance(value, dict):
         return value
     if value["kind"] == ARRAY:
-        return arrays[value["name"]]
+        if value["name"] != where:
+            raise ValueError(f"{where} asks for the array {value['name']!r:.100}")
+        return arrays.pop(where)
     if value["kind"] == TEXTS:
+        if not isinstance(value["values"], list) or not all(
+            isinstance(text, str) for text in value["values"]
+        ):
+            raise ValueError(f"{where} has to be a list of texts")
         return np.array(value["values"], dtype=np.str_)
     if value["kind"] == MAPPING:
-        return {key: _read_state(v, arrays) for key, v in value["items"]}
+        items = value["items"]
+        if not isinstance(items, list) or not all(
+            isinstance(item, list) and len(item) == 2 and isinstance(item[0], str | int | float)
+            for item in items
+        ):
+            raise ValueError(f"{where} has to be a list of keys and values")
+        table = {key: _read_state(v, f"{where}/{key}", arrays) for key, v in items}
+        if len(table) < len(items):
+            raise ValueError(f"a key of {where} comes twice")
+        return table
     if value["kind"] == ESTIMATOR:
-        return _read_fitted(value, arrays)
-    raise ValueError(f"a value of the kind {value['kind']!r} is not known")
+        return _read_fitted(value, where, arrays)
+    raise ValueError(f"{where}: a value of the kind {value['kind']!r:.100} is not known")

@@ -7,6 +7,9 @@ from scipy.special import gammaln
 from sklearn.utils import check_random_state, gen_batches
 
 from ._calibration import calibration_bins, expected_calibration_error
+from ._pair_subsets import SUBSETS as SUBSETS
+from ._pair_subsets import Subset
+from ._warnings import warn
 
 __all__ = [
     "BestOfNCurve",
@@ -21,8 +24,6 @@ __all__ = [
 
 #: Comparisons of two candidates held at once: bounds the memory of pair accuracy.
 COMPARISONS = 1 << 22
-#: Which pairs are judged.
-SUBSETS = ("all", "length_matched", "shorter_wins")
 
 
 def pair_accuracy_score(
@@ -84,7 +85,7 @@ def pair_accuracy_score(
     """
     if y is not None and np.ndim(y) == 2:
         rewards, gold = _check_scored(rewards, y)
-        kept = _Subset(subset, lengths, rewards)
+        kept = Subset(subset, lengths, rewards)
         right, counted = _count_right(rewards, gold, _check_gap(min_gap), kept)
         weight = _check_weight(sample_weight, len(right))
         if not counted.any():
@@ -101,13 +102,75 @@ def pair_accuracy_score(
         )
     agreement = pair_agreement(rewards, y)
     weight = _check_weight(sample_weight, len(agreement))
-    kept = _Subset(subset, lengths, np.asarray(rewards, dtype=float))
+    kept = Subset(subset, lengths, np.asarray(rewards, dtype=float))
     mask = kept.of_pairs(np.ones(len(agreement)) if y is None else np.asarray(y, dtype=float))
     if not mask.any():
         raise ValueError(f"there is no pair to order{kept.named} among the {len(mask)} pairs.")
     if not weight[mask].any():
         raise ValueError(f"every pair to order{kept.named} has the weight zero.")
     return float(np.average(agreement[mask], weights=weight[mask]))
+
+
+def leave_out_dropped(rewards, y=None):
+    """Leave out what a model gave no reward, because its text was dropped.
+
+    The metrics are strict: NaN is padding, in rewards and gold alike. This is for those who know
+    that a NaN among rewards is that of an all-NaN embedding, as of everything that `predict` of a
+    reward returns.
+
+    Parameters
+    ----------
+    rewards : array-like of shape (n, 2) or (n_prompts, N)
+        Predicted rewards of pairs, or of candidates.
+    y : array-like of shape (n,) or (n_prompts, N), default=None
+        For candidates their gold rewards; for pairs the probability that column 0 wins, or None.
+
+    Returns
+    -------
+    rewards : ndarray, shape (m, N)
+        Those of the prompts that have a candidate left, or of the pairs of which both have a
+        reward.
+    y : ndarray of shape (m,) or (m, N), or None
+        Theirs; gold is NaN where a candidate has no reward.
+    kept : ndarray of int, shape (m,)
+        The rows that these are.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit each other, or nothing is left.
+
+    Warns
+    -----
+    UserWarning
+        If something is left out; the message counts it and names the first.
+    """
+    rewards = np.asarray(rewards, dtype=float)
+    y = None if y is None else np.asarray(y, dtype=float)
+    of_candidates = y is not None and y.ndim == 2
+    if rewards.ndim != 2 or y is not None and y.shape != rewards.shape[: y.ndim]:
+        shapes = f"{rewards.shape} and {None if y is None else y.shape}"
+        raise ValueError(f"rewards and y must have the same shape, or first axis; got {shapes}.")
+    missing = np.isnan(rewards)
+    if not of_candidates:
+        missing = missing.any(axis=1, keepdims=True)
+    lost = missing & ~np.isnan(y) if of_candidates else missing
+    if not lost.any():
+        return rewards, y, np.arange(len(rewards))
+    kept = np.flatnonzero(~missing.all(axis=1))
+    row, column = np.argwhere(lost)[0]
+    of_all = f"{lost.sum()} of {lost.size} pairs (first: row {row})"
+    if of_candidates:
+        there = int((~np.isnan(y)).sum())
+        of_all = f"{lost.sum()} of {there} candidates (first: row {row}, column {column})"
+    n_lost = len(rewards) - len(kept)
+    prompts = f"; {n_lost} prompts have no other" if of_candidates and n_lost else ""
+    if not len(kept):
+        raise ValueError(f"{of_all} have no reward, as dropped texts have none; nothing is left.")
+    warn(f"{of_all} have no reward, as dropped texts have none, and are left out{prompts}.")
+    if of_candidates:
+        y = np.where(missing, np.nan, y)
+    return rewards[kept], None if y is None else y[kept], kept
 
 
 def count_pairs(gold, *, min_gap=0.0, lengths=None, subset="all"):
@@ -135,7 +198,7 @@ def count_pairs(gold, *, min_gap=0.0, lengths=None, subset="all"):
         As `pair_accuracy_score`, but for pairs that are not there.
     """
     gold, _ = _check_scored(gold, gold)
-    kept = _Subset(subset, lengths, gold)
+    kept = Subset(subset, lengths, gold)
     return int(_count_right(gold, gold, _check_gap(min_gap), kept)[1].sum())
 
 
@@ -161,61 +224,7 @@ def subset_mask(target, lengths, subset):
     ValueError
         As `pair_accuracy_score`.
     """
-    return _Subset(subset, lengths, np.zeros((len(target), 2))).of_pairs(np.asarray(target))
-
-
-class _Subset:
-    """Which of the pairs are judged, by the lengths of their members."""
-
-    def __init__(self, name, lengths, rewards):
-        if name not in SUBSETS:
-            raise ValueError(f"subset={name!r}; there are {', '.join(SUBSETS)}.")
-        if (lengths is None) != (name == "all"):
-            missing = "needs lengths" if lengths is None else "has no use for lengths"
-            raise ValueError(f"subset={name!r} {missing}.")
-        self.name = name
-        self.named = "" if name == "all" else f" (subset={name!r})"
-        self.lengths = None if lengths is None else _check_lengths(lengths, rewards)
-
-    def of_better(self, rows):
-        """Return a mask that broadcasts to (b, N, N): is the first, the better, a kept pair's."""
-        if self.lengths is None:
-            return True
-        return self._kept(self.lengths[rows, :, None], self.lengths[rows, None, :])
-
-    def of_pairs(self, target):
-        """Return whether each pair is kept, shape (n,)."""
-        if self.lengths is None:
-            return np.ones(len(target), dtype=bool)
-        first, second = self.lengths.T
-        if self.name == "length_matched":
-            return self._kept(first, second)
-        decided = target != 0.5
-        first_wins = target > 0.5
-        winner, loser = np.where(first_wins, first, second), np.where(first_wins, second, first)
-        return decided & self._kept(winner, loser)
-
-    def _kept(self, better, worse):
-        """Compare lengths; NaN, which is padding, is in no pair."""
-        if self.name == "shorter_wins":
-            return better < worse
-        return 5 * np.abs(better - worse) < np.maximum(better, worse)  # 0.2 would round
-
-
-def _check_lengths(lengths, rewards):
-    lengths = np.asarray(lengths, dtype=float)
-    if lengths.shape != rewards.shape:
-        raise ValueError(
-            f"lengths must have the shape of the rewards, {rewards.shape}; got {lengths.shape}."
-        )
-    bad = ~((lengths >= 0) & (lengths < np.inf)) & ~np.isnan(rewards)
-    if bad.any():
-        row, column = np.argwhere(bad)[0]
-        raise ValueError(
-            f"lengths is {lengths[row, column]} in row {row}, column {column}; a length is finite "
-            "and not negative."
-        )
-    return np.where(np.isnan(rewards), np.nan, lengths)
+    return Subset(subset, lengths, np.zeros((len(target), 2))).of_pairs(np.asarray(target))
 
 
 def pair_agreement(rewards, y=None):
@@ -321,7 +330,7 @@ def best_of_n_score(rewards, gold, n=None, *, sample_weight=None):
     ValueError
         If the shapes differ, a reward without gold or a gold without reward stands somewhere,
         a value is infinite, or a prompt has no candidate; the message names row and column. If
-        weights are not one a prompt, not finite, negative, or zero for all.
+        `n` is more than N; if weights are not one a prompt, not finite, negative, or zero for all.
 
     Examples
     --------
@@ -332,7 +341,7 @@ def best_of_n_score(rewards, gold, n=None, *, sample_weight=None):
     2.0
     """
     rewards, gold = _check_scored(rewards, gold)
-    ns = [rewards.shape[1] if n is None else _check_n(n)]
+    ns = [rewards.shape[1] if n is None else _check_n(n, rewards)]
     weight = _check_weight(sample_weight, len(rewards))
     return float(np.average(_expected_gold(rewards, gold, ns)[:, 0], weights=weight))
 
@@ -403,7 +412,7 @@ def best_of_n_curve(
     n_prompts, n_max = rewards.shape
     if ns is None:
         ns = np.unique(np.append(2 ** np.arange(int(np.log2(n_max)) + 1), n_max))
-    ns = np.array([_check_n(n) for n in ns])
+    ns = np.array([_check_n(n, rewards) for n in ns])
     per_prompt = _expected_gold(rewards, gold, ns)
     random_state = check_random_state(random_state)
     means = np.empty((n_bootstrap, len(ns)))
@@ -419,9 +428,14 @@ def best_of_n_curve(
     )
 
 
-def _check_n(n):
+def _check_n(n, rewards):
     if n != int(n) or n < 1:
         raise ValueError(f"n={n!r}; Best-of-n draws a whole number of candidates, at least 1.")
+    if n > rewards.shape[1]:
+        raise ValueError(
+            f"n={n}, but there are {rewards.shape[1]} candidates a prompt at most; none can be the "
+            f"best of {n}."
+        )
     return int(n)
 
 
@@ -552,7 +566,8 @@ class BestOfNScorer:
         float
             Mean gold reward of the pick.
         """
-        return best_of_n_score(estimator.predict(self.candidates), self.gold, self.n)
+        rewards, gold, _ = leave_out_dropped(estimator.predict(self.candidates), self.gold)
+        return best_of_n_score(rewards, gold, self.n)
 
     def __repr__(self):
         n = "" if self.n is None else f", n={self.n}"

@@ -456,6 +456,7 @@ def test_params_and_clone():
         "candidates": reward.candidates,
         "n_response_features": 0,
         "controlled": (1,),
+        "device": "auto",
         "random_state": None,
     }
     again = clone(reward)
@@ -527,3 +528,31 @@ def test_what_several_candidates_warn_of_is_said_once():
     messages = [str(warning.message) for warning in caught]
     assert any("are ties" in message for message in messages)
     assert len(messages) == len(set(messages))
+
+
+def test_the_device_reaches_what_computes_on_one(monkeypatch):
+    told = []
+    for kind in (GPRewardRegressor, BTRewardRegressor):
+        fit = kind.fit
+
+        def spy(self, *args, fit=fit, **kwargs):
+            told.append((type(self).__name__, str(self.device)))
+            return fit(self, *args, **kwargs)
+
+        monkeypatch.setattr(kind, "fit", spy)
+    AutoRewardRegressor(["GP", "network"], device="cpu", random_state=0).fit(make_pairs(30))
+    assert set(told) == {("GPRewardRegressor", "cpu"), ("BTRewardRegressor", "cpu")}
+
+
+@pytest.mark.parametrize(
+    ("candidates", "device", "message"),
+    [
+        ("auto", "gpu", "'gpu' is none that torch knows"),
+        ("auto", "mps", "'mps' has no float64.*use 'cpu'"),
+        (["linear"], "cpu", r"'cpu' has no effect.*\['linear'\] is told it"),
+        ([("mine", GPRewardRegressor())], "cpu", "has no effect.*an estimator of your own"),
+    ],
+)
+def test_devices_without_effect_or_float64_are_refused(candidates, device, message):
+    with pytest.raises(ValueError, match=message):
+        AutoRewardRegressor(candidates, device=device).fit(make_pairs(30))

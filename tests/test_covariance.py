@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from scipy.linalg import fractional_matrix_power
 from sklearn.covariance import LedoitWolf, ledoit_wolf_shrinkage
 
@@ -9,15 +10,29 @@ from lens_sklearn import _covariance
 from lens_sklearn._covariance import (
     LEAST_SHARE,
     Shrinkage,
-    estimate_shrinkage,
-    shrunk_covariance,
-    shrunk_covariance_of_span,
+    ShrunkCovariance,
 )
 
 
 def anisotropic_rows(n, d, seed=0):
     rng = np.random.default_rng(seed)
     return rng.normal(size=(n, d)) @ (rng.normal(size=(d, d)) * np.geomspace(3, 0.1, d)[:, None])
+
+
+def estimate_shrinkage(rows):
+    return _covariance.estimate_shrinkage(torch.from_numpy(rows))
+
+
+def shrunk_covariance(rows, shrinkage):
+    return as_arrays(_covariance.shrunk_covariance(torch.from_numpy(rows), shrinkage))
+
+
+def shrunk_covariance_of_span(rows):
+    return as_arrays(_covariance.shrunk_covariance_of_span(torch.from_numpy(rows)))
+
+
+def as_arrays(found):
+    return ShrunkCovariance(found.variances.numpy(), found.axes.numpy(), found.rest)
 
 
 def whole(covariance):
@@ -84,12 +99,14 @@ def test_the_share_of_wide_rows_is_ledoit_and_wolfs(n, d, scale):
     assert estimate_shrinkage(rows).share == pytest.approx(expected, rel=1e-10)
 
 
-def test_no_product_of_features_is_made_of_wide_rows(monkeypatch):
-    def refuse(*args, **kwargs):
-        raise AssertionError("quadratic in the features")
-
-    monkeypatch.setattr(_covariance, "ledoit_wolf_shrinkage", refuse)
-    estimate_shrinkage(anisotropic_rows(20, 21))
+def test_no_product_of_features_is_made_of_wide_rows():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.linalg, "eigh", None)
+        shapes = []
+        made = torch.Tensor.__matmul__
+        patch.setattr(torch.Tensor, "__matmul__", lambda a, b: shapes.append(b.shape) or made(a, b))
+        estimate_shrinkage(anisotropic_rows(20, 21))
+    assert max(map(max, shapes)) == 21 and all(shape[-1:] != (21,) for shape in shapes)
 
 
 def test_the_share_of_wide_rows_stays_between_its_bounds():

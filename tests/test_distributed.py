@@ -65,7 +65,7 @@ def test_embeddings_are_those_of_one_process(client, model_folder, rows, tmp_pat
     assert len(ArrayStore(tmp_path / "store")) == n_texts
     # Only this process has the store open: the workers return vectors and write nothing.
     opened = client.run(lambda: list(__import__("lens_sklearn._array_store")
-                                     ._array_store._ENVIRONMENTS))  # fmt: skip
+                                     ._array_store._OPEN))  # fmt: skip
     assert not any(opened.values())
     models = client.run(lambda: len(__import__("lens_sklearn._language_model")
                                     ._language_model._CACHE))  # fmt: skip

@@ -20,10 +20,12 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import Pipeline
 
-from lens_sklearn import EmbeddingScaler, _embedder, _language_model, _progress
-from lens_sklearn._array_store import ArrayStore
+from lens_sklearn import EmbeddingScaler, _embedder, _language_model, _model_folder, _progress
+from lens_sklearn._array_store import DATA_FILE, ArrayStore
 from lens_sklearn._embedder import LLMEmbedder
-from lens_sklearn._language_model import LanguageModel, batches_by_tokens, get_language_model, pool
+from lens_sklearn._hidden_states import batches_by_tokens, pool
+from lens_sklearn._language_model import LanguageModel, get_language_model
+from lens_sklearn._model_folder import folder_fingerprint
 
 POOLINGS = ["last", "mean", "response_mean", "cls", "weighted_mean", "max"]
 LAST = {"layer": -1, "pooling": "last"}  # the paper's reading: one state a text
@@ -127,7 +129,7 @@ def test_batch_and_single_agree_and_order_is_kept(kind, pooling, texts, request)
     np.testing.assert_allclose(backwards, whole, **TOLERANCE)
 
 
-@pytest.mark.parametrize("device, tokens", [("cpu", 2048), ("cuda:1", 8192), ("mps", 8192)])
+@pytest.mark.parametrize("device, tokens", [("cpu", 2048), ("cuda:1", 32768), ("mps", 8192)])
 def test_batches_are_small_on_the_cpu_alone(decoder, monkeypatch, device, tokens):
     seen = []
 
@@ -322,6 +324,104 @@ def test_fit_transform_leaves_out_dropped_pairs(decoder):
         embedder.set_params(max_length=1).fit_transform(ROWS)
 
 
+# ------------------------------------------------------------------ empty and malformed texts
+EMPTY = [ROWS[0], {**ROWS[1], "rejected": " "}, ROWS[2]]
+
+
+def test_an_empty_text_is_an_error_left_out_or_embedded(decoder):
+    with pytest.raises(ValueError, match="row 1, column 'rejected': the text is empty"):
+        embed(decoder, EMPTY)
+    whole = embed(decoder, ROWS)
+    with pytest.warns(UserWarning, match="1 of 3 rows. The first: row 1"):
+        np.testing.assert_allclose(embed(decoder, EMPTY, on_invalid="drop"), whole[[0, 2]])
+    kept = embed(decoder, EMPTY, on_invalid="keep")
+    assert np.isfinite(kept).all() and kept.shape == whole.shape
+    np.testing.assert_allclose(kept[:, 0], whole[:, 0], **TOLERANCE)
+
+
+@pytest.mark.parametrize("bad", ["", 3, None])
+def test_transform_keeps_the_places_of_what_is_left_out(decoder, bad):
+    rows = [ROWS[0], {**ROWS[1], "rejected": bad}]
+    embedder = LLMEmbedder(decoder, on_invalid="drop").fit()
+    with pytest.warns(UserWarning, match="1 of 2 rows"):
+        vectors = embedder.transform(rows)
+    assert np.isnan(vectors[1]).all() and np.isfinite(vectors[0]).all()
+    candidates = [{"prompt": "why", "responses": ["no", bad, "red"]}]
+    with pytest.warns(UserWarning, match="1 candidates"):
+        vectors = embedder.transform(candidates)
+    assert np.isnan(vectors).all(axis=-1).tolist() == [[False, True, False]]
+    with pytest.warns(UserWarning), pytest.raises(ValueError, match="on_invalid.*y cannot follow"):
+        embedder.fit_transform(rows, np.ones(2))
+
+
+def test_where_nothing_is_left_nothing_is_fitted_and_nan_returned(decoder):
+    embedder = LLMEmbedder(decoder, on_invalid="drop", **LAST).fit()
+    with pytest.warns(UserWarning, match="1 of 1 rows"):
+        assert np.isnan(embedder.transform(EMPTY[1:2])).all()
+    with pytest.warns(UserWarning), pytest.raises(ValueError, match="no row is left"):
+        embedder.fit_transform(EMPTY[1:2])
+
+
+def test_an_empty_candidate_has_an_embedding(decoder):
+    vectors = embed(decoder, [{"prompt": "why", "responses": ["no", ""]}])
+    assert np.isfinite(vectors).all() and (vectors[0, 0] != vectors[0, 1]).any()
+
+
+# ------------------------------------------------------------- further fields of messages
+WITH_CALLS = (
+    "{% for m in messages %}{{ m['role'] }} {{ m['content'] }}"
+    "{% for c in m['tool_calls'] or [] %} {{ c['city'] }}{% endfor %} {{ eos_token }}{% endfor %}"
+)
+
+
+def calling(city):
+    return [{"role": "assistant", "content": "the", "tool_calls": [{"city": city}]}]
+
+
+CALLS = [{"prompt": "why", "chosen": calling("cat"), "rejected": calling("dog")}]
+
+
+def test_a_call_that_the_template_writes_is_embedded(decoder):
+    calls = embed(decoder, CALLS, chat_template=WITH_CALLS)
+    plain = [{"prompt": "why", "chosen": "the cat", "rejected": "the dog"}]
+    np.testing.assert_allclose(calls, embed(decoder, plain, chat_template=WITH_CALLS), **TOLERANCE)
+
+
+@pytest.mark.parametrize(
+    ("template", "message"),
+    [
+        ("auto", "does not write the field 'tool_calls'. Give a chat_template that writes it"),
+        ("{# tool_calls #}" + tiny_models.CHAT_TEMPLATE, "does not write the field 'tool_calls'"),
+        (None, "without a chat template the field 'tool_calls' is not written"),
+    ],
+)
+def test_a_call_that_is_not_written_is_refused_before_the_network_loads(
+    decoder, monkeypatch, template, message
+):
+    def load(*args):
+        raise AssertionError("the network is loaded")
+
+    monkeypatch.setattr(LanguageModel, "embed", load)
+    with pytest.raises(ValueError, match=f"row 0, column 'chosen', message 1: .*{message}"):
+        embed(decoder, CALLS, chat_template=template)
+
+
+def test_a_field_before_the_last_message_need_only_be_named(decoder):
+    talk = [{"role": "user", "content": "why"}, *calling("cat")]
+    rows = [{"prompt": talk, "chosen": "no", "rejected": "yes"}]
+    named = "{# tool_calls #}" + tiny_models.CHAT_TEMPLATE
+    assert np.isfinite(embed(decoder, rows, chat_template=named)).all()
+    with pytest.raises(ValueError, match="row 0, column 'chosen', message 1: the chat template"):
+        embed(decoder, rows)
+
+
+def test_what_links_messages_needs_no_template(decoder):
+    tool = {"role": "tool", "content": "red", "tool_call_id": "1", "name": "color"}
+    rows = [{"messages": [{"role": "user", "content": "why"}, tool]}]
+    plain = [{"messages": [{"role": "user", "content": "why"}, {"role": "tool", "content": "red"}]}]
+    np.testing.assert_array_equal(embed(decoder, rows), embed(decoder, plain))
+
+
 @pytest.mark.parametrize("overlong", ["raise", "drop"])
 def test_a_text_cut_earlier_is_not_passed_off_as_whole_by_the_store(decoder, tmp_path, overlong):
     options = {"max_length": 4, "store": tmp_path / "store"}
@@ -358,12 +458,12 @@ def test_a_second_call_embeds_nothing(decoder, tmp_path, texts, embedded):
 
 OTHER_SETTINGS = [
     {"pooling": "mean"},
-    {"pooling": ["last"], "layer": 0},
+    {"pooling": ["max"], "layer": 0},
     {"layer": [2, 1]},
     {"max_length": 30},
     {"dtype": "bfloat16"},
     {"chat_template": None},
-    {"chat_template": "{{ messages[0]['content'] }}"},
+    {"chat_template": "{{ messages[-1]['content'] }}"},
 ]
 
 
@@ -396,24 +496,36 @@ def test_a_retrained_folder_is_another_model(tmp_path):
     assert len(ArrayStore(store)) == 2
 
 
-def test_large_files_are_told_apart_without_reading_them_whole(tmp_path, monkeypatch):
-    monkeypatch.setattr(_language_model, "HASHED_WHOLE", 10)
-    prints = set()
-    for seed in (0, 1):
-        folder = tiny_models.save_decoder(tmp_path / str(seed), seed=seed)
-        # Files as large as these tiny ones overlap head and tail; pad them to a real size.
-        with open(Path(folder) / "model.safetensors", "ab") as file:
-            file.write(bytes(2 << 20))
-        for path in Path(folder).iterdir():
-            if path.name != "model.safetensors":
-                path.unlink() if path.name != "config.json" else path.write_text("{}" + " " * 999)
-        prints.add(file_digest(Path(folder) / "model.safetensors"))
-    assert len(prints) == 2
+@pytest.mark.parametrize("chunk", [1 << 26, 1 << 10])
+def test_a_change_anywhere_in_a_file_is_another_model(tmp_path, monkeypatch, chunk):
+    monkeypatch.setattr(_model_folder, "CHUNK", chunk)
+    monkeypatch.setattr(_model_folder, "PIECE", 1 << 8)
+    folder = Path(tiny_models.save_decoder(tmp_path))
+    weights = folder / "model.safetensors"
+    first, status = folder_fingerprint(folder), weights.stat()
+    with open(weights, "r+b") as file:  # a byte in the middle, and the time put back
+        file.seek(status.st_size // 2)
+        byte = file.read(1)
+        file.seek(-1, os.SEEK_CUR)
+        file.write(bytes([byte[0] ^ 1]))
+    os.utime(weights, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert folder_fingerprint(folder) != first
+    with open(weights, "r+b") as file:
+        file.seek(status.st_size // 2)
+        file.write(byte)
+    assert folder_fingerprint(folder) == first
 
 
-def file_digest(path):
-    status = path.stat()
-    return _language_model._file_digest(str(path), status.st_size, status.st_mtime_ns)
+def test_an_adapter_is_another_model_when_its_base_is(tmp_path):
+    base = Path(tiny_models.save_decoder(tmp_path / "base"))
+    folder = shutil.copytree(base, tmp_path / "adapter")
+    (folder / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(base)}))
+    first = folder_fingerprint(folder)
+    tiny_models.save_decoder(base, seed=1)
+    assert folder_fingerprint(folder) != first
+    (folder / "adapter_config.json").write_text("[]")
+    with pytest.raises(ValueError, match="adapter_config.json: it does not name"):
+        folder_fingerprint(folder)
 
 
 KILLED = """
@@ -458,8 +570,7 @@ def test_a_damaged_record_is_reported_and_computed_again(decoder, tmp_path, text
     first = embed(decoder, texts, **options)
     store = ArrayStore(tmp_path / "store")
     store.close()
-    path = tmp_path / "store" / "data.mdb"
-    # Pages are copied on write: stale copies of a record may lie about in the file.
+    path = tmp_path / "store" / DATA_FILE
     whole = first[7].tobytes()
     path.write_bytes(path.read_bytes().replace(whole, bytes([whole[0] ^ 1]) + whole[1:]))
     embedded.clear()

@@ -223,6 +223,50 @@ def test_what_fails_leaves_nothing(model, tmp_path, monkeypatch):
     assert files(tmp_path) == []
 
 
+LIMITED = """
+import resource, sys
+import numpy as np
+from lens_sklearn._embedding_array import new_array
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)
+with new_array(sys.argv[1], (100, 10), "float32") as array:
+    array[:] = 1
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no limits of files")
+@pytest.mark.parametrize("limit", [0, 50, 1000, 4127])
+def test_no_room_is_an_error_and_no_signal(tmp_path, limit):
+    command = [sys.executable, "-c", LIMITED, str(tmp_path), str(limit)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert f"out='{tmp_path}': no room for 4e-06 GB of embeddings (File too large)" in done.stderr
+    assert files(tmp_path) == []
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.EOPNOTSUPP, None])
+def test_where_a_file_cannot_be_reserved_it_is_written(tmp_path, monkeypatch, number):
+    def unable(*args):
+        raise OSError(number, "cannot")
+
+    if number is None:
+        monkeypatch.delattr(os, "posix_fallocate", raising=False)
+    else:
+        monkeypatch.setattr(os, "posix_fallocate", unable, raising=False)
+    monkeypatch.setattr(_embedding_array, "COPIED_AT_ONCE", 48)
+    with _embedding_array.new_array(tmp_path, (5, 7), "float32") as array:
+        (path,) = tmp_path.iterdir()
+        assert path.stat().st_size == path.read_bytes().index(b"\n") + 1 + 5 * 7 * 4
+        array[:] = np.arange(35).reshape(5, 7)
+        kept = _embedding_array.keep_rows(array, np.ones(5, dtype=bool), tmp_path, "name")
+    np.testing.assert_array_equal(kept, np.arange(35).reshape(5, 7))
+    assert files(tmp_path) == ["name.npy"]
+
+
+def test_an_empty_array_has_a_file_too(tmp_path):
+    with _embedding_array.new_array(tmp_path, (0, 2, 3), "float16") as array:
+        assert array.shape == (0, 2, 3) and array.dtype == np.float16
+
+
 def test_an_unwritable_folder_is_an_error_of_fit(model, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="out=.* cannot be used"):

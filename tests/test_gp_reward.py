@@ -5,6 +5,7 @@ from dataclasses import replace
 import gp_reference
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
@@ -19,6 +20,7 @@ from lens_sklearn import (
     RepeatAugmenter,
     WithinPromptWhitening,
     _gp_reward,
+    _within_prompt_whitening,
 )
 from lens_sklearn._gp_pairs import TrainingPairs, merge_repeated_pairs
 from lens_sklearn._gp_selection import (
@@ -28,6 +30,7 @@ from lens_sklearn._gp_selection import (
     average_posteriors,
     draw_groups,
 )
+from lens_sklearn._within_prompt_whitening import WhiteningSettings
 from lens_sklearn.datasets import make_preference_pairs
 
 SETTINGS = SelectionSettings()
@@ -196,7 +199,9 @@ def test_more_pairs_than_weigh_strengths_keep_the_heaviest():
     members = pairs.reshape(120, 10)
     D, group = gp_reference.differences(60), np.arange(60) // 2
     parts = [D @ view @ view.T @ D.T for view in (members[:, :6], members[:, 6:])]
-    prior = Prior(parts, np.array([0, 1]), np.array([True, True]))
+    prior = Prior(
+        [torch.from_numpy(part) for part in parts], np.array([0, 1]), np.array([True, True])
+    )
     data = TrainingPairs(members, np.ones(60), np.ones(60), group)
     index = np.arange(20, 60)
     strengths = SETTINGS.strengths(2)
@@ -454,16 +459,14 @@ def test_repeated_pairs_are_not_left_out_by_themselves(anisotropic_pairs):
 
 
 # --------------------------------------------------------------------------- many pairs
-def test_more_pairs_than_are_used_are_drawn_by_seed():
+def test_of_many_pairs_some_are_drawn_by_seed_and_all_are_learnt_from():
     toy = make_preference_pairs(300, 8, random_state=0)
     few = GPRewardRegressor(max_pairs=50, random_state=0)
     first = few.fit(toy.pairs).predict(toy.candidates)
-    assert few.X_train_.shape == (100, 8)
+    assert few.X_train_.shape == (100, 8) and few.L_.shape == (50, 50)
+    assert few.dual_coef_.shape == (1, 50)
     np.testing.assert_array_equal(first, few.fit(toy.pairs).predict(toy.candidates))
-    used = ~np.isnan(few.left_out_log_odds_)
-    assert used.shape == (300,) and used.sum() == 50
-    alone = GPRewardRegressor().fit(toy.pairs[used])
-    np.testing.assert_allclose(alone.left_out_log_odds_, few.left_out_log_odds_[used], atol=1e-6)
+    assert not np.isnan(few.left_out_log_odds_).any() and len(few.left_out_log_odds_) == 300
     order = np.random.default_rng(1).permutation(300)
     y, weight, groups = np.linspace(0.5, 1, 300), np.linspace(1, 3, 300), np.arange(300) // 3
     known, shuffled = (
@@ -475,8 +478,55 @@ def test_more_pairs_than_are_used_are_drawn_by_seed():
     np.testing.assert_allclose(shuffled, known, atol=1e-6)
     assert abs(known - first).max() > 1e-3
     assert (first != few.set_params(random_state=1).fit(toy.pairs).predict(toy.candidates)).any()
-    everything = GPRewardRegressor().fit(toy.pairs)
-    assert everything.score(toy.candidates, toy.gold) > few.score(toy.candidates, toy.gold)
+
+
+def test_many_pairs_predict_better_than_as_many_as_are_drawn():
+    gains = []
+    for seed in range(4):
+        toy = make_preference_pairs(600, 24, n_latent=20, label_noise=0.2, random_state=seed)
+        many = GPRewardRegressor(max_pairs=60, random_state=0).fit(toy.pairs[:400])
+        alone = GPRewardRegressor().fit(toy.pairs[:60])
+        gains.append(many.score(toy.pairs[400:]) - alone.score(toy.pairs[400:]))
+        exact = GPRewardRegressor().fit(toy.pairs[:400])
+        assert many.score(toy.pairs[400:]) > exact.score(toy.pairs[400:]) - 0.03
+    assert np.mean(gains) > 0.04
+
+
+@pytest.mark.parametrize(
+    "params", [{}, {"n_response_features": 3}, {"n_response_features": 3, "controlled": (11,)}]
+)
+def test_all_pairs_but_one_inducing_are_near_the_exact_posterior(anisotropic, params):
+    pairs = anisotropic(np.random.default_rng(3), 120, 2)
+    y, groups = np.tile([1.0, 0.8, 0.3], 40), np.arange(120) // 2
+    exact, near = (
+        GPRewardRegressor(max_pairs=n, random_state=0, **params).fit(pairs, y, groups=groups)
+        for n in (120, 119)
+    )
+    new = anisotropic(np.random.default_rng(4), 50, 4)
+    for found, expected in zip(
+        near.predict(new, return_std=True), exact.predict(new, return_std=True), strict=True
+    ):
+        np.testing.assert_allclose(found, expected, atol=0.05 * expected.std() + 1e-3)
+    size = exact.left_out_log_odds_.std()
+    np.testing.assert_allclose(near.left_out_log_odds_, exact.left_out_log_odds_, atol=0.1 * size)
+    assert near.slope_ == pytest.approx(exact.slope_, rel=0.02)
+    np.testing.assert_allclose(near.strength_weights_, exact.strength_weights_, atol=0.02)
+
+
+def test_no_matrix_of_all_pairs_is_made_of_many(monkeypatch):
+    """Of 1,000 pairs only covariances with the 40 inducing ones, and among 100 left out."""
+    monkeypatch.setattr(_gp_reward, "SelectionSettings", lambda: replace(SETTINGS, max_left_out=99))
+    shapes, made = [], torch.Tensor.new_empty
+
+    def spy(self, *shape, **kwargs):
+        shapes.append(shape)
+        return made(self, *shape, **kwargs)
+
+    monkeypatch.setattr(torch.Tensor, "new_empty", spy)
+    toy = make_preference_pairs(1000, 8, random_state=0)
+    GPRewardRegressor(max_pairs=40, random_state=0).fit(toy.pairs)
+    assert (1000, 40) in shapes and (99, 99) in shapes
+    assert max(np.prod(shape) for shape in shapes) == 40_000
 
 
 def test_repeated_pairs_do_not_count_for_the_most():
@@ -595,6 +645,7 @@ def test_settings_are_those_of_the_docstrings():
 
 def test_defaults():
     assert GPRewardRegressor().get_params() == {
+        "device": "auto",
         "prior_variance": "auto",
         "kernel": "auto",
         "whitening": None,
@@ -879,7 +930,6 @@ def test_fitted_state_comes_back(anisotropic_pairs, candidates, k):
     ):
         np.testing.assert_array_equal(found, expected)
     assert vars(again).keys() == vars(fitted).keys()
-    assert again.L_.flags.f_contiguous, "LAPACK takes it as it is"
     assert again.get_fitted_state().keys() == state.keys()
     assert (fitted.whitening_ is None) == (k == 12)
 
@@ -933,3 +983,59 @@ def test_one_pair_is_enough(anisotropic_pairs):
 def test_what_was_learnt_cannot_be_set_anew():
     for value_object in (Averaged, Prior, SelectionSettings, TrainingPairs):
         assert value_object.__dataclass_params__.frozen
+
+
+# ------------------------------------------------------------------------------- devices
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+@pytest.mark.parametrize("k", [0, 3])
+@pytest.mark.parametrize("with_unlabeled", [False, True])
+def test_a_gpu_computes_the_same(anisotropic, anisotropic_pairs, k, with_unlabeled):
+    unlabeled = anisotropic(np.random.default_rng(1), 30, 4) if with_unlabeled else None
+    on_gpu, on_cpu = (
+        GPRewardRegressor(n_response_features=k, device=device).fit(
+            anisotropic_pairs, unlabeled=unlabeled, groups=np.arange(80) // 3
+        )
+        for device in ("cuda", "cpu")
+    )
+    for name in ("dual_coef_", "X_train_", "L_", "left_out_log_odds_", "prior_variance_"):
+        found, expected = getattr(on_gpu, name), getattr(on_cpu, name)
+        assert isinstance(found, np.ndarray)
+        np.testing.assert_allclose(found, expected, rtol=1e-8, atol=1e-8)
+    new = anisotropic(np.random.default_rng(2), 1200, 2)
+    new[3, 1] = np.nan
+    for found, expected in zip(
+        on_gpu.predict(new, return_std=True), on_cpu.predict(new, return_std=True), strict=True
+    ):
+        np.testing.assert_allclose(found, expected, rtol=1e-8, atol=1e-8)
+
+
+def test_a_full_device_leaves_the_work_to_the_cpu(anisotropic, anisotropic_pairs, monkeypatch):
+    """A device by another name stands for a GPU whose memory does not suffice."""
+    unlabeled = anisotropic(np.random.default_rng(1), 30, 4)
+    few = WhiteningSettings(max_reference_values=400)
+    monkeypatch.setattr(_within_prompt_whitening, "WhiteningSettings", lambda: few)
+    expected = GPRewardRegressor(random_state=3, device="cpu").fit(
+        anisotropic_pairs, unlabeled=unlabeled
+    )
+    full = iter([True, False, True, False])
+
+    def average(*args):
+        if next(full):
+            raise torch.OutOfMemoryError
+        return average_posteriors(*args)
+
+    monkeypatch.setattr(_gp_reward, "average_posteriors", average)
+    reward = GPRewardRegressor(random_state=3, device="cpu:0")
+    with pytest.warns(UserWarning, match="memory of device 'cpu:0' does not suffice.*CPU instead"):
+        reward.fit(anisotropic_pairs, unlabeled=unlabeled)
+    np.testing.assert_array_equal(reward.dual_coef_, expected.dual_coef_, "the same was drawn")
+    with pytest.raises(torch.OutOfMemoryError):
+        reward.set_params(device="cpu").fit(anisotropic_pairs)
+
+
+@pytest.mark.parametrize(
+    ("device", "message"), [("gpu", "'gpu' is none that torch knows"), ("mps", "no float64")]
+)
+def test_devices_that_are_none_are_refused(anisotropic_pairs, device, message):
+    with pytest.raises(ValueError, match=message):
+        GPRewardRegressor(device=device).fit(anisotropic_pairs)

@@ -3,14 +3,13 @@
 import gp_reference
 import numpy as np
 import pytest
+import torch
 
 from lens_sklearn import _kernels
 from lens_sklearn._kernels import (
     KERNELS,
     KernelSum,
-    fit_kernel_sum,
     gaussian_kernel,
-    inner_products,
     linear_kernel,
     pair_columns,
     pair_covariance,
@@ -19,6 +18,18 @@ from lens_sklearn._kernels import (
 
 A = np.random.default_rng(0).normal(size=(6, 4)) * np.linspace(0.3, 2, 6)[:, None]
 B = np.random.default_rng(1).normal(size=(8, 4))
+TENSORS = torch.from_numpy(A), torch.from_numpy(B)
+
+
+def inner_products(*arrays):
+    return _kernels.inner_products(*map(torch.from_numpy, arrays))
+
+
+def fit_kernel_sum(members, shares):
+    """The sum, and the covariance of the pairs by it."""
+    members = torch.from_numpy(members)
+    kernel = _kernels.fit_kernel_sum(members, shares)
+    return kernel, kernel.between_pairs(members, members).numpy()
 
 
 def test_tangent_kernel_is_that_of_a_wide_network():
@@ -45,14 +56,14 @@ def test_kernels_are_covariances():
     for kernel in KERNELS.values():
         np.testing.assert_allclose(kernel(inner), kernel(inner).T, atol=1e-12)
         assert np.linalg.eigvalsh(kernel(inner))[0] > -1e-9
-    assert all(np.isfinite(k(inner_products(np.zeros((1, 4)), B))).all() for k in KERNELS.values())
+    assert all(k(inner_products(np.zeros((1, 4)), B)).isfinite().all() for k in KERNELS.values())
 
 
 def test_differences_within_pairs():
     kernel = np.random.default_rng(3).normal(size=(6, 8))
-    D = gp_reference.differences
-    np.testing.assert_allclose(pair_covariance(kernel), D(3) @ kernel @ D(4).T, atol=1e-12)
-    np.testing.assert_allclose(pair_columns(kernel), kernel @ D(4).T, atol=1e-12)
+    tensor, D = torch.from_numpy(kernel), gp_reference.differences
+    np.testing.assert_allclose(pair_covariance(tensor), D(3) @ kernel @ D(4).T, atol=1e-12)
+    np.testing.assert_allclose(pair_columns(tensor), kernel @ D(4).T, atol=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -80,10 +91,10 @@ def test_covariances_and_variances_of_rewards(weights):
     kernel = KernelSum(weights)
     joint = gp_reference.covariance(weights, A, B)
     np.testing.assert_allclose(
-        kernel.with_pairs(A, B), joint @ gp_reference.differences(4).T, atol=1e-12
+        kernel.with_pairs(*TENSORS), joint @ gp_reference.differences(4).T, atol=1e-12
     )
     prior = np.diag(gp_reference.covariance(weights, A, A))
-    np.testing.assert_allclose(kernel.variance(A), prior, atol=1e-7)
+    np.testing.assert_allclose(kernel.variance(TENSORS[0]), prior, atol=1e-7)
 
 
 def test_what_was_learnt_cannot_be_set_anew():

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from lens_sklearn import LLMEmbedder, ResponseFeatures, ResponseViews, _log_likelihood, export
 from lens_sklearn._language_model import LanguageModel, get_language_model, resolve_model
-from lens_sklearn._log_likelihood import logits, mean_log_likelihoods
+from lens_sklearn._log_likelihood import check_logits, logits, mean_log_likelihoods
+from lens_sklearn._response_span import tokenize_texts
 from lens_sklearn.textual import ImplicitPreferenceLabeller
 
 ROWS = [
@@ -136,12 +137,17 @@ def test_batch_and_single_agree(causal, jobs):
     np.testing.assert_allclose(single, embed(causal, ROWS), rtol=1e-5, atol=1e-5)
 
 
-def test_padding_is_nan_and_a_response_cut_off_is_zero(causal):
+def test_padding_is_nan_and_an_empty_response_is_zero(causal):
     rows = [{"prompt": "why", "responses": ["cat", "a dog"]}, {"prompt": "a", "responses": ["no"]}]
     vectors = embed(causal, rows)
     assert np.isnan(vectors[1, 1]).all() and (vectors[0, :, -1] < 0).all()
-    cut = embed(causal, rows, max_length=4)  # <s> user why </s>
-    assert (cut[0, :, -1] == 0).all() and np.isfinite(cut[0]).all()
+    model = get_language_model(resolve_model(causal, dtype="float32", device="cpu"))
+    talk = (("user", "why"), ("assistant", ""))
+    ids, _, spans = tokenize_texts(
+        model, [talk], tiny_models.CHAT_TEMPLATE, 64, str, with_spans=True
+    )
+    empty = model.embed(ids, [1], ["response_mean"], spans, log_likelihood=True)
+    assert empty[0, -1] == 0 and np.isfinite(empty).all()
 
 
 # ------------------------------------------------------------------------------- settings
@@ -206,7 +212,10 @@ def test_an_encoder_is_refused(tmp_path):
 
 def test_a_decoder_without_its_head_is_refused(tmp_path):
     folder = tiny_models.save_decoder(tmp_path)
-    with pytest.raises(ValueError, match=r"weights of .* lack \['lm_head.weight'\].*random"):
+    with pytest.raises(
+        ValueError,
+        match=r"log_likelihood=True: .* lack \['lm_head.weight'\].*random",
+    ):
         embed(folder, ROWS)
 
 
@@ -234,7 +243,8 @@ FAMILIES = [
 @pytest.mark.parametrize("family, options", FAMILIES)
 def test_logits_are_scaled_and_capped_as_the_network_does(tmp_path, family, options):
     folder = save_family(tmp_path, family, **options)
-    network = _log_likelihood.load_causal(transformers, folder, torch.float32, {})
+    network = transformers.AutoModelForCausalLM.from_pretrained(folder).eval()
+    check_logits(network, folder)
     ids = torch.tensor([[4, 9, 2, 7]])
     with torch.inference_mode():
         states = network.base_model(input_ids=ids).last_hidden_state
@@ -254,4 +264,4 @@ def test_logits_that_are_made_in_another_way_are_refused(tmp_path, monkeypatch):
 
     monkeypatch.setattr(transformers.GraniteForCausalLM, "forward", shifted)
     with pytest.raises(ValueError, match="how .* makes logits .* is not known"):
-        _log_likelihood.load_causal(transformers, folder, torch.float32, {})
+        check_logits(transformers.AutoModelForCausalLM.from_pretrained(folder).eval(), folder)

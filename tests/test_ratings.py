@@ -134,6 +134,16 @@ def test_rows_of_text_become_preference_rows(tmp_path):
         assert list(rated.pairs[0]) == ["prompt", "chosen", "rejected", "weight", "gap"]
 
 
+def test_rated_rows_of_one_response_are_paired_within_their_prompts():
+    texts = [("p", "bad"), ("q", "lone"), ("p", "good"), ("p", "fair")]
+    rows = [{"prompt": prompt, "response": text, "judge": 1} for prompt, text in texts]
+    for given_rows in (rows, pd.DataFrame(rows), {k: [r[k] for r in rows] for k in rows[0]}):
+        rated = pairs_from_ratings(given_rows, [1, 3, 5, 2])
+        found = [(row["prompt"], row["chosen"], row["rejected"]) for row in rated.pairs]
+        assert found == [("p", "good", "fair"), ("p", "good", "bad"), ("p", "fair", "bad")]
+        assert rated.gap.tolist() == [3, 4, 1] and rated.groups.tolist() == [0, 0, 0]
+
+
 def test_a_row_without_a_prompt_has_none():
     rated = pairs_from_ratings([{"responses": ["a", "b"]}], [[0, 1]])
     assert rated.pairs == [{"chosen": "b", "rejected": "a", "weight": 1.0, "gap": 1.0}]

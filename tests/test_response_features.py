@@ -220,6 +220,34 @@ def test_bad_rows_say_where(rows, message):
         ResponseFeatures().fit_transform(rows)
 
 
+def test_what_becomes_of_an_empty_response():
+    rows = [{"prompt": "p", "chosen": "a b", "rejected": ""}, {"prompt": "p", **PLAIN}]
+    names = ["log_words"]
+    kept = ResponseFeatures(names).fit_transform(rows)[..., 0]
+    np.testing.assert_allclose(kept, np.log1p([[2, 0], [1, 1]]), rtol=1e-6)
+    with pytest.raises(ValueError, match="row 0, column 'rejected': the text is empty"):
+        ResponseFeatures(names, on_invalid="raise").fit_transform(rows)
+    with pytest.warns(UserWarning, match="1 of 2 rows"):
+        left = ResponseFeatures(names, on_invalid="drop").fit_transform(rows)[..., 0]
+    np.testing.assert_allclose(left, np.log1p([[np.nan, np.nan], [1, 1]]), rtol=1e-6)
+
+
+def test_a_labeller_is_given_the_calls():
+    class Calls:
+        def score(self, prompts, responses):
+            return [[len(r[0]["tool_calls"]) for r in row] for row in responses]
+
+    def answer(n):
+        return [{"role": "assistant", "content": "", "tool_calls": [{"name": "f"}] * n}]
+
+    rows = [{"prompt": "p", "chosen": answer(3), "rejected": answer(1)}]
+    features = ResponseFeatures([], labellers={"calls": Calls()})
+    assert features.fit_transform(rows).tolist() == [[[3], [1]]]
+
+
+PLAIN = {"chosen": "a", "rejected": "b"}
+
+
 # ------------------------------------------------------------------------------ own functions
 def test_own_functions_are_asked_once_a_text():
     asked = []

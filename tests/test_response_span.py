@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from tiny_models import CHAT_TEMPLATE
 
 from lens_sklearn import LLMEmbedder, _response_span
-from lens_sklearn._language_model import get_language_model, pool, resolve_model
-from lens_sklearn._response_span import tokenize_texts
+from lens_sklearn._hidden_states import pool
+from lens_sklearn._language_model import get_language_model, resolve_model
+from lens_sklearn._response_span import equal_inputs, tokenize_texts
 
 TALK = (("user", "why the cat"), ("assistant", "because the dog ran"))
 ROWS = [
@@ -102,17 +103,15 @@ def test_a_token_that_reaches_over_the_border_counts(tmp_path, decoder):
     class Merging:
         """A tokenizer of pairs of letters: a border may fall within a token."""
 
-        truncation_side = "right"
-
     class Model:
         tokenizer = Merging()
 
         def render(self, messages, template, **options):
             return "".join(content for _, content in messages)
 
-        def tokenize(self, texts, max_length, *, add_special_tokens):
+        def tokenize(self, texts, *, add_special_tokens, place=None):
             ids = [[int(t[i : i + 2], 36) for i in range(0, len(t), 2)] for t in texts]
-            return [np.array(own, dtype=np.int32) for own in ids], np.zeros(len(texts), dtype=bool)
+            return [np.array(own, dtype=np.int32) for own in ids]
 
     texts = [(("user", "abc"), ("assistant", "de")), (("user", "abcd"), ("assistant", "ef"))]
     assert spans_of(Model(), texts, template="")[0] == [(1, 3), (2, 3)]
@@ -120,14 +119,70 @@ def test_a_token_that_reaches_over_the_border_counts(tmp_path, decoder):
 
 @pytest.mark.parametrize("length", range(1, 14))
 @pytest.mark.parametrize("side", ["right", "left"])
-def test_truncation_moves_and_shortens_the_span(decoder, monkeypatch, side, length):
+def test_the_prompt_is_cut_before_the_response(decoder, monkeypatch, side, length):
     monkeypatch.setattr(decoder.tokenizer, "truncation_side", side)
+    _, (whole,), _ = spans_of(decoder, [TALK])
     ((start, end),), (ids,), overlong = spans_of(decoder, [TALK], max_length=length)
     assert overlong.tolist() == [length < 12]
-    whole, cut = list(range(12)), max(0, 12 - length)
-    left = whole[cut:] if side == "left" else whole[:length]  # which of the 12 tokens are there
-    assert len(ids) == len(left)
+    left = {  # which of the 12 tokens are there: BOS, the response, then the prompt's end
+        1: [7], 2: [0, 7], 3: [0, 7, 8], 4: [0, 7, 8, 9], 5: [0, 7, 8, 9, 10],
+    }.get(length) or [0, *range(13 - min(length, 12), 12)]  # fmt: skip
+    assert ids.tolist() == whole[left].tolist()
     assert left[start:end] == [token for token in left if 7 <= token < 11]
+
+
+@pytest.mark.parametrize("length", range(3, 9))
+@pytest.mark.parametrize("side", ["right", "left"])
+@pytest.mark.parametrize("kind", ["decoder", "encoder"])
+def test_a_text_without_a_prompt_is_cut_as_the_tokenizer_does(kind, side, length, request):
+    model = request.getfixturevalue(kind)
+    model.tokenizer.truncation_side = side
+    text = "why the cat sat on a mat"
+    try:
+        _, (ids,), _ = spans_of(model, [text], template=None, max_length=length)
+        own = model.tokenizer(text, truncation=True, max_length=length)["input_ids"]
+    finally:
+        model.tokenizer.truncation_side = "right"
+    assert ids.tolist() == own
+
+
+def test_without_a_template_the_prompt_is_cut_between_the_special_tokens(encoder):
+    # [CLS] why the cat because the dog ran [SEP]
+    (span,), (ids,), _ = spans_of(encoder, [TALK], template=None, max_length=7)
+    assert encoder.tokenizer.decode(ids) == "[CLS] cat because the dog ran [SEP]"
+    assert span == (2, 6)
+    assert words_of(encoder, TALK, template=None, max_length=4) == "because the"
+
+
+def test_a_text_that_was_rendered_beforehand_is_its_conversation(decoder):
+    text = "<s>user why the cat </s>assistant because the dog ran </s>"
+    for max_length in (64, 9, 4):
+        (first, second), (ids, same), _ = spans_of(decoder, [text, TALK], max_length=max_length)
+        assert first == second and ids.tolist() == same.tolist()
+    # What only begins so, or goes on behind the response, is a plain text; BOS comes once.
+    for other in ("<s> why the cat", text + "user no </s>"):
+        (span,), (ids,), _ = spans_of(decoder, [other])
+        assert span == (0, len(ids)) and ids.tolist().count(0) == 1
+
+
+def test_special_tokens_of_the_text_are_not_added_again(encoder, decoder):
+    for model, text in ((encoder, "[CLS] a cat [SEP]"), (decoder, "<s> a cat")):
+        _, (own,), _ = spans_of(model, [text], template=None)
+        _, (bare,), _ = spans_of(model, ["a cat"], template=None)
+        assert own.tolist() == bare.tolist()
+
+
+def test_equal_inputs_are_found():
+    ids = [np.array(i, dtype=np.int32) for i in ([1, 2], [1], [1, 2], [2, 1])]
+    once, kind = equal_inputs(ids)
+    assert (once, kind.tolist()) == ([0, 1, 3], [0, 1, 0, 2])
+    spans = np.array([(0, 2), (0, 1), (1, 2), (0, 2)])
+    assert equal_inputs(ids, spans)[0] == [0, 1, 2, 3]
+
+
+def test_a_text_that_the_tokenizer_refuses_is_named(decoder):
+    with pytest.raises(ValueError, match="1: character 2 of .* is half of a surrogate"):
+        spans_of(decoder, ["a cat", "a \ud83d"])
 
 
 def test_texts_are_found_again_across_chunks(decoder, monkeypatch):
@@ -204,13 +259,13 @@ def test_batch_and_single_agree_whatever_the_padding_side(tmp_path, padding_side
     np.testing.assert_allclose(other, whole, **TOLERANCE)
 
 
-def test_a_response_that_was_cut_off_is_the_last_token(folders):
-    options = {"layer": 1, "max_length": 5, "dtype": "float32"}
-    mean, last = (
-        LLMEmbedder(folders["decoder"], pooling=p, **options).fit_transform(ROWS[:1])
-        for p in ("response_mean", "last")
-    )
-    np.testing.assert_allclose(mean, last, **TOLERANCE)
+def test_an_empty_response_is_the_last_token(decoder, encoder):
+    talk = (TALK[0], ("assistant", ""))
+    for model, template in ((decoder, CHAT_TEMPLATE), (decoder, None), (encoder, None)):
+        ids, _, spans = tokenize_texts(model, [talk], template, 64, str, with_spans=True)
+        assert spans[0, 0] == spans[0, 1]
+        mean, last = np.split(model.embed(ids, [1], ["response_mean", "last"], spans)[0], 2)
+        np.testing.assert_allclose(mean, last, **TOLERANCE)
 
 
 def test_dropped_texts_do_not_shift_the_spans_of_others(folders):

@@ -135,6 +135,18 @@ def test_what_makes_rows_or_other_shapes_is_refused():
         ResponseViews(Plain()).transform(ROWS)
 
 
+def test_what_the_embedder_leaves_out_has_no_features(embedder):
+    rows = [*ROWS, {**ROWS[0], "chosen": 3}, {**ROWS[0], "rejected": " "}]
+    views = ResponseViews(clone(embedder).set_params(on_invalid="drop"))
+    with pytest.warns(UserWarning, match="2 of 5 rows"):
+        joined = views.fit_transform(rows)
+    assert len(joined) == len(ROWS) and np.isfinite(joined).all()
+    with pytest.warns(UserWarning, match="2 of 5 rows"):
+        again = views.transform(rows)
+    np.testing.assert_allclose(again[: len(ROWS)], joined, rtol=1e-5, atol=1e-5)
+    assert np.isnan(again[len(ROWS) :]).all()
+
+
 def test_it_searches_trains_scores_and_persists(embedder, tmp_path):
     views = ResponseViews(embedder, FEATURES)
     assert "embedder__layer" in views.get_params() and "features__features" in views.get_params()

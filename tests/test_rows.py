@@ -244,3 +244,247 @@ def test_dialogues_of_messages_have_no_prompt_to_repeat():
     prompts, items = read_dialogues([as_dicts(ASKED)], [[as_dicts(EIGHT), as_dicts(NINE)]])
     assert list(items[0]) == [(EIGHT,), (NINE,)]
     assert prompts[0] == (ASKED,)
+
+
+# ------------------------------------------------------------------- empty and malformed
+def empties():
+    """Rows of which the second has an empty text, in each form of emptiness."""
+    nothing = ["", " \n", None, float("nan"), [], [says("")], [says(None)]]
+    return [[ROWS[0], {**ROWS[1], column: empty}] for empty in nothing for column in COLUMNS]
+
+
+COLUMNS = ("chosen", "rejected")
+
+
+@pytest.mark.parametrize("rows", empties())
+def test_an_empty_text_is_refused_left_out_or_kept(rows):
+    column = next(c for c in COLUMNS if rows[1][c] != ROWS[1][c])
+    with pytest.raises(ValueError, match=f"row 1, column '{column}'.*empty.*'drop'.*'keep'"):
+        read_texts(rows)
+    with pytest.warns(UserWarning, match=f"leaves out 1 of 2 rows. The first: row 1, .*{column}"):
+        table = read_texts(rows, "drop")
+    assert table.dropped == (1,) and table.items[1].tolist() == [None, None]
+    assert table.items[0].tolist() == read_texts(rows[:1]).items[0].tolist()
+    kept = read_texts(rows, "keep")
+    assert kept.dropped == ()
+    assert kept.items[1, COLUMNS.index(column)][-1][1].strip() == ""
+
+
+def test_marked_turns_without_an_answer_are_empty():
+    start = "\n\nHuman: p0\n\nAssistant:"
+    rows = [{"chosen": f"{start} good", "rejected": start}]
+    with pytest.raises(ValueError, match="row 0, column 'rejected': the text is empty"):
+        read_texts(rows)
+    assert read_texts(rows, "keep").items[0, 1] == (("user", "p0"), ("assistant", ""))
+
+
+@pytest.mark.parametrize("choice", ["raise", "keep"])
+def test_an_empty_candidate_is_a_sample_and_an_empty_prompt_a_prompt(choice):
+    rows = [{"prompt": "", "responses": ["a", "", None]}, {"prompt": "p", "response": ""}]
+    table = read_texts(rows[:1], choice)
+    assert [cell[-1][1] for cell in table.items[0]] == ["a", "", ""]
+    assert table.items[0, 0][0] == ("user", "")
+    assert read_texts(rows[1:], choice).items[0, 0] == (("user", "p"), ("assistant", ""))
+
+
+def test_under_drop_a_candidate_is_left_out_alone_and_a_row_without_any_as_a_whole():
+    rows = [{"responses": ["a", 3, ""]}, {"responses": [" "]}, {"responses": "abc"}, {"x": 1}]
+    message = r"3 of 4 rows and 2 candidates of other rows. The first: row 0, responses\[1\]"
+    with pytest.warns(UserWarning, match=message):
+        table = read_texts(rows, "drop")
+    assert table.items.tolist() == [["a", None, None]] + [[None] * 3] * 3
+    assert table.dropped == (1, 2, 3)
+
+
+@pytest.mark.parametrize("bad", [{"chosen": "a"}, {**ROWS[0], "chosen": 3}, "text", {"x": 1}])
+@pytest.mark.parametrize("place", [0, 2])
+def test_other_faults_are_left_out_under_drop_alone(bad, place):
+    rows = [*ROWS[:place], bad, *ROWS[place:]]
+    for choice in ("raise", "keep"):
+        with pytest.raises(ValueError, match="row 0" if place == 0 else "row 2"):
+            read_texts(rows, choice)
+    with pytest.warns(UserWarning, match=f"1 of 4 rows. The first: row {place}"):
+        assert read_texts(rows, "drop").dropped == (place,)
+
+
+def test_texts_that_are_empty_are_left_out_by_row():
+    with pytest.warns(UserWarning, match=r"1 of 2 rows. The first: row 1, texts\[1\]\[0\]"):
+        table = read_texts([["a", "b"], ["", "c"]], "drop")
+    assert table.items.tolist() == [["a", "b"], [None, None]] and table.dropped == (1,)
+    assert read_texts(["a", ""], "keep").items.tolist() == ["a", ""]
+
+
+def test_where_nothing_is_left_a_table_has_its_shape():
+    rows = [{**ROWS[0], "chosen": ""}]
+    with pytest.warns(UserWarning, match="1 of 1 rows"):
+        table = read_texts(rows, "drop")
+    assert table.items.tolist() == [[None, None]] and table.dropped == (0,)
+    with pytest.warns(UserWarning), pytest.raises(ValueError, match="leaves none of 1 rows. row 0"):
+        read_preferences(rows, "drop")
+    with pytest.raises(ValueError, match="on_invalid is 'raise', 'drop' or 'keep'; got 'skip'"):
+        read_texts(ROWS, "skip")
+
+
+def test_every_reader_leaves_out_the_same():
+    rows = [ROWS[0], {**ROWS[1], "chosen": ""}]
+    with pytest.warns(UserWarning, match="1 of 2 rows"):
+        assert read_preferences(rows, "drop") == ROWS[:1]
+    with pytest.warns(UserWarning, match="1 of 2 rows"):
+        assert read_responses(rows, "drop").dropped == (1,)
+    with pytest.raises(ValueError, match="row 1, column 'chosen'"):
+        read_preferences(rows)
+    assert read_preferences(rows, "keep")[1]["chosen"] == ""
+    assert prompt_groups([*rows, {**ROWS[1], "chosen": 3}]).tolist() == [0, 1, 2]
+
+
+def test_a_null_prompt_is_none_and_a_null_in_a_frame_is_a_null():
+    rows = [{**ROWS[0], "prompt": None}, ROWS[1]]
+    for form in (rows, pandas(rows), hugging_face(rows)):
+        assert read_texts(form).items[0].tolist() == ["good", "bad"]
+    assert prompt_keys(rows)[0] == ()
+
+
+# ------------------------------------------------------------------------------ formats
+def columns(rows):
+    return {name: [row[name] for row in rows] for name in rows[0]}
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        columns,
+        lambda rows: {k: np.array(v) for k, v in columns(rows).items()},
+        lambda rows: pandas([ROWS[1], *rows])[1:],
+        lambda rows: pandas(rows).convert_dtypes(dtype_backend="pyarrow"),
+        lambda rows: {k: arrow(rows)[k] for k in rows[0]},
+        lambda rows: hugging_face(rows).to_iterable_dataset(),
+        lambda rows: hugging_face(rows).with_format("numpy"),
+        lambda rows: hugging_face([ROWS[1], *rows]).select([1, 2, 3]),
+        lambda rows: hugging_face(rows)[:],
+        lambda rows: iter(rows),
+        lambda rows: pandas(rows).to_records(index=False),
+        lambda rows: arrow([{"row": row} for row in rows])["row"],
+        lambda rows: pandas(rows).astype("category"),
+        lambda rows: pandas([{"row": row} for row in rows])["row"],
+    ],
+)
+def test_other_tables_read_the_same(make):
+    assert read_texts(make(ROWS)).items.tolist() == read_texts(ROWS).items.tolist()
+    assert prompt_groups(make(ROWS)).tolist() == [0, 1, 0]
+
+
+def test_a_table_of_conversations_reads_as_its_rows():
+    call = {"function": {"name": "f", "arguments": {"city": "Rome"}}, "type": "function"}
+    rows = [
+        {"chosen": [USER, says("good")], "rejected": [USER, {**says("bad"), "name": "bot"}]},
+        {"chosen": [USER, {**says("x"), "tool_calls": [call]}], "rejected": [USER, says("y")]},
+    ]
+    expected = read_texts(rows).items.tolist()
+    assert expected[1][0][1][2] and len(expected[0][0][1]) == 2
+    for make in (hugging_face, arrow, pandas, lambda rows: hugging_face(rows).to_pandas()):
+        assert read_texts(make(rows)).items.tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (ROWS[0], r"a dict whose 'prompt' is one cell: a single row goes into a list"),
+        ({"chosen": [USER], "rejected": [USER]}, "whose 'chosen' is one cell"),
+        ({"responses": ["a", "b"]}, "whose 'responses' is one cell"),
+        ({"chosen": ["a", "b"], "rejected": ["c"]}, "different lengths: {'chosen': 2, 'rej"),
+        ({"train": ArrowLike()}, r"the splits 'train': take one of them, such as X\['train'\]"),
+        ([USER, says("a")], "row 0 is a message: a conversation is one row"),
+        ([{"responses": [USER, says("a")]}], "messages of one conversation stand where"),
+        ([{"prompt": "p", "choosen": "a", "rejected": "b"}], "Rename 'choosen' to 'chosen'"),
+        ([{"Chosen": "a", "Rejected": "b"}], "Rename 'Chosen' to 'chosen' and 'Rejected' to 'rej"),
+        ([{"question": "q", "answer": "a"}], "Rename 'answer' to 'response' and 'question' to 'p"),
+        ([{"prompt": "q", "completions": ["a"]}], "Rename 'completions' to 'responses'"),
+        ([{**ROWS[0], "rejected": ["8", "9"]}], "a list of 2. pairs_from_lists"),
+        ([{**ROWS[0], "rejected": "a\ud83d"}], "row 0, column 'rejected': character 1 is half"),
+        ([{"responses": ["a", "b\ud83d"]}], r"row 0, responses\[1\]: character 1 is half"),
+        (["a\ud83d"], r"row 0, texts\[0\]: character 1 is half"),
+        (3, "expected rows of text, got int"),
+    ],
+)
+def test_other_bad_tables_say_what_is_meant(rows, message):
+    with pytest.raises(ValueError, match=message):
+        read_texts(rows)
+
+
+def test_responses_that_a_table_writes_as_json_are_a_list():
+    assert read_texts([{"responses": '["a", "b"]'}]).items.tolist() == [["a", "b"]]
+    with pytest.raises(ValueError, match="row 0, column 'responses': expected a list"):
+        read_texts([{"responses": "[a"}])
+
+
+ANSWER = (("user", "p0"), ("assistant", "a"))
+
+
+@pytest.mark.parametrize(
+    ("row", "column"),
+    [
+        ({"prompt": "p0", "response": "a"}, "response"),
+        ({"prompt": "p0", "completion": [says("a")]}, "completion"),
+        ({"messages": [USER, says("a")]}, "messages"),
+        ({"prompt": "p0", "messages": [USER, says("a")]}, "messages"),
+        ({"conversations": [{"from": "human", "value": "p0"}, {"from": "gpt", "value": "a"}]},
+         "conversations"),
+        ({"text": "\n\nHuman: p0\n\nAssistant: a"}, "text"),
+    ],
+)  # fmt: skip
+def test_single_responses_are_candidates_of_one(row, column):
+    table = read_texts([row, row])
+    assert table.kind == "candidates" and table.items.tolist() == [[ANSWER]] * 2
+    assert table.place(1) == f"row 1, column '{column}'"
+    assert prompt_keys([row]) == read_prompts([row]) == [ANSWER[:1]]
+    response = read_responses([row]).responses[0, 0]
+    assert response in ("a", ANSWER[1:])
+
+
+def test_a_column_that_others_call_the_prompt_is_pointed_at():
+    rows = [{"question": "p", "chosen": "a", "rejected": "b"}]
+    with pytest.warns(UserWarning, match="no row has a prompt, .*Rename 'question' to 'prompt'"):
+        read_texts(rows)
+    with pytest.warns(UserWarning, match="each counts as a prompt .*Rename 'question' to 'pr"):
+        prompt_groups(rows)
+    last = [{"conversations": [USER], "chosen": says("a"), "rejected": says("b")}]
+    with pytest.warns(UserWarning, match="Rename 'conversations' to 'prompt'"):
+        read_texts(last)
+
+
+def test_marked_turns_group_by_what_was_asked():
+    def row(question, *answers):
+        texts = [f"\n\nHuman: {question}\n\nAssistant: {answer}" for answer in answers]
+        return dict(zip(COLUMNS, texts, strict=True))
+
+    rows = [row("p0", "a", "b"), row("p1", "a", "b"), row("p0", "c", "d"), ROWS[0]]
+    assert prompt_groups(rows).tolist() == [0, 1, 0, 0]
+    assert read_responses(rows[:1]).responses.tolist() == [
+        [(("assistant", "a"),), (("assistant", "b"),)]
+    ]
+    assert read_preferences(rows[:1])[0]["chosen"] == [USER, says("a")]
+
+
+def test_answers_that_differ_in_a_call_alone_are_no_tie():
+    def answer(city):
+        return [{**says("Let me look."), "tool_calls": [{"arguments": {"city": city}}]}]
+
+    row = {"prompt": "p", "chosen": answer("Rome"), "rejected": answer("Oslo")}
+    chosen, rejected = read_texts([row]).items[0]
+    assert chosen != rejected
+    assert read_preferences([row])[0] == row
+
+
+def test_prompts_are_the_same_in_every_reader():
+    """A system message that the texts begin with belongs to the prompt, in pairs and beyond."""
+    whole = as_dicts(SYSTEM, ASKED, EIGHT)
+    rows = [
+        {"prompt": "How long? ", "chosen": whole, "rejected": as_dicts(SYSTEM, ASKED, NINE)},
+        {"prompt": "How long?", "responses": [whole, whole]},
+        {"prompt": as_dicts(SYSTEM, ASKED), "chosen": "Eight.", "rejected": "Nine."},
+    ]
+    for row in rows:
+        assert read_prompts([row]) == prompt_keys([row]) == [(SYSTEM, ASKED)]
+    prompts, items = read_dialogues(["How long?"], [[whole, "Nine.", ""]])
+    assert prompts == [(ASKED,)]
+    assert items.tolist() == [[(EIGHT,), (NINE,), (("assistant", ""),)]]

@@ -38,6 +38,16 @@ def test_texts_without_a_prompt_count_as_they_are():
     np.testing.assert_array_equal(response_lengths(rows), [[15, 10]])
 
 
+def test_what_is_no_content_does_not_count():
+    call = {**assistant("ab"), "tool_calls": [{"function": {"name": "weather"}}]}
+    rows = [
+        {"prompt": "p", "chosen": [call], "rejected": [{**call, "content": None}]},
+        {"prompt": "p", "chosen": "", "rejected": None},
+        {"chosen": "\n\nHuman: p\n\nAssistant: abc", "rejected": "\n\nHuman: p\n\nAssistant:"},
+    ]
+    np.testing.assert_array_equal(response_lengths(rows), [[2, 0], [0, 0], [3, 0]])
+
+
 def test_fewer_candidates_are_padded():
     rows = [{"responses": ["a", "bbb", "cc"]}, {"prompt": "p", "responses": ["dddd"]}]
     np.testing.assert_array_equal(response_lengths(rows), [[1, 3, 2], [4, np.nan, np.nan]])

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from benchmarks.speed import fit, many, memory
+from benchmarks.speed import fit, many, memory, rewards
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -30,3 +30,10 @@ def test_the_rows_of_a_fit_are_ratios_of_what_was_timed():
 def test_networks_trained_at_once_are_those_trained_in_turn(shared, monkeypatch):
     monkeypatch.setattr(many, "CHECKED", (6, 1))
     many.check(shared)
+
+
+def test_many_pairs_are_held_against_some_of_them():
+    time, accuracy = rewards.measure_many(600, 6, 2, n_drawn=30, n_test=300)
+    assert time["ratio"] == time["seconds"]["ours"] / time["seconds"]["rival"] > 0
+    ours, rival = (np.mean(accuracy["accuracy"][name]) for name in ("ours", "rival"))
+    assert accuracy["ratio"] == ours / rival > 1, "more pairs say more"

@@ -121,6 +121,32 @@ def test_it_learns_and_scores_both_ways(fitted, rows, candidates):
     assert fitted.history_[0].keys() >= {"loss", "accuracy", "margin"}
 
 
+def test_candidates_need_gold(fitted, rows):
+    """Of two candidates the first is no chosen one."""
+    two = [{"prompt": r["prompt"], "responses": [r["chosen"], r["rejected"]]} for r in rows]
+    with pytest.raises(ValueError, match="scored against their gold rewards: give them as y"):
+        fitted.score(two)
+    assert fitted.score(two, np.tile([1.0, 0.0], (32, 1))) == pytest.approx(fitted.score(rows))
+
+
+def test_a_training_that_diverges_says_so(folder, rows):
+    reward = make_reward(folder, "full", learning_rate=1e30)
+    with pytest.raises(ValueError, match="the reward model diverged: its weights are not finite"):
+        reward.fit(rows)
+    assert not hasattr(reward, "folder_")
+
+
+def test_rewards_that_are_not_finite_name_their_row(fitted, rows, monkeypatch):
+    def broken(model, ids, batch_tokens):
+        found = np.zeros(len(ids))
+        found[3] = np.nan
+        return found
+
+    monkeypatch.setattr("lens_sklearn.textual._fine_tuned.predict_rewards", broken)
+    with pytest.raises(ValueError, match="the reward of row 1, 1 is nan; its language model over"):
+        fitted.predict(rows)
+
+
 def test_log_odds_and_probabilities(fitted, rows, candidates):
     rewards = fitted.predict(rows)
     log_odds = fitted.decision_function(rows)
@@ -358,6 +384,13 @@ def test_long_conversations_are_cut_and_counted(folder, rows, caplog):
     # "<s> user p p p p </s> assistant …": 18 tokens with nine words, 12 with three
     assert reward.n_overlong_ == 4
     assert "4 of 8 texts (first: row 0, 0) are longer than 12 tokens" in caplog.text
+
+
+def test_pairs_of_the_same_tokens_are_counted(folder, rows):
+    shared = "a cat sat on the mat and ran "
+    long = [{"prompt": "why", "chosen": f"yes {shared}", "rejected": f"no {shared}"}, *rows[:3]]
+    with pytest.warns(UserWarning, match=r"in 1 of 4 rows \(first: row 0\) .*same tokens"):
+        make_reward(folder, "full", max_epochs=1, max_length=7).fit(long)
 
 
 # ------------------------------------------------------------------------------ TRL itself

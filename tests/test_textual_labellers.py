@@ -274,12 +274,17 @@ def test_a_tokenizer_without_the_answers(tmp_path):
     [
         ([["a"]], "got 2 prompts and 1 lists"),
         ([["a"], "no"], r"responses\[1\]: expected a list of responses, got a string"),
-        ([["a"], ["b", " "]], r"responses\[1\]\[1\]: the text is empty"),
+        ([["a"], ["b", 3]], r"responses\[1\]\[1\]: expected a str"),
     ],
 )
 def test_malformed_responses_are_named(reward_model, responses, message):
     with pytest.raises(ValueError, match=message):
         RewardModelLabeller(reward_model).score(["why", "how"], responses)
+
+
+def test_an_empty_response_is_scored(reward_model):
+    scores = RewardModelLabeller(reward_model).score(["why"], [["no", ""]])
+    assert np.isfinite(scores).all() and scores[0, 0] != scores[0, 1]
 
 
 def test_a_template_that_refuses_is_named(reward_model):

@@ -5,6 +5,7 @@ from dataclasses import FrozenInstanceError, replace
 import numpy as np
 import pytest
 import sklearn
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.linalg import fractional_matrix_power, helmert, sqrtm
@@ -26,6 +27,10 @@ from lens_sklearn._within_prompt_whitening import (
 )
 
 MIX = np.random.default_rng(7).normal(size=(2, 5, 5)) * np.geomspace(2, 0.2, 5)[:, None]
+
+
+def tensor(array):
+    return torch.from_numpy(array.astype(float))
 
 
 def five(rng, m, n):
@@ -115,7 +120,7 @@ def test_few_responses_leave_the_ratio_at_one():
     """Of one or two prompts nothing is known about ratios of variances."""
     rng = np.random.default_rng(0)
     pairs, unlabeled = rng.normal(size=(3, 2, 30)), rng.normal(size=(2, 4, 30))
-    spectra = WithinPromptSpectra.estimate(pairs.reshape(-1, 30), unlabeled, None)
+    spectra = WithinPromptSpectra.estimate(tensor(pairs.reshape(-1, 30)), unlabeled, None)
     np.testing.assert_allclose(spectra.ratio.variances, 1, atol=0.1)
     filtered, unfiltered = spectra.whitening(1, 0.125), spectra.whitening(0, 0.125)
     new = rng.normal(size=(50, 30))
@@ -264,7 +269,7 @@ def test_long_embeddings_say_no_more_than_others():
         scores = []
         for max_spread in (0.3, 100):
             spectra = WithinPromptSpectra.estimate(
-                pairs.reshape(-1, 40),
+                tensor(pairs.reshape(-1, 40)),
                 None,
                 None,
                 settings=WhiteningSettings(max_norm_spread=max_spread),
@@ -286,11 +291,12 @@ def test_contrasts_are_differences_of_their_number():
     factor = rng.normal(size=(3, 3))
     responses = 10 * rng.normal(size=(20_000, 1, 3)) + rng.normal(size=(20_000, 4, 3)) @ factor
     responses[:10_000, 3] = np.nan
-    contrasts = within_prompt_contrasts(responses)
+    contrasts = within_prompt_contrasts(tensor(responses)).numpy()
     assert contrasts.shape == (10_000 * 2 + 10_000 * 3, 3)
     np.testing.assert_allclose(np.cov(contrasts.T), 2 * factor.T @ factor, rtol=0.05, atol=0.05)
     pairs = responses[:, :2]
-    np.testing.assert_allclose(within_prompt_contrasts(pairs), pairs[:, 1] - pairs[:, 0], atol=1e-9)
+    found = within_prompt_contrasts(tensor(pairs))
+    np.testing.assert_allclose(found, pairs[:, 1] - pairs[:, 0], atol=1e-9)
 
 
 def test_chunks_padding_dtypes_and_texts_with_parents(anisotropic, anisotropic_pairs):
@@ -316,7 +322,7 @@ def test_chunks_padding_dtypes_and_texts_with_parents(anisotropic, anisotropic_p
 
 
 def test_more_responses_than_are_used_are_drawn_by_prompt_and_seed(anisotropic, anisotropic_pairs):
-    members = anisotropic_pairs.reshape(-1, 12).astype(float)
+    members = tensor(anisotropic_pairs.reshape(-1, 12))
     unlabeled = anisotropic(np.random.default_rng(1), 50, 4)
     ten = WhiteningSettings(max_reference_values=10 * 4 * 12)
 
@@ -393,9 +399,7 @@ def test_fitted_state_comes_back(anisotropic, anisotropic_pairs, with_unlabeled)
 
 
 def test_spectra_are_not_changed_by_making_maps(anisotropic_pairs):
-    spectra = WithinPromptSpectra.estimate(
-        anisotropic_pairs.reshape(-1, 12).astype(float), None, None
-    )
+    spectra = WithinPromptSpectra.estimate(tensor(anisotropic_pairs.reshape(-1, 12)), None, None)
     first = spectra.whitening(0.25, 0.125)
     spectra.whitening(0.25, 0.5)
     again = spectra.whitening(0.25, 0.125)

@@ -14,9 +14,12 @@ LENGTH = 256  # tokens, sentence-transformers' own limit for this model
 
 
 def read_texts(folder, n):
-    """Return n distinct responses of the candidates' file."""
-    with gzip.open(Path(folder) / "alpaca_eval_dev.jsonl.gz", "rt", encoding="utf-8") as file:
-        texts = {text: None for line in file for text in json.loads(line)["responses"]}
+    """Return n distinct responses, or all there are, of the candidates' files."""
+    texts = {}
+    for path in sorted(Path(folder).glob("*_dev.jsonl.gz")):
+        with gzip.open(path, "rt", encoding="utf-8") as file:
+            for line in file:
+                texts |= {text: None for text in json.loads(line).get("responses", ())}
     texts = [text for text in texts if text.strip()]
     return [texts[i] for i in np.random.default_rng(0).permutation(len(texts))[:n]]
 

@@ -1,4 +1,7 @@
-"""Rewards of both views: what the recommended one costs, and how a Gaussian process grows in d."""
+"""What rewards of both views cost, and how a Gaussian process grows in d and in pairs.
+
+The last rows take minutes: their sizes are ``--many-pairs N D``.
+"""
 
 import time
 
@@ -20,6 +23,21 @@ def draw(n_pairs, d, n_features):
     swapped = reward[:, 0] < reward[:, 1]
     pairs[swapped] = pairs[swapped, ::-1]
     return pairs
+
+
+def draw_many(n_pairs, d, n_test, seed):
+    """Return pairs and test pairs whose reward bends, judged with noise."""
+    rng = np.random.default_rng(seed)
+    scale = (1 + np.arange(d)) ** -0.35  # variances decay as those of a language model's states
+    X = rng.normal(size=(n_pairs + n_test, 1, d)) + 0.7 * rng.normal(size=(n_pairs + n_test, 2, d))
+    X *= scale
+    straight, bent = rng.normal(size=(1, d)), rng.normal(size=(16, d))
+    straight, bent = (w / np.linalg.norm(w * scale, axis=1)[:, None] for w in (straight, bent))
+    reward = 3 * (X @ straight[0]) + 6 * abs(X @ bent.T).mean(axis=-1)
+    reward += rng.logistic(size=(len(X), 1)) * [0.5, -0.5]
+    swapped = reward[:, 0] < reward[:, 1]
+    X[swapped] = X[swapped, ::-1]
+    return X[:n_pairs].astype(np.float32), X[n_pairs:].astype(np.float32)
 
 
 def seconds(reward, pairs):
@@ -56,4 +74,35 @@ def measure(args):
         "reach": "<= 6",
         "seconds": {"ours": wide, "rival": narrow},
         "setting": "N = 300, one thread",
+    }
+    yield from measure_many(*args.many_pairs, args.repeats)
+
+
+def measure_many(n_pairs, d, n_seeds, n_drawn=5000, n_test=5000):
+    """Yield the rows of a Gaussian process of many pairs, against one of so many of them."""
+    times, accuracies = np.empty((n_seeds, 2)), np.empty((n_seeds, 2))
+    for seed in range(n_seeds):
+        pairs, test = draw_many(n_pairs, d, n_test, seed)
+        drawn = np.random.default_rng(seed).permutation(n_pairs)[:n_drawn]
+        for number, given in enumerate((pairs, pairs[drawn])):
+            reward = GPRewardRegressor(random_state=seed)
+            times[seed, number] = seconds(reward, given)
+            accuracies[seed, number] = reward.score(test)
+    ours, rival = times.mean(axis=0)
+    common = {
+        "what": f"GPRewardRegressor.fit, {n_pairs} pairs, d = {d}",
+        "rival": f"itself, of {n_drawn} drawn at random",
+        "setting": f"{n_seeds} seeds, the mean; {n_test} pairs to test",
+    }
+    yield common | {
+        "ratio": ours / rival,
+        "reach": "<= 5",
+        "seconds": {"ours": ours, "rival": rival},
+    }
+    ours, rival = accuracies.mean(axis=0)
+    yield common | {
+        "what": f"accuracy of that, {n_pairs} pairs",
+        "ratio": ours / rival,
+        "reach": ">= 1",
+        "accuracy": {"ours": accuracies[:, 0].tolist(), "rival": accuracies[:, 1].tolist()},
     }

@@ -23,7 +23,8 @@ from pathlib import Path
 import torch
 
 RESULTS = Path(__file__).parents[1] / "results" / "speed.json"
-PARTS = ("fit", "memory", "synthesis", "grid", "embedding", "many", "rewards")
+PARTS = ("fit", "memory", "synthesis", "grid", "embedding", "many", "rewards", "start", "gpu")
+ON_A_GPU = {"gpu"}
 PACKAGES = ("torch", "numpy", "scikit-learn", "skorch", "transformers", "sentence-transformers")
 
 
@@ -80,7 +81,13 @@ def parser():
     parser.add_argument("--factor", type=int, default=8)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--epochs", type=int, nargs=2, default=(100, 20))
+    parser.add_argument(
+        "--many-pairs", type=int, nargs=2, default=(50_000, 1024), metavar=("N", "D")
+    )
     parser.add_argument("--texts", type=int, default=2000)
+    parser.add_argument("--gpu-parts", nargs="+", help="of whole, reward, grid, gp, embedding")
+    parser.add_argument("--gp", type=int, nargs=2, default=(5000, 4096), metavar=("N", "D"))
+    parser.add_argument("--model", help="folder of a decoder, for embeddings on a GPU")
     parser.add_argument("--data", default=os.environ.get("LENS_SKLEARN_DATA"))
     parser.add_argument("--results", type=Path, default=RESULTS)
     return parser
@@ -95,6 +102,9 @@ def main(argv=None):
         command.error(f"no part {', '.join(sorted(unknown))}; choose of {', '.join(PARTS)}")
     kept = json.loads(args.results.read_text()) if args.results.exists() else {}
     for part in args.parts or PARTS:
+        if part in ON_A_GPU and not torch.cuda.is_available():
+            print(f"{part}: not run, there is no GPU here")
+            continue
         rows = list(import_module(f".{part}", __package__).measure(args))
         kept[part] = machine() | {"rows": [row | {"reached": reached(row)} for row in rows]}
         args.results.parent.mkdir(exist_ok=True)

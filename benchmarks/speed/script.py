@@ -56,7 +56,7 @@ def plain_augmentation(model, pairs, factor):
     for column in range(2):
         e = pairs[:, column]
         mean, log_variance = model.encode(e, column)
-        eta = 0.1 * torch.randn(len(e), 4 * n_samples, mean.shape[-1])
+        eta = 0.1 * torch.randn(len(e), 4 * n_samples, mean.shape[-1], device=e.device)
         distance = (eta**2 / log_variance.exp()[:, None]).sum(-1)
         best = distance.argsort(dim=1)[:, :n_samples]
         eta = eta.gather(1, best[..., None].expand(-1, -1, mean.shape[-1]))

@@ -325,7 +325,12 @@ def add_text_model(parser, store_help="folder that keeps embeddings between runs
         default="auto",
         help="auto, last, mean, response_mean, cls, weighted_mean, max, or several with commas",
     )
-    text.add_argument("--max-length", type=positive, default=1024, help="tokens of a text")
+    text.add_argument(
+        "--max-length",
+        type=positive,
+        default=1024,
+        help="tokens of a text; of a longer one the beginning of the prompt is left out",
+    )
     text.add_argument("--store", help=store_help)
 
 

@@ -15,12 +15,13 @@ from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from .._array_store import store_keys
+from .._atomic_fit import atomic_fit
 from .._augmented_rows import AugmentedRows
 from .._device import draw_seed
 from .._language_model import template_text
 from .._rows import read_texts
 from .._warnings import warn
-from ..metrics import best_of_n_score, pair_accuracy_score
+from ..metrics import best_of_n_score, leave_out_dropped, pair_accuracy_score
 from ._networks import (
     free_memory,
     headed_model,
@@ -196,6 +197,7 @@ class FineTunedRewardRegressor(RegressorMixin, BaseEstimator):
         self.verbose = verbose
 
     @_fit_context(prefer_skip_nested_validation=True)
+    @atomic_fit
     def fit(self, X, y=None, sample_weight=None, *, groups=None):
         """Fine-tune the model on preference rows.
 
@@ -227,6 +229,12 @@ class FineTunedRewardRegressor(RegressorMixin, BaseEstimator):
             ``random_state``.
         ImportError
             If the extra ``textual`` is not installed.
+
+        Warns
+        -----
+        UserWarning
+            If chosen and rejected are different texts of the same tokens; their number and the
+            first are named.
         """
         import_extra("trl")  # fails before anything is read
         if groups is not None:
@@ -250,6 +258,7 @@ class FineTunedRewardRegressor(RegressorMixin, BaseEstimator):
         model, seed = headed_model(self, "reward"), draw_seed(self.random_state)
         model.tokenizer.chat_template = template_text(self.chat_template, model.tokenizer)
         ids = self._ids(model, items)
+        _warn_of_equal_pairs(items, ids, self.max_length)
         ids = [ids[2 * i + column] for i in repeats for column in (0, 1)]
         folder = self._folder(model, seed, ids)
         if not (folder / MODEL).is_dir():
@@ -322,6 +331,12 @@ class FineTunedRewardRegressor(RegressorMixin, BaseEstimator):
         with headed_model(self, "reward", self.folder_) as model:
             ids = self._ids(model, items[present])
             rewards[present] = predict_rewards(model, ids, self.batch_tokens)
+        bad = np.argwhere(present & ~np.isfinite(rewards))
+        if len(bad):
+            raise ValueError(
+                f"the reward of row {', '.join(map(str, bad[0]))} is {rewards[tuple(bad[0])]}; its "
+                "language model overflows. Load it in another dtype."
+            )
         return rewards
 
     def decision_function(self, X):
@@ -383,9 +398,19 @@ class FineTunedRewardRegressor(RegressorMixin, BaseEstimator):
         float
             Mean gold reward of the candidate with the largest reward, or the share of pairs
             ordered rightly, ties counting half.
+
+        Raises
+        ------
+        ValueError
+            If candidates come without gold: two of each would be taken for pairs.
         """
+        if np.ndim(y) < 2 and read_texts(X).kind != "pairs":
+            raise ValueError("candidates are scored against their gold rewards: give them as y.")
         score = pair_accuracy_score if np.ndim(y) < 2 else best_of_n_score
-        return score(self.predict(X), y, sample_weight=sample_weight)
+        rewards, y, kept = leave_out_dropped(self.predict(X), y)
+        if sample_weight is not None:
+            sample_weight = np.asarray(sample_weight)[kept]
+        return score(rewards, y, sample_weight=sample_weight)
 
     def save(self, folder):
         """Copy the trained model to a folder of its own, an ordinary Hugging Face one.
@@ -445,6 +470,21 @@ class FineTunedRewardRegressor(RegressorMixin, BaseEstimator):
         tags.target_tags.required = False
         tags.regressor_tags.poor_score = True
         return tags
+
+
+def _warn_of_equal_pairs(items, ids, max_length):
+    """Count pairs of different texts whose token ids (2n) are the same."""
+    equal = [
+        i for i, (chosen, rejected) in enumerate(items)
+        if chosen != rejected and np.array_equal(ids[2 * i], ids[2 * i + 1])
+    ]  # fmt: skip
+    if equal:
+        warn(
+            f"in {len(equal)} of {len(items)} rows (first: row {equal[0]}) chosen and rejected are "
+            "different texts of the same tokens, so these pairs say nothing. What tells them "
+            f"apart was cut off (max_length={max_length}), or left out by the chat template or "
+            "the tokenizer."
+        )
 
 
 def _put_winner_first(items, y):

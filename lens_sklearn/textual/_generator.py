@@ -289,8 +289,8 @@ class ResponseGenerator(TransformerMixin, BaseEstimator, auto_wrap_output_keys=N
         """Generate one batch; return token ids filled up with END."""
         from transformers import GenerationConfig, TemperatureLogitsWarper, TopPLogitsWarper
 
-        network, tokenizer = model.network, model.tokenizer
-        tokens, mask = pad_left(ids, tokenizer.pad_token_id or 0)
+        network = model.network
+        tokens, mask = pad_left(ids, model.pad_id)
         processors = [TemperatureLogitsWarper(float(self.temperature))]
         if self.top_p < 1:
             processors.append(TopPLogitsWarper(float(self.top_p)))
@@ -304,7 +304,7 @@ class ResponseGenerator(TransformerMixin, BaseEstimator, auto_wrap_output_keys=N
                     do_sample=False,  # the noise is in the logits already
                     max_new_tokens=self.max_new_tokens,
                     eos_token_id=model.end_ids or None,
-                    pad_token_id=tokenizer.pad_token_id or 0,
+                    pad_token_id=model.pad_id,
                     use_cache=True,
                 ),
             )

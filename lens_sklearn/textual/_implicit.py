@@ -119,7 +119,7 @@ class ImplicitPreferenceLabeller(LanguageModelLabeller):
 
     def _likelihoods(self, model, contexts, answers, place):
         """Return the mean log-likelihood of the answers' tokens, given their contexts."""
-        answers, _ = model.tokenize(answers, np.iinfo(np.int32).max, add_special_tokens=False)
+        answers = model.tokenize(answers, add_special_tokens=False, place=place)
         answers, _ = truncate_left(model, answers, self._limit - 1)  # one token stays before
         room = [self._limit - len(answer) for answer in answers]
         lengths = [len(c) + len(a) for c, a in zip(contexts, answers, strict=True)]
@@ -133,6 +133,9 @@ class ImplicitPreferenceLabeller(LanguageModelLabeller):
             means = []
             for i, row in zip(batch, logits, strict=True):  # one float32 copy at a time
                 n = len(answers[i])
+                if n == 0:  # an empty answer has no token to count
+                    means.append(torch.zeros((), device=row.device))
+                    continue
                 own = torch.from_numpy(answers[i].astype(np.int64)).to(row.device)
                 means.append(-torch.nn.functional.cross_entropy(row[-n - 1 : -1].float(), own))
             return torch.stack(means).cpu().numpy()

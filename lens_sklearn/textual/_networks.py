@@ -6,32 +6,35 @@ labeller, then a reward model), so none stays in the process's cache: a ``with``
 
 import gc
 import importlib
-import json
 import logging
 import warnings
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
 
+from .._hidden_states import batches_by_tokens, pad_right
 from .._language_model import (
     LanguageModel,
-    batches_by_tokens,
-    pad_right,
     quiet,
     render,
     resolve_model,
     template_text,
 )
 from .._messages import join_contents
+from .._model_folder import adapter_base
+from .._model_weights import (
+    check_finite,
+    in_body,
+    load_weights,
+    load_with_report,
+    refuse_strangers,
+)
 from .._progress import progress_bar
 from .._warnings import warn
 
 CLASSES = {"causal": "AutoModelForCausalLM", "reward": "AutoModelForSequenceClassification"}
-ADAPTER = "adapter_config.json"
-NO_LIMIT = np.iinfo(np.int32).max
 
 logger = logging.getLogger("lens_sklearn.textual")
 
@@ -96,15 +99,24 @@ class HeadedModel(LanguageModel):
         -------
         transformers.PreTrainedModel
             With one output, on the CPU; whoever loads it owns it.
+
+        Raises
+        ------
+        ValueError
+            If other weights than the head's are missing, or not the model's.
         """
         import transformers
 
         loader = getattr(transformers, CLASSES[self.head])
         with quiet(transformers):
-            return loader.from_pretrained(
+            return load_weights(
+                loader,
                 self.spec.name,
+                head=self.head,
+                draws_head=True,
                 num_labels=1,
                 dtype=getattr(torch, self.spec.dtype),
+                **self._settings,
                 **self._source,
             )
 
@@ -115,18 +127,18 @@ class HeadedModel(LanguageModel):
         if spreads:
             import_extra("accelerate")
             options["device_map"] = "auto"
-        if (Path(self.spec.name) / ADAPTER).is_file():
+        if adapter_base(self.spec.name) is not None:
             with torch.random.fork_rng():  # weights are drawn before the saved ones replace them
-                network = _load_adapter(transformers, loader, self.spec.name, options)
+                network = _load_adapter(transformers, loader, self.spec.name, options, self.head)
         else:
-            network, report = loader.from_pretrained(
-                self.spec.name, output_loading_info=True, **options, **self._source
+            network = load_weights(
+                loader,
+                self.spec.name,
+                head=self.head,
+                **options,
+                **self._settings,
+                **self._source,
             )
-            if report["missing_keys"]:
-                raise ValueError(
-                    f"model_name={self.spec.name!r} has no {self.head} head: its weights lack "
-                    f"{sorted(report['missing_keys'])[:3]}, which would be random."
-                )
         if self.head == "reward" and network.config.num_labels != 1:
             raise ValueError(
                 f"model_name={self.spec.name!r} gives {network.config.num_labels} numbers a "
@@ -171,19 +183,40 @@ def headed_model(estimator, head, name=None):
     return HeadedModel(spec._replace(device="accelerate") if spreads else spec, head)
 
 
-def _load_adapter(transformers, loader, folder, options):
+def _load_adapter(transformers, loader, folder, options, head):
     """Load the model that an adapter's folder names, and put the adapter on it."""
     peft = import_extra("peft")
-    adapter = json.loads((Path(folder) / ADAPTER).read_text(encoding="utf-8"))
-    network = loader.from_pretrained(
-        adapter["base_model_name_or_path"],
-        revision=adapter.get("revision"),
+    adapter = peft.PeftConfig.from_pretrained(folder)
+    network, missing, unexpected = load_with_report(
+        loader,
+        adapter.base_model_name_or_path,
+        revision=adapter.revision,
         config=transformers.AutoConfig.from_pretrained(folder, local_files_only=True),
         trust_remote_code=False,
         **options,
     )
+    saved = peft.load_peft_weights(folder, device="cpu")
+    own = {key.removeprefix("base_model.model.") for key in saved}
+    lacking = {key for key in missing - own if not in_body(network, key)}
+    if lacking and lacking == missing - own:
+        raise ValueError(
+            f"model_name={folder!r}: neither the adapter nor its model "
+            f"{adapter.base_model_name_or_path!r} has a {head} head ({sorted(lacking)[:3]}), which "
+            "would be random. Save the adapter with the head, by modules_to_save of its "
+            "peft.LoraConfig."
+        )
+    refuse_strangers(network, adapter.base_model_name_or_path, missing - own, unexpected, head)
     with ignore_deprecations():
-        return peft.PeftModel.from_pretrained(network, folder)
+        whole = peft.PeftModel.from_pretrained(network, folder)
+        report = whole.load_adapter(folder, "default")
+    wrong = sorted({*report.missing_keys, *report.unexpected_keys})
+    if wrong:
+        raise ValueError(
+            f"model_name={folder!r}: {len(wrong)} of the adapter's weights do not fit the model "
+            f"{adapter.base_model_name_or_path!r} ({wrong[0]!r}); it was made for another."
+        )
+    check_finite(whole, folder)
+    return whole
 
 
 @contextmanager
@@ -192,6 +225,7 @@ def ignore_deprecations():
     with warnings.catch_warnings():
         pattern = r"`\w*gradient_checkpointing\w*` is deprecated"
         warnings.filterwarnings("ignore", pattern, FutureWarning)
+        warnings.filterwarnings("ignore", "Found missing adapter keys")  # said by an error
         yield
 
 
@@ -242,7 +276,11 @@ def token_ids(model, conversations, chat_template, place, *, prompt=False):
     for special in (True, False):
         group = np.flatnonzero(plain == special)
         if len(group):
-            new, _ = model.tokenize([texts[i] for i in group], NO_LIMIT, add_special_tokens=special)
+            new = model.tokenize(
+                [texts[i] for i in group],
+                add_special_tokens=special,
+                place=lambda i, group=group: place(group[i]),
+            )
             for i, tokens in zip(group, new, strict=True):
                 ids[i] = tokens
     ends = {model.tokenizer.eos_token_id, model.tokenizer.sep_token_id} - {None}
@@ -257,7 +295,7 @@ def truncate_left(model, ids, limit):
     Parameters
     ----------
     model : LanguageModel
-        Its tokenizer's BOS stays in front of what is left.
+        Its tokenizer's BOS or CLS stays in front of what is left.
     ids : list of ndarray of int
         Token ids.
     limit : int or list of int
@@ -274,9 +312,9 @@ def truncate_left(model, ids, limit):
     overlong = np.array([len(i) > n for i, n in zip(ids, limits, strict=True)], dtype=bool)
     short = list(ids)
     for i in np.flatnonzero(overlong):
-        has_bos = ids[i][0] == model.tokenizer.bos_token_id and limits[i] > 1
-        end = ids[i][len(ids[i]) - limits[i] + has_bos :]
-        short[i] = np.concatenate([ids[i][:1], end]) if has_bos else end
+        keeps = int(ids[i][0]) in model.front_tokens and limits[i] > 1
+        end = ids[i][len(ids[i]) - limits[i] + keeps :]
+        short[i] = np.concatenate([ids[i][:1], end]) if keeps else end
     return short, overlong
 
 
@@ -402,7 +440,7 @@ def last_logits(model, ids, n_last=1):
     Tensor of float, shape (len(ids), n_last, vocabulary)
         On the network's device.
     """
-    tokens, mask = (torch.from_numpy(a) for a in pad_left(ids, model.tokenizer.pad_token_id or 0))
+    tokens, mask = (torch.from_numpy(a) for a in pad_left(ids, model.pad_id))
     network = model.network
     with torch.inference_mode():
         return network(
@@ -436,6 +474,8 @@ def predict_rewards(model, ids, batch_tokens, show_progress=None):
     """
     network = model.network
     pad_id = network.config.get_text_config().pad_token_id
+    if pad_id is not None and pad_id >= (model.n_tokens or np.inf):
+        pad_id = None  # it was added, and the network has no embedding for it
     # transformers finds a text's last token as the last one that is not `pad_token_id`; a
     # network that has none takes the batch's last column, so its texts go one by one.
     lengths = [len(i) for i in ids]

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
+from .._divergence import has_finite_weights, raise_diverged
 from .._language_model import quiet
 from ._networks import ignore_deprecations, import_extra
 
@@ -32,6 +33,11 @@ def train_reward_model(estimator, model, ids, folder, seed):
     seed : int
         Draws the head, the adapter and the order of pairs. The global generators that
         transformers draws from are seeded by it and restored.
+
+    Raises
+    ------
+    ValueError
+        If the training diverges.
     """
     import transformers
 
@@ -59,6 +65,10 @@ def train_reward_model(estimator, model, ids, folder, seed):
         if not estimator.verbose:
             trainer.remove_callback(transformers.PrinterCallback)
         trainer.train(resume_from_checkpoint=last_checkpoint(folder / CHECKPOINTS))
+        if not has_finite_weights(trainer.model):
+            found = f"its weights are not finite after {trainer.state.global_step} steps"
+            remedy = "load it in another dtype"
+            raise_diverged("the reward model", found, trainer.args.learning_rate, remedy)
         _write(trainer, network, transformers, folder)
 
 

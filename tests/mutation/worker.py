@@ -19,7 +19,7 @@ HEAVY = (
     "torch.func", "sklearn", "sklearn.base", "sklearn.covariance", "sklearn.datasets",
     "sklearn.linear_model", "sklearn.model_selection", "sklearn.pipeline", "skorch",
     "sklearn.utils.estimator_checks", "joblib", "safetensors.numpy", "tqdm.auto",
-    "matplotlib.pyplot", "pandas", "lmdb", "hypothesis.extra.numpy", "pytest",
+    "matplotlib.pyplot", "pandas", "hypothesis.extra.numpy", "pytest",
 )  # fmt: skip
 
 

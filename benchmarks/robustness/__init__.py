@@ -1,0 +1,1 @@
+"""What malformed rows and files, damaged stores and killed processes do to the library."""
