@@ -32,7 +32,7 @@ def read_parquet(path):
     try:
         with ParquetFile(path) as file:
             return _rows(file.read())
-    except (pa.ArrowException, OSError, MemoryError, OverflowError) as error:
+    except (pa.ArrowException, OSError, MemoryError, OverflowError, UnicodeError) as error:
         raise ValueError(f"{path}: not Parquet, or damaged ({error}).") from None
 
 
@@ -65,7 +65,7 @@ def read_arrow(path):
             file.seek(0)
             reader = ipc.open_file(file) if is_file else ipc.open_stream(file)
             return _rows(reader.read_all())
-    except (pa.ArrowException, OSError, MemoryError, OverflowError) as error:
+    except (pa.ArrowException, OSError, MemoryError, OverflowError, UnicodeError) as error:
         raise ValueError(f"{path}: no Arrow table, or damaged ({error}).") from None
 
 

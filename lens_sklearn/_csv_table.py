@@ -50,8 +50,7 @@ def _rows(lines, known, default):
         default, known = first[4], ()
         first = next(lines, "")
     delimiter = _delimiter(first, known, default)
-    header = next(csv.reader([first], delimiter=delimiter))
-    padded = any(name != name.lstrip() for name in header[1:])
+    padded = any(name != name.lstrip() for name in _cells(first, delimiter)[1:])
     reader = csv.reader(
         chain([first], lines), delimiter=delimiter, strict=True, skipinitialspace=padded
     )  # strict: else a stray quote takes what follows with it
@@ -62,9 +61,11 @@ def _rows(lines, known, default):
         except csv.Error as error:
             where = lines.where(start)
             more = f" to {lines.number}" if lines.number > start else ""
-            raise ValueError(
-                f"{where}{more}: not CSV ({error}). A quote within a quoted text is written twice."
-            ) from None
+            advice = "A quote within a quoted text is written twice."
+            if "new-line" in str(error):
+                error = "a carriage return within a line"
+                advice = "A text with a line break stands in quotes."
+            raise ValueError(f"{where}{more}: not CSV ({error}). {advice}") from None
         if cells is None:
             return rows
         if header is None and cells:
@@ -74,11 +75,19 @@ def _rows(lines, known, default):
         start = lines.number + 1
 
 
+def _cells(line, delimiter):
+    """Return the cells of a line, none where it is malformed, which is told when it is read."""
+    try:
+        return next(csv.reader([line], delimiter=delimiter), [])
+    except csv.Error:
+        return []
+
+
 def _delimiter(header, known, default):
     """Return the delimiter under which the header has most known columns, or most columns."""
 
     def columns(delimiter):
-        cells = next(csv.reader([header], delimiter=delimiter), [])
+        cells = _cells(header, delimiter)
         return sum(cell.strip().lower() in known for cell in cells), len(cells)
 
     if not known:

@@ -80,9 +80,12 @@ def columns_of(row):
     Returns
     -------
     list of str or str
-        The columns' names, or what it is instead of a dict.
+        The columns' names, shortened, or what it is instead of a dict.
     """
-    return sorted(map(str, row)) if isinstance(row, Mapping) else f"rows of {type(row).__name__}"
+    if not isinstance(row, Mapping):
+        return f"rows of {type(row).__name__}"
+    names = sorted(name if len(name) <= 60 else f"{name[:60]}…" for name in map(str, row))
+    return names if len(names) <= 20 else [*names[:20], "…"]
 
 
 def kind_of(row):

@@ -263,3 +263,25 @@ def test_targets_are_those_of_preference_rows():
     with pytest.raises(ValueError, match="columns 'chosen' and 'rejected'; got"):
         pair_targets([{"responses": ["a"], "target": 1}])
     assert pair_targets(pd.DataFrame([{**PAIR, "target": 0.5}]))[0].tolist() == [0.5]
+
+
+# ------------------------------------------------------------------------------ found by fuzzing
+@pytest.mark.parametrize(
+    "text, line",
+    [("prompt,ch\rosen,rejected\na,b,c\n", 1), ("chosen,rejected\na,b\nc\rd,e\n", 3)],
+)
+def test_a_carriage_return_within_a_line_of_csv_is_named(tmp_path, text, line):
+    path = tmp_path / "pairs.csv"
+    path.write_bytes(text.encode())
+    message = rf"pairs.csv.* line {line}.*: not CSV \(a carriage return within a line\)"
+    with pytest.raises(ValueError, match=message):
+        load_preferences(path)
+
+
+def test_long_names_of_columns_and_many_of_them_are_shortened(tmp_path):
+    path = tmp_path / "pairs.jsonl"
+    row = {"chosen": "a"} | {"b" * 5000 + str(i): "c" for i in range(50)}
+    path.write_text(json.dumps(row) + "\n")
+    with pytest.raises(ValueError, match=r"b{60}…', '…'\]") as caught:
+        load_preferences(path)
+    assert len(str(caught.value)) < 2000
