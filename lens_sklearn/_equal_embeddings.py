@@ -68,7 +68,7 @@ class EqualEmbeddings:
         UserWarning
             If there are such pairs.
         """
-        if kind not in ("pairs", "candidates") or not cells.size:
+        if kind not in ("pairs", "candidates") or not (cells >= 0).any():
             return 0
         cells = cells.reshape(shape)
         marks = np.where(cells < 0, 0, self._marks[cells])

@@ -162,6 +162,7 @@ def test_a_signal_ends_a_search(part, error_score, pairs, monkeypatch):
 
         return wrapper
 
+    was = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
     owner, name = {
         "training": (_reward_net.RewardNet, "train_step"),
         "validation": (_reward_net.RewardNet, "validation_step"),
@@ -174,8 +175,11 @@ def test_a_signal_ends_a_search(part, error_score, pairs, monkeypatch):
         cv=2,
         error_score=error_score,
     )
-    with pytest.raises(KeyboardInterrupt):
-        search.fit(pairs)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            search.fit(pairs)
+    finally:
+        signal.signal(signal.SIGINT, was)
     assert len(fits) == 2 and not hasattr(search, "best_estimator_")
 
 

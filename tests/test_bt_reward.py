@@ -592,7 +592,7 @@ def test_response_features_survive_their_state_and_pickles(pairs):
         pickle.loads(pickle.dumps(reward)).predict(raw), reward.predict(raw)
     )
     state = BTRewardRegressor(**FAST).fit(raw).get_fitted_state()
-    with pytest.raises(ValueError, match="weights of a BTRewardRegressor are"):
+    with pytest.raises(ValueError, match="weights do not fit the parameters"):
         same.set_fitted_state(state)
     del state["slope_"]  # as it was saved before there was one
     plain = BTRewardRegressor(**FAST)
@@ -693,7 +693,7 @@ def test_bad_input_is_named(pairs, candidates):
         BTRewardRegressor().fit(pairs, sample_weight=np.zeros(60))
     reward = BTRewardRegressor(**FAST, max_epochs=1).fit(pairs)
     X, gold = candidates
-    with pytest.raises(ValueError, match="the same first axes"):
+    with pytest.raises(ValueError, match="the same shape, or first axis"):
         reward.score(X, gold[:, :3])
     with pytest.raises(ValueError, match="expected pairs"):
         reward.decision_function(X)

@@ -77,6 +77,17 @@ def run(parts=tuple(PARTS), *, quick=False, seed=0, report=lambda text: None):
     return tallies
 
 
+def parser():
+    """Return the parser of the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.robustness.run", description=__doc__.partition("\n")[0]
+    )
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], default=[])
+    parser.add_argument("--quick", action="store_true", help="try little, in seconds")
+    parser.add_argument("--seed", type=int, default=0, help="what is tried")
+    return parser
+
+
 def main(arguments=None):
     """Print the table.
 
@@ -90,11 +101,7 @@ def main(arguments=None):
     int
         1 if anything failed.
     """
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], default=[])
-    parser.add_argument("--quick", action="store_true", help="try little, in seconds")
-    parser.add_argument("--seed", type=int, default=0, help="what is tried")
-    options = parser.parse_args(arguments)
+    options = parser().parse_args(arguments)
     tallies = run(
         options.parts or tuple(PARTS), quick=options.quick, seed=options.seed,
         report=lambda text: print(text, file=sys.stderr, flush=True),
