@@ -4,6 +4,9 @@ The store is content-addressed: a record's key is the digest of everything its v
 on, so a record is never stale, only unused. Records are appended to one file and each carries
 its checksums, so what a killed process or a damaged disk leaves is told from a record. Nothing is
 mapped into memory: a file that is cut or a disk that is full is an error and never a signal.
+
+No database does the same: one that maps its file ends the process by a signal where the file was
+cut, and one whose file is a tree, such as SQLite's, is lost as a whole where a page is damaged.
 """
 
 import hashlib
