@@ -7,31 +7,10 @@ which spares it a second graph.
 import time
 
 import torch
-from torch import nn
 
-from .script import PlainVAE, plain_augmentation
+from .script import PlainVAE, plain_augmentation, reward_loss, reward_network, vae_loss
 
 BATCH, RATE = 128, 1e-4
-
-
-def vae_loss(model, x):
-    """Return the loss of a batch (b, 2, d)."""
-    loss, posteriors = 0.0, []
-    for column in range(2):
-        mean, log_variance = model.encode(x[:, column], column)
-        std = (0.5 * log_variance).exp()
-        z = mean + std * torch.randn_like(mean)
-        loss = loss + ((model.decoder(z) - x[:, column]) ** 2).sum(-1).mean()
-        loss = loss + 0.5 * (mean**2 + log_variance.exp() - 1 - log_variance).sum(-1).mean()
-        posteriors.append((mean, std))
-    (m0, s0), (m1, s1) = posteriors
-    w2 = (((m0 - m1) ** 2).sum(-1) + ((s0 - s1) ** 2).sum(-1) + 1e-12).sqrt().mean()
-    return loss - 0.1 * w2
-
-
-def reward_loss(model, x):
-    """Return the loss of a batch (b, 2, d)."""
-    return -nn.functional.logsigmoid(model(x[:, 0]) - model(x[:, 1])).mean()
 
 
 def train(model, loss_of, pairs, epochs, **adam):
@@ -101,7 +80,6 @@ def fit(pairs, factor, epochs, how, **options):
     lap()
     augmented = plain_augmentation(vae, data, factor)
     lap()
-    layers = nn.Linear(data.shape[-1], 256), nn.ReLU(), nn.Linear(256, 1)
-    how(nn.Sequential(*layers).cuda(), reward_loss, augmented, epochs[1], **options)
+    how(reward_network(data.shape[-1]).cuda(), reward_loss, augmented, epochs[1], **options)
     lap()
     return [stop - start for start, stop in zip(times, times[1:], strict=False)]

@@ -26,26 +26,40 @@ class PlainVAE(nn.Module):
         return self.heads[column](self.trunk(e)).chunk(2, dim=-1)
 
 
-def plain_vae(pairs, epochs):
-    model = PlainVAE(pairs.shape[-1])
+def vae_loss(model, x):
+    """Return the loss of a batch (b, 2, d)."""
+    loss, posteriors = 0.0, []
+    for column in range(2):
+        mean, log_variance = model.encode(x[:, column], column)
+        std = (0.5 * log_variance).exp()
+        z = mean + std * torch.randn_like(mean)
+        loss = loss + ((model.decoder(z) - x[:, column]) ** 2).sum(-1).mean()
+        loss = loss + 0.5 * (mean**2 + log_variance.exp() - 1 - log_variance).sum(-1).mean()
+        posteriors.append((mean, std))
+    (m0, s0), (m1, s1) = posteriors
+    w2 = (((m0 - m1) ** 2).sum(-1) + ((s0 - s1) ** 2).sum(-1) + 1e-12).sqrt().mean()
+    return loss - 0.1 * w2
+
+
+def reward_loss(model, x):
+    """Return the loss of a batch (b, 2, d)."""
+    return -nn.functional.logsigmoid(model(x[:, 0]) - model(x[:, 1])).mean()
+
+
+def reward_network(d):
+    """Return a two-layer perceptron."""
+    return nn.Sequential(nn.Linear(d, 256), nn.ReLU(), nn.Linear(256, 1))
+
+
+def train(model, loss_of, pairs, epochs):
+    """Train a model, as such scripts do."""
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-4)
     for _ in range(epochs):
         for (x,) in DataLoader(TensorDataset(pairs), batch_size=128, shuffle=True):
-            loss, posteriors = 0.0, []
-            for column in range(2):
-                mean, log_variance = model.encode(x[:, column], column)
-                std = (0.5 * log_variance).exp()
-                z = mean + std * torch.randn_like(mean)
-                loss = loss + ((model.decoder(z) - x[:, column]) ** 2).sum(-1).mean()
-                kl = 0.5 * (mean**2 + log_variance.exp() - 1 - log_variance).sum(-1).mean()
-                loss = loss + kl
-                posteriors.append((mean, std))
-            (m0, s0), (m1, s1) = posteriors
-            w2 = (((m0 - m1) ** 2).sum(-1) + ((s0 - s1) ** 2).sum(-1) + 1e-12).sqrt().mean()
+            loss = loss_of(model, x)
             optimizer.zero_grad()
-            (loss - 0.1 * w2).backward()
+            loss.backward()
             optimizer.step()
-    return model
 
 
 @torch.no_grad()
@@ -67,25 +81,15 @@ def plain_augmentation(model, pairs, factor):
     )
 
 
-def plain_reward(pairs, epochs):
-    model = nn.Sequential(nn.Linear(pairs.shape[-1], 256), nn.ReLU(), nn.Linear(256, 1))
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-4)
-    for _ in range(epochs):
-        for (x,) in DataLoader(TensorDataset(pairs), batch_size=128, shuffle=True):
-            loss = -nn.functional.logsigmoid(model(x[:, 0]) - model(x[:, 1])).mean()
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-
-
 def plain(pairs, factor, epochs):
     """Return the seconds of the autoencoder, of synthesis and of the reward."""
     pairs = torch.from_numpy(pairs)
     times = [time.perf_counter()]
-    model = plain_vae(pairs, epochs[0])
+    model = PlainVAE(pairs.shape[-1])
+    train(model, vae_loss, pairs, epochs[0])
     times.append(time.perf_counter())
     augmented = plain_augmentation(model, pairs, factor)
     times.append(time.perf_counter())
-    plain_reward(augmented, epochs[1])
+    train(reward_network(pairs.shape[-1]), reward_loss, augmented, epochs[1])
     times.append(time.perf_counter())
     return np.diff(times)
