@@ -183,6 +183,28 @@ class Prior:
         observed = (as_tensor(array).to(kernel.device) for array in (pairs.target, pairs.weight))
         return fit_laplace(kernel, *observed)
 
+    def left_out(self, posterior, strengths, group, *, predicted=False):
+        """Predict the pairs of each group from those of all others.
+
+        Parameters
+        ----------
+        posterior : LaplacePosterior
+            That of these strengths.
+        strengths : ndarray of float64, shape (s,)
+            Prior variances.
+        group : ndarray, shape (n,)
+            The group of each pair.
+        predicted : bool, default=False
+            Whether to leave out what is controlled.
+
+        Returns
+        -------
+        ndarray of float64, shape (n,)
+            Log-odds.
+        """
+        covariance = self.covariance(strengths, predicted=predicted)
+        return posterior.leave_groups_out(covariance, group).cpu().numpy()
+
 
 @dataclass(frozen=True, eq=False)
 class InducedPrior(Prior):
@@ -251,6 +273,28 @@ class InducedPrior(Prior):
         start = None if start is None else start.log_odds
         return fit_induced(covariance, inducing, target, weight, start=start)
 
+    def left_out(self, posterior, strengths, group, *, predicted=False):
+        """Predict the pairs of each group from those of all others, as for few pairs.
+
+        Parameters
+        ----------
+        posterior : InducedPosterior
+            That of these strengths.
+        strengths : ndarray of float64, shape (s,)
+            Prior variances.
+        group : ndarray, shape (n,)
+            The group of each pair.
+        predicted : bool, default=False
+            Whether to leave out what is controlled.
+
+        Returns
+        -------
+        ndarray of float64, shape (n,)
+            Log-odds.
+        """
+        covariance = self.covariance(strengths, predicted=True) if predicted else None
+        return posterior.leave_groups_out(covariance, group).cpu().numpy()
+
 
 def average_posteriors(prior, pairs, strengths, index, settings):
     """Fit a posterior for each strength, and average them by what left-out groups say.
@@ -308,15 +352,14 @@ def _fit_all(prior, pairs, strengths, settings):
         duals.append(posterior.dual_coef.cpu().numpy())
         if not can_leave_out:
             continue
-        whole = posterior.leave_groups_out(prior.covariance(strength), pairs.group).cpu().numpy()
+        whole = prior.left_out(posterior, strength, pairs.group)
         slopes[i] = fit_slope(whole, pairs.target, pairs.weight)
         scaled = slopes[i] * whole
         loss = pairs.weight @ (np.logaddexp(0, scaled) - pairs.target * scaled)
         log_weights[i] = -loss / settings.temperature
         left_out[i] = whole
         if not prior.predicted.all():
-            part = prior.covariance(strength, predicted=True)
-            left_out[i] = posterior.leave_groups_out(part, pairs.group).cpu().numpy()
+            left_out[i] = prior.left_out(posterior, strength, pairs.group, predicted=True)
             slopes[i] = fit_slope(left_out[i], pairs.target, pairs.weight)
     return log_weights, slopes, np.stack(duals), left_out, posterior
 

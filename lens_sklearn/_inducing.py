@@ -13,7 +13,7 @@ import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import gen_batches
 
-from ._laplace import LEAST_CURVATURE, groups_of_one_size
+from ._laplace import LEAST_CURVATURE, groups_of_one_size, solve_blocks
 from ._warnings import warn
 
 #: The most inducing pairs: time grows with their square, and little is gained beyond.
@@ -25,6 +25,8 @@ JITTER = 1e-8
 LEAST_INFORMATION = 1e-10
 #: Pairs at once: bounds the memory of temporaries.
 CHUNK = 4096
+#: Columns of a symmetric product at once: with more blocks less is computed twice.
+BLOCK = 512
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,8 +96,9 @@ class InducedPosterior:
 
         Parameters
         ----------
-        covariance : tensor, shape (n, m)
-            Prior covariances of what is predicted with the log-odds of the inducing pairs.
+        covariance : tensor, shape (n, m), or None
+            Prior covariances of what is predicted with the log-odds of the inducing pairs; None
+            predicts the log-odds of the pairs.
         group : ndarray, shape (n,)
             The group of each pair.
 
@@ -104,19 +107,21 @@ class InducedPosterior:
         tensor, shape (n,)
             Posterior means of the log-odds given all other groups.
         """
-        left_out = covariance @ self.dual_coef
+        left_out = self.log_odds if covariance is None else covariance @ self.dual_coef
         scale = self.root @ self.precision_root  # A = R Rᵀ, so that Φ R⁻ᵀ = C (L R)⁻ᵀ
         for rows in groups_of_one_size(group):
             m, size = rows.shape
             for chunk in gen_batches(m, max(1, CHUNK // size)):
-                index = torch.as_tensor(rows[chunk], device=covariance.device)  # (b, size)
+                index = torch.as_tensor(rows[chunk], device=left_out.device)  # (b, size)
                 seen = _times_inverse(self.features[index.ravel()], self.precision_root)
-                part = _times_inverse(covariance[index.ravel()], scale)
-                seen, part = (x.view(*index.shape, -1) for x in (seen, part))  # (b, size, m)
-                unknown = -seen @ seen.mT  # the noise, less what the posterior does not know
-                unknown.diagonal(dim1=1, dim2=2).add_(1 / self.curvature[index])
-                away = torch.linalg.solve(unknown, self.residual[index][..., None])
-                left_out[index] -= (part @ (seen.mT @ away))[..., 0]
+                seen = seen.view(*index.shape, -1)  # (b, size, m)
+                known = spread = seen @ seen.mT  # the posterior covariance of the group
+                if covariance is not None:
+                    part = _times_inverse(covariance[index.ravel()], scale)
+                    spread = part.view_as(seen) @ seen.mT
+                noise = torch.diag_embed(1 / self.curvature[index])
+                away = solve_blocks(noise - known, self.residual[index])  # (b, size)
+                left_out[index] -= (spread @ away[..., None])[..., 0]
         return left_out
 
 
@@ -183,17 +188,21 @@ def fit_induced(covariance, inducing, target, weight, *, max_iter=50, tol=1e-3, 
 
 
 def _precision(features, curvature):
-    """Return 1 + Φᵀ W Φ, (m, m)."""
-    total = torch.eye(features.shape[1]).to(features)
+    """Return 1 + Φᵀ W Φ, (m, m); above its diagonal is only what nobody reads."""
+    m = features.shape[1]
+    total = torch.eye(m).to(features)
     for chunk in gen_batches(len(features), CHUNK):
         rows = features[chunk]
-        total.addmm_((rows * curvature[chunk, None]).T, rows)
+        weighted = rows * curvature[chunk, None]
+        for block in gen_batches(m, BLOCK):
+            total[block.start :, block].addmm_(weighted[:, block.start :].T, rows[:, block])
     return total
 
 
 def _times_inverse(rows, root):
     """Return rows (b, m) times L⁻ᵀ of a lower factor."""
-    return torch.linalg.solve_triangular(root.T, rows, upper=True, left=False)
+    # From the left, so that what comes back has whole rows beside each other in memory.
+    return torch.linalg.solve_triangular(root, rows.T, upper=False).T
 
 
 def _solve_transposed(root, values):

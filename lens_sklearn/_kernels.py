@@ -193,8 +193,7 @@ class KernelSum:
         tensor, shape (m, n)
             Covariances.
         """
-        inner = inner_products(A, members)
-        return sum(w * pair_columns(KERNELS[name](inner)) for name, w in self.weights.items())
+        return pair_columns(self._between(A, members))
 
     def between_pairs(self, some, members):
         """Return the covariance of the log-odds of pairs with those of others.
@@ -213,11 +212,17 @@ class KernelSum:
         """
         covariance = some.new_empty(len(some) // 2, len(members) // 2)
         for chunk in gen_batches(len(covariance), CHUNK // 2):
-            inner = inner_products(some[2 * chunk.start : 2 * chunk.stop], members)
-            covariance[chunk] = sum(
-                w * pair_covariance(KERNELS[name](inner)) for name, w in self.weights.items()
-            )
+            rows = some[2 * chunk.start : 2 * chunk.stop]
+            covariance[chunk] = pair_covariance(self._between(rows, members))
         return covariance
+
+    def _between(self, A, B):
+        """Return the covariance (m, n) of rewards with others."""
+        inner = inner_products(A, B)
+        total = torch.zeros_like(inner.products)
+        for name, weight in self.weights.items():
+            total.add_(KERNELS[name](inner), alpha=weight)
+        return total
 
     def variance(self, A):
         """Return the prior variance of rewards.

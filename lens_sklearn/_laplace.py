@@ -77,7 +77,7 @@ class LaplacePosterior:
                 index = torch.as_tensor(rows[chunk], device=inverse.device)  # (b, size)
                 # A block of the inverse is the precision of a group's log-odds given all others.
                 precision = inverse[index[:, :, None], index[:, None, :]]
-                unknown = _solve_blocks(precision, self.dual_coef[index])  # (b, size)
+                unknown = solve_blocks(precision, self.dual_coef[index])  # (b, size)
                 known = torch.einsum("bij,bi->bj", inverse[index], unknown)  # (b, n)
                 left_out[index] -= torch.einsum("bij,bj->bi", covariance[index], known)
         return left_out
@@ -102,8 +102,21 @@ def groups_of_one_size(group):
     return [order[starts[sizes == size][:, None] + np.arange(size)] for size in np.unique(sizes)]
 
 
-def _solve_blocks(blocks, values):
-    """Solve for positive definite blocks (b, size, size) and values (b, size)."""
+def solve_blocks(blocks, values):
+    """Solve many small systems.
+
+    Parameters
+    ----------
+    blocks : tensor, shape (b, size, size)
+        Positive definite matrices.
+    values : tensor, shape (b, size)
+        Right-hand sides.
+
+    Returns
+    -------
+    tensor, shape (b, size)
+        The solutions.
+    """
     if blocks.shape[-1] == 1:
         return values / blocks[:, 0]
     L = torch.linalg.cholesky(blocks)
