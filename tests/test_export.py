@@ -591,7 +591,7 @@ def saving(tmp_path, n_times):
 
 def test_processes_that_save_to_one_folder_leave_a_whole_model(pairs, tmp_path):
     expected = two_models(pairs, tmp_path / "models")
-    processes = [saving(tmp_path, 40) for _ in range(2)]
+    processes = [saving(tmp_path, 12) for _ in range(2)]
     n_loaded = 0
     while any(process.poll() is None for process in processes):
         if (tmp_path / "folder" / "pipeline.json").exists():
@@ -608,7 +608,7 @@ def test_processes_that_save_to_one_folder_leave_a_whole_model(pairs, tmp_path):
 def test_a_killed_save_leaves_the_old_model_or_the_new_one(pairs, tmp_path):
     expected = two_models(pairs, tmp_path / "models")
     save(joblib.load(tmp_path / "models")[0], tmp_path / "folder")
-    for delay in (0, 0.01, 0.03):
+    for delay in (0, 0.02):
         process = saving(tmp_path, 10_000)
         assert process.stdout.readline() == b"ready\n"
         time.sleep(delay)
