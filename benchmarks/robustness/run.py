@@ -2,8 +2,8 @@
 
 ::
 
-    python -m benchmarks.robustness.run           # a quarter of an hour
-    python -m benchmarks.robustness.run --quick   # some seconds
+    python -m benchmarks.robustness.run           # about 6 minutes
+    python -m benchmarks.robustness.run --quick   # half a minute, kills most of it
     python -m benchmarks.robustness.run rows folders --seed 1
 
 Ends with 1 if anything failed; each fault is then printed below the table.
