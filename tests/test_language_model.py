@@ -1,4 +1,4 @@
-"""Several GPUs: batches take turns, one model each. The devices are stubs; none is needed."""
+"""Several GPUs, where batches take turns, and one without room. The devices are stubs."""
 
 import joblib
 import numpy as np
@@ -7,7 +7,12 @@ import torch
 from tiny_models import save_encoder
 
 from lens_sklearn import LLMEmbedder, _language_model
-from lens_sklearn._language_model import embed_batch, get_language_model, resolve_model
+from lens_sklearn._language_model import (
+    LanguageModel,
+    embed_batch,
+    get_language_model,
+    resolve_model,
+)
 
 
 @pytest.fixture
@@ -69,3 +74,31 @@ def test_the_cache_holds_a_model_for_every_gpu(spec, monkeypatch):
     models = [get_language_model(spec._replace(device=f"cpu:{i}")) for i in range(5)]
     assert len(_language_model._CACHE) == 4
     assert get_language_model(spec._replace(device="cpu:1")) is models[1]
+
+
+def test_a_batch_without_room_is_halved_until_it_fits(spec, monkeypatch):
+    language_model = get_language_model(spec)
+    ids = [np.arange(3, 3 + n, dtype=np.int32) for n in (2, 3, 4, 5, 6)]
+    expected = language_model.embed(ids, [1, 2], ("last", "mean"))
+    whole, sizes = LanguageModel._embed, []
+
+    def small(self, ids, *args):
+        sizes.append(len(ids))
+        if len(ids) > 2:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
+        return whole(self, ids, *args)
+
+    monkeypatch.setattr(LanguageModel, "_embed", small)
+    with pytest.warns(UserWarning, match="no room for 5 texts of up to 6 tokens.*batch_tokens"):
+        found = language_model.embed(ids, [1, 2], ("last", "mean"))
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert sizes == [5, 2, 3, 1, 2]
+
+
+def test_a_text_without_room_is_an_error(spec, monkeypatch):
+    def full(self, *args):
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(LanguageModel, "_embed", full)
+    with pytest.raises(torch.cuda.OutOfMemoryError):
+        get_language_model(spec).embed([np.array([3, 4])], [0], ("last",))
