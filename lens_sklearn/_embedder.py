@@ -32,7 +32,7 @@ from ._language_model import (
 )
 from ._messages import join_contents
 from ._progress import progress_bar
-from ._reading import is_decoder, read_layers, read_poolings
+from ._reading import check_same_model, is_decoder, read_layers, read_poolings
 from ._response_span import equal_inputs, tokenize_texts
 from ._rows import read_texts
 
@@ -361,6 +361,8 @@ class LLMEmbedder(
         check_is_fitted(self)
         spec = resolve_model(self.model_name, self.revision_, self.dtype, self.device)
         language_model = get_language_model(spec)
+        width = self.n_features_out_ - self.n_response_features_
+        check_same_model(language_model, self.layers_, width / len(self.poolings_))
         template = template_text(self.chat_template, language_model.tokenizer)
         numbers, cells = {}, []  # distinct texts, each with its number; a number a cell
         for cell, item in enumerate(table.items.flat):

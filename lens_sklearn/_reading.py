@@ -114,3 +114,29 @@ def read_layers(layer, n_hidden_states, decoder):
     if not layers:
         raise ValueError("layer=[]: at least one hidden state is needed.")
     return tuple(int(index) % n_hidden_states for index in layers)
+
+
+def check_same_model(language_model, layers, width):
+    """Refuse a model that is not the one an embedder was fitted to: a folder may hold another.
+
+    Parameters
+    ----------
+    language_model : LanguageModel
+        The model that is there.
+    layers : tuple of int
+        The hidden states that `fit` chose, counted from 0.
+    width : float
+        Features of these together, by one pooling.
+
+    Raises
+    ------
+    ValueError
+        If it has not those hidden states, or they are not so wide.
+    """
+    n, size = language_model.n_hidden_states, language_model.hidden_size
+    if max(layers) >= n or width != len(layers) * size:
+        raise ValueError(
+            f"the model has {n} hidden states of {size} features; the embedder was fitted for "
+            f"{width:g} features of the hidden states {layers}. Fit it again, or give the model "
+            "that it was fitted to."
+        )

@@ -750,3 +750,13 @@ def test_a_real_encoder():
         with torch.inference_mode():
             states = network(**tokenizer(text, return_tensors="pt")).last_hidden_state
         np.testing.assert_allclose(vector, states[0].mean(0).numpy(), **TOLERANCE)
+
+
+def test_another_model_in_the_folder_is_no_longer_the_fitted_one(decoder, texts):
+    embedder = LLMEmbedder(decoder).fit()
+    for name, value in (("n_features_out_", 10**12), ("layers_", (7,))):
+        changed = LLMEmbedder(decoder).fit()
+        setattr(changed, name, value)
+        with pytest.raises(ValueError, match="3 hidden states of 16 features.*Fit it again"):
+            changed.transform(texts)
+    assert embedder.transform(texts).shape[-1] == 32
