@@ -355,6 +355,11 @@ def test_embeddings_are_read(tmp_path):
     np.testing.assert_array_equal(found.X, X)
     fortran = np.asfortranarray(X.astype(np.float16))
     np.savez_compressed(tmp_path / "a.npz", pairs=fortran, groups=list("aab"), weight=[1, 2, 3])
+    np.save(tmp_path / "four.npy", np.ones((3, 4, 2)))
+    assert load_embeddings(tmp_path / "four.npy").kind == "candidates"
+    np.save(tmp_path / "flat.npy", np.ones((3, 4)))
+    with pytest.raises(ValueError, match=r"pairs \(n, 2, d\) or candidates .*; got \(3, 4\)"):
+        load_embeddings(tmp_path / "flat.npy")
     found = load_embeddings(tmp_path / "a.npz")
     np.testing.assert_array_equal(found.X, X)
     assert found.groups.tolist() == ["a", "a", "b"] and found.weight.tolist() == [1.0, 2.0, 3.0]
