@@ -135,10 +135,11 @@ class Comparison:
             except KeyError:
                 continue
             if row["accuracy"] > 0.5 and not differs(row, "accuracy", -1):
+                model = self.row(self.reference)["label"]
                 said.append(
                     f"The {name} response is the better one in {row['accuracy']:.3f} of the pairs, "
-                    f"without any model; that the {self.row(self.reference)['label']} model knows "
-                    "more than this is not shown."
+                    f"without any model; it is not shown that the {model} model knows "
+                    "more than this."
                 )
         return said
 
@@ -149,9 +150,15 @@ class Comparison:
         curve = self.curves[name]
         gain, half_width = curve["accuracy_gain"]
         first, last = curve["n_pairs"][0], curve["n_pairs"][-1]
+        label, left = self.row(name)["label"], 1 - curve["accuracy"][-1]
+        if gain > left:  # a line knows no bound
+            return [
+                f"More pairs can add {left:.3f} to the accuracy of {label} at most: a line through "
+                f"{first:.0f} to {last:.0f} pairs passes 1 at twice as many."
+            ]
         return [
             f"Twice as many pairs would add {interval_text(gain, half_width)} to the accuracy of "
-            f"{self.row(name)['label']} (extrapolated from {first:.0f} to {last:.0f} pairs)."
+            f"{label} (extrapolated from {first:.0f} to {last:.0f} pairs)."
         ]
 
 

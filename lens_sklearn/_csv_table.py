@@ -92,7 +92,13 @@ def _delimiter(header, known, default):
 
     if not known:
         return default
-    return max(DELIMITERS, key=lambda d: (columns(d)[0], d == default, columns(d)[1]))
+    n_columns = {delimiter: columns(delimiter) for delimiter in DELIMITERS}
+
+    def likely(delimiter):
+        n_known, n_cells = n_columns[delimiter]
+        return n_known, n_cells > 1 and delimiter == default, n_cells, delimiter == default
+
+    return max(DELIMITERS, key=likely)
 
 
 def _header(cells, lines):

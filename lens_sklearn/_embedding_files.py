@@ -64,8 +64,9 @@ def load_embeddings(path):
     Parameters
     ----------
     path : str or Path
-        A .npy file has pairs (n, 2, d). A .npz file has ``pairs`` and, optionally, ``target``,
-        ``weight`` and ``groups``, or ``candidates`` (n_prompts, N, d) and, optionally, ``gold``.
+        A .npy file has pairs (n, 2, d), or candidates (n_prompts, N, d) where N is not 2. A .npz
+        file has ``pairs`` and, optionally, ``target``, ``weight`` and ``groups``, or
+        ``candidates`` (n_prompts, N, d) and, optionally, ``gold``.
 
     Returns
     -------
@@ -117,6 +118,10 @@ def load_embeddings(path):
 def _check_embeddings(path, name, X):
     if X.ndim != 3 or (name == "pairs" and X.shape[1] != 2) or 0 in X.shape:
         expected = "(n, 2, d)" if name == "pairs" else "(n_prompts, N, d)"
+        if path.suffix.lower() == ".npy":  # which has no names
+            raise ValueError(
+                f"{path}: expected pairs (n, 2, d) or candidates (n_prompts, N, d); got {X.shape}."
+            )
         raise ValueError(f"{path}, '{name}': expected the shape {expected}; got {X.shape}.")
     if X.dtype.kind not in "fiu":
         raise ValueError(f"{path}, '{name}': expected numbers; got {X.dtype}.")
@@ -137,7 +142,8 @@ def _read_arrays(path):
         begin = file.read(6)
         if begin == npy.MAGIC_PREFIX:
             file.seek(0)
-            return {"pairs": _read_member(file, path.stat().st_size)}
+            X = _read_member(file, path.stat().st_size)
+            return {"candidates" if X.ndim == 3 and X.shape[1] != 2 else "pairs": X}
     if not begin.startswith(b"PK"):
         raise ValueError("neither .npy nor .npz, as numpy.save and numpy.savez write them")
     arrays = {}

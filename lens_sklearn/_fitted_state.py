@@ -6,7 +6,7 @@ import numpy as np
 
 #: Where an array may hold NaN, and where an infinity: the scale of a constant feature.
 MAY_BE_NAN = {"left_out_log_odds_", "cv_results_", "log_losses_"}
-MAY_BE_INFINITE = {"scale", "feature_scale_"}
+MAY_BE_INFINITE = {"scale", "feature_scale_", "response_moments"}
 
 
 class FittedState:
@@ -188,7 +188,9 @@ def _check_finite(owner, name, value):
             _check_finite(owner, key, part)
     if not isinstance(value, np.ndarray) or value.dtype.kind != "f":
         return
-    wrong = np.isnan(value) if name in MAY_BE_INFINITE else ~np.isfinite(value)
+    wrong = ~np.isfinite(value)
+    if name in MAY_BE_INFINITE:
+        wrong &= value != np.inf
     if wrong.any():
         raise ValueError(
             f"{name} of {type(owner).__name__} holds {value[wrong].flat[0]}: "

@@ -12,7 +12,15 @@ from ._arrow_rows import read_arrow, read_folder, read_parquet
 from ._csv_table import read_table
 from ._json_rows import read_json, tell_splits
 from ._printed_lists import read_list
-from ._records import CANDIDATE_COLUMN, PAIR_COLUMNS, as_records, columns_of, kind_of, meant
+from ._records import (
+    CANDIDATE_COLUMN,
+    PAIR_COLUMNS,
+    as_records,
+    columns_of,
+    kind_of,
+    meant,
+    near_columns,
+)
 from ._rows import read_texts
 from ._text_lines import STDIN, TextLines, open_stream
 from ._warnings import warn
@@ -88,7 +96,8 @@ def _find(path, split):
         if after and os.path.exists(before):
             name, split = before, after
     if not os.path.exists(name):
-        raise FileNotFoundError(f"{name}: no such file.")
+        hint = " Download it first, and give the file." if "://" in name else ""
+        raise FileNotFoundError(f"{name}: no such file or folder.{hint}")
     return Path(name), split
 
 
@@ -188,9 +197,11 @@ def _kind(rows, path, needed):
             f"{meant(rows[0], missing)}"
         )
     except ValueError as error:
+        near = near_columns(rows[0], PAIR_COLUMNS) if isinstance(rows[0], dict) else {}
+        named = near or {name: "NAME" for name in PAIR_COLUMNS}
+        options = " ".join(f"--{name}-column {column}" for name, column in named.items())
         raise ValueError(
-            f"{path}: {error} Or name the columns: --chosen-column and its like, columns={{…}} in "
-            "Python."
+            f"{path}: {error} Or name the columns: {options}, in Python columns={named}."
         ) from None
 
 

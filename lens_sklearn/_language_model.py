@@ -200,10 +200,11 @@ class LanguageModel:
                     spec.name, **self._source
                 )
             except (OSError, ValueError, KeyError, ImportError) as error:
+                at = "" if spec.revision is None else f", revision={spec.revision!r}"
                 raise OSError(
-                    f"model_name={spec.name!r}, revision={spec.revision!r}: no config.json and "
-                    "tokenizer that transformers can load were found there, neither in a local "
-                    f"folder of this name nor on the Hugging Face Hub. transformers says: {error}"
+                    f"model_name={spec.name!r}{at}: neither a folder of this name nor the Hugging "
+                    "Face Hub has a config.json and a tokenizer that transformers can load. "
+                    f"transformers says: {error}"
                 ) from error
         # A pad token that was added to the tokenizer and the configuration, and not to the network.
         self._settings = {}

@@ -154,17 +154,39 @@ def meant(row, names):
     str
         A sentence with a space before it; empty if nothing is like them.
     """
-    renamed, columns = {}, [str(c) for c in row]
+    near = near_columns(row, names)
+    if not near:
+        return ""
+    columns = " and ".join(map(repr, near.values()))
+    parts = [f"{column!r} to {name!r}" for name, column in near.items()]
+    return f" Did you mean {columns}? Rename {' and '.join(parts)}."
+
+
+def near_columns(row, names):
+    """Find the columns of a row that may be meant by names that are missing.
+
+    Parameters
+    ----------
+    row : dict
+        One row.
+    names : sequence of str
+        Columns that are missing.
+
+    Returns
+    -------
+    dict of str to str
+        What the row calls them; those that nothing is like are left out.
+    """
+    found, columns = {}, [str(c) for c in row]
     for name in names:
         if name in row:
             continue
         near = [c for c in columns if c.strip().lower() in (name, *SYNONYMS.get(name, "").split())]
         near += get_close_matches(name, columns, n=1, cutoff=0.85)
-        near = [c for c in near if c != name and c not in renamed]
+        near = [c for c in near if c != name and c not in found.values()]
         if near:
-            renamed[near[0]] = name
-    parts = [f"{column!r} to {name!r}" for column, name in renamed.items()]
-    return f" Did you mean them? Rename {' and '.join(parts)}." if parts else ""
+            found[name] = near[0]
+    return found
 
 
 def _rows_of_columns(X):

@@ -1,5 +1,6 @@
 """The command line end to end with a tiny random model, and its errors without tracebacks."""
 
+import errno
 import gzip
 import io
 import json
@@ -288,7 +289,9 @@ def test_accuracy_is_that_of_targets_and_weights(data, tmp_path, capsys):
     for name in (data / "pairs.jsonl", tmp_path / "turned.jsonl"):
         assert run("score", data / "reward", name, "-o", tmp_path / "o.jsonl", "--force") == 0
     plain, turned = (
-        float(line.split()[2]) for line in capsys.readouterr().err.splitlines() if "accur" in line
+        float(line.split()[2])
+        for line in capsys.readouterr().err.splitlines()
+        if line.startswith("pair accuracy")
     )
     assert plain > 0.5 and turned == pytest.approx(1 - plain, abs=1e-9)
 
@@ -748,6 +751,14 @@ def test_embeddings_are_fitted_scored_and_picked_from(vectors, tmp_path, capsys)
     assert [row["candidate"] for row in rows] == picks.tolist()
     assert [row["gold"] for row in rows] == gold[np.arange(7), picks].tolist()
     assert "longest" not in capsys.readouterr().out
+    np.save(tmp_path / "four.npy", candidates)
+    assert run("score", vectors / "reward", tmp_path / "four.npy", "-o", tmp_path / "s.tsv") == 0
+    assert "7 rows with their rewards in" in capsys.readouterr().err
+    header, *cells = (tmp_path / "s.tsv").read_text().splitlines()
+    scored = [json.loads(cell.replace('""', '"').strip('"')) for cell in cells]
+    assert header == "rewards" and scored == model.predict(candidates).tolist()
+    assert run("fit", tmp_path / "four.npy", "-o", tmp_path / "no") == 2
+    assert "holds candidates; pairs are needed" in capsys.readouterr().err
     assert run("fit", vectors / "pairs.npy", "-o", tmp_path / "auto") == 0
     assert list(load(tmp_path / "auto").named_steps) == ["reward"]
 
@@ -888,10 +899,13 @@ def test_few_held_out_pairs_have_an_interval_and_a_remark(data, tmp_path, capsys
     fit = ["fit", data / "pairs.jsonl", "-o", tmp_path / "m", *options(data), *short("none")]
     assert run(*fit) == 0
     printed = capsys.readouterr()
-    assert "8 held-out pairs are few" in printed.err and "Next: lens-sklearn score" in printed.err
+    assert "measured on few: 8 pairs of 8 prompts." in printed.err
+    assert "95 % interval" in printed.err and "Next: lens-sklearn score" in printed.err
     scores = json.loads((tmp_path / "m" / "config.json").read_text())["scores"]
     mean, half_width = scores["held_out_accuracy"], scores["held_out_accuracy_half_width"]
-    assert f"{mean:.3f} ± {half_width:.3f}" in printed.out
+    low, high = max(mean - half_width, 0), min(mean + half_width, 1)
+    assert low == 0 or high == 1  # of so few it would pass a bound
+    assert f"{mean:.3f} ({low:.3f} to {high:.3f})" in printed.out
     pipeline = type("Right", (), {"predict": lambda self, X: np.array([[1.0, 0.0]] * 4)})()
     right = cli_fit._accuracy(pipeline, Pairs([{}] * 4, None, None, np.arange(4), True))
     # Wilson's interval of 4 out of 4 begins at n / (n + z²) = 0.51.
@@ -913,7 +927,7 @@ def test_few_held_out_pairs_have_an_interval_and_a_remark(data, tmp_path, capsys
         (["fit", "{data}/candidates.jsonl", "-o", "out"], "'chosen' and 'rejected'"),
         (
             ["fit", "{data}/pairs.jsonl", "-o", "out", "--test-fraction", "0.99"],
-            "--test-fraction 0.99 leaves no prompt to train on, the rows have 40",
+            "--test-fraction 0.99 leaves no prompt to train on, as there are 40;",
         ),
         (["fit", "{data}/model/config.json", "-o", "out"], "config.json: row 0: preference rows"),
         (["fit", "{data}/rows.txt", "-o", "out"], "rows.txt: the ending must be .jsonl, .json,"),
@@ -1035,7 +1049,16 @@ def test_bad_usage_exits_2(arguments, capsys):
     with pytest.raises(SystemExit) as stop:
         run(*arguments)
     assert stop.value.code == 2
-    assert "usage:" in capsys.readouterr().err
+    usage, error = capsys.readouterr().err.splitlines()
+    assert usage.startswith("usage: lens-sklearn") and "--help" in usage and "error: " in error
+
+
+def test_usage_beside_an_error_names_what_is_required(capsys):
+    for command, required in [("fit", "PAIRS -o OUTPUT"), ("score", "FOLDER ROWS"), ("demo", "")]:
+        with pytest.raises(SystemExit):
+            run(command, "-o")
+        usage = f"usage: lens-sklearn {command} {required} [options]; --help shows them\n"
+        assert capsys.readouterr().err.startswith(usage.replace("  ", " "))
 
 
 def test_unexpected_errors_and_interrupts(monkeypatch, capsys):
@@ -1055,6 +1078,31 @@ def test_unexpected_errors_and_interrupts(monkeypatch, capsys):
     assert run("demo") == 130
     assert run("demo", "--debug") == 130
     assert capsys.readouterr().err == 2 * "lens-sklearn: interrupted\n"
+
+
+def test_an_error_of_the_system_says_where(monkeypatch, capsys):
+    def fail(arguments):
+        raise OSError(errno.ENOSPC, "No space left on device", *arguments.output.split())
+
+    monkeypatch.setattr(demo, "run", fail)
+    assert run("demo", "-o", "full/disk") == run("demo", "-o", " ") == 2
+    assert capsys.readouterr().err.splitlines() == [
+        "lens-sklearn: error: full/disk: No space left on device.",
+        "lens-sklearn: error: writing: No space left on device.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("model", "hint"),
+    [("minilmm", "Did you mean --model minilm?"), ("a/b", "Without a network take --model minilm")],
+)
+def test_a_model_that_is_not_found_names_one_that_is(model, hint, monkeypatch, capsys):
+    def fail(arguments):
+        raise OSError("no connection to https://huggingface.co")
+
+    monkeypatch.setattr(cli_fit, "run", fail)
+    assert run("fit", "x", "-o", "y", "--model", model) == 2
+    assert hint in capsys.readouterr().err
 
 
 def test_ties_are_reported_without_a_traceback(data, tmp_path, capsys):
@@ -1131,6 +1179,11 @@ def test_no_command_is_helped(capsys):
         (["fit", "x", "-o", "y", "--methd", "lens"], "did you mean --method?"),
         (["fit", "x", "-o", "y", "--method", "lenz"], "did you mean lens?"),
         (["fit", "x", "-o", "y", "--pooling", "meen"], "did you mean mean?"),
+        (["version"], "did you mean --version?"),
+        (["fit", "x", "--ouput", "y"], "-o/--output; --ouput is unknown; did you mean --output?"),
+        (["fit", "--modle=x"], "PAIRS, -o/--output; --modle is unknown; did you mean --model?"),
+        (["fit", "--zzz"], "PAIRS, -o/--output; --zzz is unknown"),
+        (["fit", "--out", "x", "--mod", "y"], "are required: PAIRS"),  # short for known ones
     ],
 )
 def test_what_was_meant_is_told(given, meant, capsys):

@@ -123,7 +123,7 @@ def found(differences, *, curves=None, matched=None, counts=None):
             [
                 "No method beats the LINEAR model beyond chance.",
                 "The longest response is the better one in 0.710 of the pairs, without any model; "
-                "that the LINEAR model knows more than this is not shown.",
+                "it is not shown that the LINEAR model knows more than this.",
             ],
         ),
         ({"longest": (-0.1, 0.01)}, ["No method beats the LINEAR model beyond chance."]),
@@ -137,7 +137,11 @@ def test_what_is_concluded(differences, sentences):
 def test_the_conclusion_is_drawn_twice_and_the_curve_is_read():
     curves = {
         "linear": {"n_pairs": [25.0, 100.0], "accuracy_gain": [0.5, 0.1]},
-        "auto": {"n_pairs": [24.6, 100.2], "accuracy_gain": [0.012, 0.008]},
+        "auto": {
+            "n_pairs": [24.6, 100.2],
+            "accuracy": [0.6, 0.988],
+            "accuracy_gain": [0.012, 0.008],
+        },
     }
     comparison = found(
         {"auto": (0.1, 0.01)},
@@ -151,6 +155,11 @@ def test_the_conclusion_is_drawn_twice_and_the_curve_is_read():
         "Twice as many pairs would add +0.012 [+0.004, +0.020] to the accuracy of AUTO "
         "(extrapolated from 25 to 100 pairs).",
     ]
+    curves["auto"]["accuracy"] = [0.6, 0.989]
+    assert comparison.conclusions[-1] == (
+        "More pairs can add 0.011 to the accuracy of AUTO at most: a line through 25 to 100 pairs "
+        "passes 1 at twice as many."
+    )
     assert not differs(comparison.row("linear"), "accuracy", 1)
     with pytest.raises(KeyError, match="gp"):
         comparison.row("gp")

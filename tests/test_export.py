@@ -36,6 +36,7 @@ from lens_sklearn import (
     LinearRewardRegressor,
     LLMEmbedder,
     RepeatAugmenter,
+    VotingRewardRegressor,
     WithinPromptWhitening,
 )
 from lens_sklearn._fitted_state import check_kinds
@@ -130,6 +131,33 @@ def test_a_loaded_model_is_the_saved_one(model, pairs, tmp_path):
         np.testing.assert_array_equal(one.target, two.target)
     if isinstance(model, ContrastiveVAE):
         equal(again.partial_fit(pairs), model.partial_fit(pairs))
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        BTRewardRegressor(max_epochs=2, n_response_features=3, random_state=0),
+        VotingRewardRegressor([("net", BTRewardRegressor(max_epochs=2, n_response_features=3))]),
+        LinearRewardRegressor(n_response_features=3, controlled=(-1,)),
+        *REWARDS[-2:],
+    ],
+    ids=lambda m: type(m).__name__,
+)
+def test_constant_features_are_saved(model, pairs, tmp_path):
+    """No response has a table, or all end in a full stop: their deviation is taken as infinite."""
+    X = np.array(pairs)
+    X[..., 0], X[..., -2], X[..., -3] = 1.5, 0, 3.1
+    model = clone(model).fit(X)
+    save(model, tmp_path)
+    np.testing.assert_array_equal(load(tmp_path).predict(X), model.predict(X))
+
+
+@pytest.mark.parametrize("name", ["scale", "response_moments"])
+@pytest.mark.parametrize("bad", [np.nan, -np.inf])
+def test_only_deviations_may_be_infinite_and_none_is_less_than_zero(name, bad):
+    check_kinds(VAE, {name: np.array([1.0, np.inf])})
+    with pytest.raises(ValueError, match=f"{name} of ContrastiveVAE holds -?(nan|inf)"):
+        check_kinds(VAE, {name: np.array([1.0, bad])})
 
 
 @pytest.mark.parametrize("model", [GPRewardRegressor(), WithinPromptWhitening(0.5)])

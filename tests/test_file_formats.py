@@ -172,8 +172,31 @@ def test_a_column_that_is_nearly_read_is_told(tmp_path):
     with pytest.warns(UserWarning, match="the column 'Weights' is not read; if it is the weight"):
         load_preferences(path)
     path = put(tmp_path, "b.csv", "Chosen,rejected\na,b\n")
-    with pytest.raises(ValueError, match="no column 'chosen'.*Rename 'Chosen'.*--chosen-column"):
+    with pytest.raises(ValueError, match="no column 'chosen'.*Rename 'Chosen'.*--chosen-column Ch"):
         load_preferences(path)
+
+
+@pytest.mark.parametrize("delimiter", ",;\t|")
+def test_a_header_of_other_names_is_cut_where_it_has_cells(delimiter, tmp_path):
+    """A German table program: no name is known, texts have commas, the ending says .csv."""
+    lines = [["Frage", "gut"], ["Wie viel, bitte?", "Vier."]]
+    text = "\n".join(delimiter.join(f'"{cell}"' for cell in line) for line in lines)
+    for name in ("a.csv", "a.tsv"):
+        rows = load_rows(put(tmp_path, name, text))
+        assert rows == [{"Frage": "Wie viel, bitte?", "gut": "Vier."}]
+    text = text.replace('"', "") if delimiter != "," else text
+    assert load_rows(put(tmp_path, "bare.csv", text))[0]["gut"] == "Vier."
+    with pytest.raises(ValueError, match="--chosen-column NAME --rejected-column NAME, in Python"):
+        load_preferences(put(tmp_path, "b.csv", text))
+
+
+def test_a_header_of_one_name_is_no_list(tmp_path):
+    assert load_rows(put(tmp_path, "a.tsv", "answer\na, b; c\n")) == [{"answer": "a, b; c"}]
+
+
+def test_an_address_is_no_file():
+    with pytest.raises(FileNotFoundError, match="x.jsonl: no such file or folder. Download it fi"):
+        load_rows("https://example.org/x.jsonl")
 
 
 def test_empty_texts_are_refused_left_out_or_kept(tmp_path):
@@ -332,6 +355,11 @@ def test_embeddings_are_read(tmp_path):
     np.testing.assert_array_equal(found.X, X)
     fortran = np.asfortranarray(X.astype(np.float16))
     np.savez_compressed(tmp_path / "a.npz", pairs=fortran, groups=list("aab"), weight=[1, 2, 3])
+    np.save(tmp_path / "four.npy", np.ones((3, 4, 2)))
+    assert load_embeddings(tmp_path / "four.npy").kind == "candidates"
+    np.save(tmp_path / "flat.npy", np.ones((3, 4)))
+    with pytest.raises(ValueError, match=r"pairs \(n, 2, d\) or candidates .*; got \(3, 4\)"):
+        load_embeddings(tmp_path / "flat.npy")
     found = load_embeddings(tmp_path / "a.npz")
     np.testing.assert_array_equal(found.X, X)
     assert found.groups.tolist() == ["a", "a", "b"] and found.weight.tolist() == [1.0, 2.0, 3.0]

@@ -3,6 +3,7 @@
 import argparse
 import difflib
 import re
+import sys
 from math import isfinite
 
 from ._output import printable
@@ -31,13 +32,56 @@ class Parser(argparse.ArgumentParser):
         message : str
             Of argparse.
         """
+        self.usage = self.short_usage()
         choice = re.search(r"invalid choice: '(.*?)' \(choose from (.*)\)", message, re.DOTALL)
         if choice:
             known = re.findall(r"[\w-]+", choice[2])
-            message += _meant([choice[1]], known)
+            is_command = message.startswith("argument COMMAND")
+            message += _meant([choice[1]], known + self.options() * is_command)
         elif message.startswith("unrecognized arguments: "):
             message += _meant(message.split(": ", 1)[1].split(), self.options())
+        elif "are required: " in message:
+            known = self.options()
+            for name in self.given:
+                if not any(option.startswith(name) for option in known):
+                    message += f"; {name} is unknown{_meant([name], known)}"
         super().error(printable(message))
+
+    def short_usage(self):
+        """Return what has to be given, in a line: the error below it is what is to be read.
+
+        Returns
+        -------
+        str
+            For ``usage``.
+        """
+        if self.commands():
+            return "%(prog)s COMMAND ...; COMMAND --help shows its options"
+        required = [
+            action.metavar or f"{action.option_strings[0]} {action.dest.upper()}"
+            for action in self._actions
+            if action.required
+        ]
+        return f"%(prog)s {' '.join(required)} [options]; --help shows them".replace("  ", " ")
+
+    def parse_known_args(self, args=None, namespace=None):
+        """Keep the options that were given, for the error that may come.
+
+        Parameters
+        ----------
+        args : list of str, default=None
+            As in argparse.
+        namespace : argparse.Namespace, default=None
+            As in argparse.
+
+        Returns
+        -------
+        tuple of argparse.Namespace and list of str
+            As in argparse.
+        """
+        given = sys.argv[1:] if args is None else args
+        self.given = [text.split("=")[0] for text in map(str, given) if text.startswith("--")]
+        return super().parse_known_args(args, namespace)
 
     def options(self):
         """Return the names of all options, those of commands included.
@@ -48,11 +92,20 @@ class Parser(argparse.ArgumentParser):
             With their dashes.
         """
         names = list(self._option_string_actions)
-        for action in self._actions:
-            if isinstance(action.choices, dict):
-                for parser in action.choices.values():
-                    names += parser.options() if isinstance(parser, Parser) else []
+        for parser in self.commands():
+            names += parser.options()
         return names
+
+    def commands(self):
+        """Return the parsers of the commands.
+
+        Returns
+        -------
+        list of Parser
+            Empty for a command's own.
+        """
+        choices = [a.choices for a in self._actions if isinstance(a.choices, dict)]
+        return [parser for c in choices for parser in c.values() if isinstance(parser, Parser)]
 
 
 def _meant(given, known):

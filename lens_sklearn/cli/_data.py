@@ -73,7 +73,10 @@ def read_pairs(arguments):
         refuse_text_options(arguments, path)
         found = load_embeddings(path)
         if found.kind != "pairs":
-            raise ValueError(f"{path}: holds candidates; pairs are needed, an array 'pairs'.")
+            raise ValueError(
+                f"{path}: holds candidates; pairs are needed, an array 'pairs' (n, 2, d), and this "
+                f"one is {found.X.shape}."
+            )
         groups = np.arange(len(found.X)) if found.groups is None else found.groups
         groups = np.unique(groups, return_inverse=True)[1]
         pairs = Pairs(found.X, found.target, found.weight, groups, False)

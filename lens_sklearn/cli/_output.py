@@ -12,7 +12,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 PICTURES = (".pdf", ".png", ".svg")
-RESULTS = (".jsonl", ".json", ".csv", ".jsonl.gz", ".json.gz", ".csv.gz")
+RESULTS = (".jsonl", ".json", ".csv", ".tsv")
+RESULTS += tuple(f"{ending}.gz" for ending in RESULTS)
 #: What tells that a folder is of this package, and what a run that was stopped may leave.
 OURS, LEFT = ("pipeline.json", "table.json"), (".partial",)
 
@@ -270,18 +271,18 @@ def write_rows(path, rows):
         return
     name = path.lower().removesuffix(".gz")
     with replacing(path) as file:
-        if name.endswith(".csv"):
-            _write_table(file, list(rows))
+        if name.endswith((".csv", ".tsv")):
+            _write_table(file, list(rows), "\t" if name.endswith(".tsv") else ",")
         elif name.endswith(".json"):
             file.write("[" + ",\n ".join(map(to_json, rows)) + "]\n")
         else:
             file.writelines(f"{to_json(row)}\n" for row in rows)
 
 
-def _write_table(file, rows):
+def _write_table(file, rows, delimiter):
     """Write a table; texts stand as they are, everything else as JSON."""
     names = list(dict.fromkeys(name for row in rows for name in row))
-    writer = csv.writer(file, lineterminator="\n")
+    writer = csv.writer(file, delimiter=delimiter, lineterminator="\n")
     writer.writerow(names)
     for row in rows:
         cells = [row.get(name) for name in names]

@@ -18,6 +18,7 @@ from ._output import (
     check_file,
     check_matplotlib,
     print_table,
+    say,
     write_rows,
 )
 
@@ -100,6 +101,9 @@ def run(arguments):
     )
     print()
     _print_accuracies({"reward model": rewards, **shortcuts}, gold, lengths)
+    for what, path in (("picks", arguments.output), ("curve", arguments.plot)):
+        if path is not None:
+            say(f"The {what}: {path}")
 
 
 def _read(arguments):
@@ -117,7 +121,7 @@ def _read(arguments):
         refuse_text_options(arguments, path)
         found = load_embeddings(path)
         if found.gold is None:
-            raise ValueError(f"{path}: needs the arrays 'candidates' and 'gold'.")
+            raise ValueError(f"{path}: needs the arrays 'candidates' and 'gold' of a .npz file.")
         return None, found.X, found.gold
     rows, gold = load_candidates(path, **reading(arguments), on_invalid=arguments.on_invalid)
     with catch_warnings():

@@ -316,7 +316,10 @@ def _report(comparison, folder, seconds):
     for message, count in comparison.warnings.items():
         say(f"lens-sklearn: warning: in {count} fits: {message}")
     say(f"In {folder}/: comparison.json, comparison.md and results.jsonl; {seconds:.0f} s in all.")
-    say("Next: lens-sklearn fit PAIRS -o reward learns from all pairs; --method chooses how.")
+    say(
+        "Next: lens-sklearn fit PAIRS -o reward; --method chooses how, --test-fraction 0 learns "
+        "from all pairs."
+    )
 
 
 def _number(value, form=".3f"):

@@ -106,7 +106,8 @@ def run(arguments):
     train, test = _split_by_prompt(pairs, arguments.test_fraction, arguments.seed)
     pipeline = make_pipeline(arguments, is_text=pairs.is_text)
     n_test = 0 if test is None else len(test.X)
-    say(f"{len(train.X)} pairs for training, {n_test} held out, from {arguments.pairs}")
+    source = "standard input" if arguments.pairs == "-" else arguments.pairs
+    say(f"{_count(len(train.X), 'pair')} for training, {n_test} held out, from {source}")
     params = {"groups": train.groups}  # keeps prompts whole in folds and early stopping
     if arguments.unlabeled is not None:
         params["unlabeled"] = _load_unlabeled(arguments.unlabeled, test.X if test else [])
@@ -132,7 +133,9 @@ def run(arguments):
     if arguments.method == "auto":
         print()
         _print_choice(pipeline["reward"].cv_results_)
-    _say_what_next(arguments, n_test, pairs.is_text)
+    if test is not None:
+        _say_how_sure(n_test, accuracies["held_out_accuracy"].n)
+    _say_what_next(arguments.output, pairs.is_text)
 
 
 def _report(arguments, sizes, accuracies, seconds):
@@ -141,20 +144,33 @@ def _report(arguments, sizes, accuracies, seconds):
     for name, accuracy in accuracies.items():
         cell = f"{accuracy.mean:.3f}"
         if name == "held_out_accuracy" and accuracy.n > 1:
-            cell += f" ± {accuracy.half_width:.3f}"
+            low, high = (accuracy.mean + side * accuracy.half_width for side in (-1, 1))
+            cell += f" ({max(low, 0):.3f} to {min(high, 1):.3f})"
         lines.append([name.replace("_", " "), cell])
     lines.append(["seconds", f"{seconds:.1f}"])
     print_table(["saved in", arguments.output], lines)
 
 
-def _say_what_next(arguments, n_test, is_text):
-    """Say what a small number of held-out pairs means, and what can be done with the model."""
-    if 0 < n_test < FEW:
-        say(
-            f"{n_test} held-out pairs are few: the interval, of 95 % by prompt, is wide, and "
-            '"lens-sklearn compare" judges by all pairs in turn.'
+def _say_how_sure(n_pairs, n_prompts):
+    """Say what the interval is, and what a small number of held-out pairs means."""
+    interval = "In parentheses is the 95 % interval, by prompt."
+    if n_prompts == 1:
+        interval = "One held-out prompt has no interval."
+    if n_pairs < FEW:
+        counts = f"{_count(n_pairs, 'pair')} of {_count(n_prompts, 'prompt')}"
+        interval += (
+            f' The accuracy was measured on few: {counts}. "lens-sklearn compare" judges by all '
+            "pairs in turn."
         )
-    given = f"{arguments.output} {'ROWS' if is_text else 'EMBEDDINGS'}"
+    say(interval)
+
+
+def _count(n, what):
+    return f"{n} {what}{'' if n == 1 else 's'}"
+
+
+def _say_what_next(output, is_text):
+    given = f"{output} {'ROWS' if is_text else 'EMBEDDINGS'}"
     say(
         f"Next: lens-sklearn score {given} writes rewards, lens-sklearn best-of-n {given} measures "
         "picks by gold."
@@ -176,11 +192,18 @@ def _print_choice(found):
     *candidates, combined = zip(*(found[name] for name in CHOICE), strict=True)
     candidates.sort(key=lambda row: -row[1])
     rows = [
-        [name, f"{weight:.3f}", f"{loss:.3f} ± {error:.3f}", f"{accuracy:.3f}"]
+        [name, f"{weight:.3f}", _cell(loss, error), _cell(accuracy)]
         for name, weight, loss, error, accuracy in (*candidates, combined)
     ]
     rows[-1][1] = ""
     print_table(["left-out prompts", "weight", "log loss ± error", "accuracy"], rows)
+
+
+def _cell(mean, error=None):
+    """Return numbers as a cell, blank where nothing could be left out."""
+    if mean != mean:
+        return ""
+    return f"{mean:.3f}" if error is None else f"{mean:.3f} ± {error:.3f}"
 
 
 def _accuracy(pipeline, pairs):
@@ -253,8 +276,8 @@ def _split_by_prompt(pairs, test_fraction, random_state):
     n_prompts = len(set(pairs.groups.tolist()))
     if ceil(test_fraction * n_prompts) == n_prompts:
         raise ValueError(
-            f"--test-fraction {test_fraction} leaves no prompt to train on, the rows have "
-            f"{n_prompts}; 0 holds none out."
+            f"--test-fraction {test_fraction} leaves no prompt to train on, as there "
+            f"{'is' if n_prompts == 1 else 'are'} {n_prompts}; --test-fraction 0 holds none out."
         )
     splitter = GroupShuffleSplit(n_splits=1, test_size=test_fraction, random_state=random_state)
     train, test = next(splitter.split(pairs.X, groups=pairs.groups))

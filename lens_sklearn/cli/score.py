@@ -80,13 +80,12 @@ def _score_text(arguments):
     rewards = np.full(table.items.shape, np.nan)  # (n, 2) or (n, N)
     found = load_pipeline(arguments).predict([rows[i] for i in kept])
     rewards[kept, : found.shape[1]] = found
-    write_rows(
-        arguments.output,
-        (
-            {**row, "rewards": values[: _count(row, table)].tolist()}
-            for row, values in zip(rows, rewards, strict=True)
-        ),
-    )
+    scored = [
+        {**row, "rewards": values[: _count(row, table)].tolist()}
+        for row, values in zip(rows, rewards, strict=True)
+    ]
+    write_rows(arguments.output, scored)
+    _say_where(arguments.output, scored)
     if table.kind == "pairs":
         target, weight = (None if v is None else v[kept] for v in (target, weight))
         _say_accuracy(rewards[kept], target, weight)
@@ -105,9 +104,16 @@ def _score_embeddings(arguments):
     refuse_text_options(arguments, arguments.rows)
     found = load_embeddings(arguments.rows)
     rewards = load_pipeline(arguments, text=False).predict(found.X)
-    write_rows(arguments.output, ({"rewards": values.tolist()} for values in rewards))
+    scored = [{"rewards": values.tolist()} for values in rewards]
+    write_rows(arguments.output, scored)
+    _say_where(arguments.output, scored)
     if found.kind == "pairs" and not arguments.rows.lower().endswith(".npy"):  # may be of two each
         _say_accuracy(rewards, found.target, found.weight)
+
+
+def _say_where(path, rows):
+    if path is not None:
+        say(f"{len(rows)} rows with their rewards in {path}.")
 
 
 def _say_accuracy(rewards, target, weight):
