@@ -76,7 +76,12 @@ def load_rows(path, *, split=None, columns=None):
     if split is not None and not has_splits:
         raise ValueError(f"{path}: there are no splits in it to choose {split!r} from.")
     if not rows:
-        raise ValueError(f"{path}: the file has no rows.")
+        what = (
+            "standard input has no rows, or was read before"
+            if str(path) in STDIN
+            else ("the file has no rows")
+        )
+        raise ValueError(f"{path}: {what}.")
     if columns:
         rows = _rename(rows, columns, path)
     if any(isinstance(rows[0].get(name), str) for name in LIST_COLUMNS) and _is_candidates(rows):
@@ -197,8 +202,9 @@ def _kind(rows, path, needed):
             f"{meant(rows[0], missing)}"
         )
     except ValueError as error:
-        near = near_columns(rows[0], PAIR_COLUMNS) if isinstance(rows[0], dict) else {}
-        named = near or {name: "NAME" for name in PAIR_COLUMNS}
+        names = PAIR_COLUMNS if needed else (CANDIDATE_COLUMN,)
+        near = near_columns(rows[0], names) if isinstance(rows[0], dict) else {}
+        named = near or {name: "NAME" for name in names}
         options = " ".join(f"--{name}-column {column}" for name, column in named.items())
         raise ValueError(
             f"{path}: {error} Or name the columns: {options}, in Python columns={named}."
@@ -300,7 +306,7 @@ def check_texts(rows, path, on_invalid):
         raise ValueError(f"{path}: {error}") from None
     if table.dropped:
         warn(
-            f"{path}: {len(table.dropped)} of {len(rows)} rows are left out, a text of theirs is "
+            f"{path}: {len(table.dropped)} of {len(rows)} rows are left out, because a text is "
             f"empty or malformed (first: row {table.dropped[0]})."
         )
     return table
@@ -446,7 +452,10 @@ def _gold_of(rows, shape):
     for i, row in enumerate(rows):
         values = row.get("gold")
         if values is None:
-            raise ValueError(f"row {i}: column 'gold' is missing; it lists a reward a response.")
+            raise ValueError(
+                f"row {i}: column 'gold' is missing, which lists the gold reward of each response; "
+                f"got {columns_of(row)}.{meant(row, ('gold',))}"
+            )
         if CANDIDATE_COLUMN not in row and not isinstance(values, list | tuple | np.ndarray):
             values = [values]  # of the one response
         try:

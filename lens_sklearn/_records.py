@@ -13,11 +13,11 @@ SINGLE_COLUMNS = ("response", "completion", "messages", "conversations", "conver
 SYNONYMS = {
     "prompt": "prompts question questions instruction instructions query input user_input "
     "prompt_text context history conversations conversation messages",
-    "chosen": "preferred winner accepted positive better good response_chosen chosen_response "
-    "choosen",
-    "rejected": "dispreferred nonpreferred loser negative worse bad response_rejected "
+    "chosen": "preferred accepted positive better good response_chosen chosen_response choosen",
+    "rejected": "dispreferred nonpreferred negative worse bad response_rejected "
     "rejected_response refused",
     "responses": "candidates completions answers outputs generations generated_responses",
+    "gold": "gold_reward gold_rewards scores ratings",
     "response": "answer output generation reply assistant solution",
 }
 
@@ -114,11 +114,28 @@ def kind_of(row):
         return "candidates"
     if {"role", "content"} <= row.keys() or {"from", "value"} <= row.keys():
         raise ValueError("row 0 is a message: a conversation is one row, put it into a list.")
+    sides = _two_sides(row)
+    if sides:
+        raise ValueError(
+            f"row 0: which of {sides[0]!r} and {sides[1]!r} is better is not read from a further "
+            "column; put the better one into 'chosen' and the other one into 'rejected', and leave "
+            f"ties out. Got {columns_of(row)}."
+        )
     raise ValueError(
         "row 0: preference rows need the columns 'chosen' and 'rejected', candidate rows need "
         f"'responses', single responses {', '.join(map(repr, SINGLE_COLUMNS[:3]))} or 'text'; "
         f"got {columns_of(row)}.{meant(row, (*PAIR_COLUMNS, *SINGULAR_AND_PLURAL, 'prompt'))}"
     )
+
+
+def _two_sides(row):
+    """Return two columns of texts, as response_a and response_b, if there are such."""
+    for name in (str(name) for name in row if "model" not in str(name)):
+        for one, other in (("_a", "_b"), ("_1", "_2"), ("_0", "_1")):
+            twin = name.removesuffix(one) + other
+            if name.endswith(one) and all(isinstance(row.get(c), str | list) for c in (name, twin)):
+                return name, twin
+    return None
 
 
 def candidate_column(row):

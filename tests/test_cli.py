@@ -856,6 +856,33 @@ def test_score_reads_a_pipe_other_columns_and_single_responses(data, tmp_path, m
     assert "accuracy" not in printed.err
 
 
+def test_candidates_may_have_other_columns(data, tmp_path, capsys):
+    rows = read(data / "candidates.jsonl")
+    names = {"responses": "completions", "gold": "scores"}
+    rows = [{names.get(name, name): cell for name, cell in row.items()} for row in rows]
+    write(tmp_path / "c.jsonl", rows)
+    best = ["best-of-n", data / "reward", tmp_path / "c.jsonl"]
+    assert run(*best) == 2
+    assert "--responses-column completions, in Python columns=" in capsys.readouterr().err
+    best += ["--responses-column", "completions"]
+    assert run(*best) == 2
+    assert "'gold' is missing, which lists the gold" in (error := capsys.readouterr().err)
+    assert "Did you mean 'scores'?" in error
+    assert run(*best, "--gold-column", "scores") == 0
+    found = capsys.readouterr().out
+    assert run("best-of-n", data / "reward", data / "candidates.jsonl") == 0
+    assert capsys.readouterr().out == found
+    score = ["score", data / "reward", tmp_path / "c.jsonl", "--responses-column", "completions"]
+    assert run(*score) == 0
+    assert len(capsys.readouterr().out.splitlines()) == len(rows)
+
+
+def test_standard_input_is_read_once(data, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"")))
+    assert run("score", data / "reward", "-") == 2
+    assert "-: standard input has no rows, or was read before." in capsys.readouterr().err
+
+
 def test_two_candidates_are_no_pair(data, tmp_path, capsys):
     rows = [{"prompt": r["prompt"], "responses": [r["chosen"], r["rejected"]]}
             for r in read(data / "pairs.jsonl")]  # fmt: skip
@@ -1080,6 +1107,10 @@ def test_unexpected_errors_and_interrupts(monkeypatch, capsys):
     assert capsys.readouterr().err == 2 * "lens-sklearn: interrupted\n"
 
 
+def fail_with(error):
+    raise error
+
+
 def test_an_error_of_the_system_says_where(monkeypatch, capsys):
     def fail(arguments):
         raise OSError(errno.ENOSPC, "No space left on device", *arguments.output.split())
@@ -1090,6 +1121,9 @@ def test_an_error_of_the_system_says_where(monkeypatch, capsys):
         "lens-sklearn: error: full/disk: No space left on device.",
         "lens-sklearn: error: writing: No space left on device.",
     ]
+    monkeypatch.setattr(demo, "run", lambda _: fail_with(OSError(errno.EEXIST, "a store: no.")))
+    assert run("demo") == 2
+    assert capsys.readouterr().err == "lens-sklearn: error: a store: no.\n"
 
 
 @pytest.mark.parametrize(
@@ -1118,6 +1152,7 @@ def test_warnings_are_of_this_package_alone(monkeypatch, capsys):
     def run_demo(arguments):
         given = {"lineno": 1, "filename": "file.py"}
         warnings.warn_explicit("ours", UserWarning, module="lens_sklearn.cli.demo", **given)
+        warnings.warn_explicit("ours", UserWarning, module="lens_sklearn._rows", **given)
         warnings.warn_explicit("theirs", UserWarning, module="torch.nn", **given)
         warnings.warn_explicit("of a version", FutureWarning, module="lens_sklearn.x", **given)
 

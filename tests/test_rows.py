@@ -399,6 +399,11 @@ def test_a_table_of_conversations_reads_as_its_rows():
         ([{"Chosen": "a", "Rejected": "b"}], "Rename 'Chosen' to 'chosen' and 'Rejected' to 'rej"),
         ([{"question": "q", "answer": "a"}], "Rename 'answer' to 'response' and 'question' to 'p"),
         ([{"prompt": "q", "completions": ["a"]}], "Rename 'completions' to 'responses'"),
+        (
+            [{"model_a": "x", "model_b": "y", "text_a": "1", "text_b": "2", "winner": "model_a"}],
+            "row 0: which of 'text_a' and 'text_b' is better is not read from a further column",
+        ),
+        ([{"score_1": 1, "score_2": 2, "winner": "a"}], "preference rows need .*'winner'.\\.$"),
         ([{**ROWS[0], "rejected": ["8", "9"]}], "a list of 2. pairs_from_lists"),
         ([{**ROWS[0], "rejected": "a\ud83d"}], "row 0, column 'rejected': character 1 is half"),
         ([{"responses": ["a", "b\ud83d"]}], r"row 0, responses\[1\]: character 1 is half"),

@@ -154,20 +154,22 @@ def add_force(parser):
     parser.add_argument("--force", action="store_true", help="overwrite the output if it is there")
 
 
-COLUMNS = ("prompt", "chosen", "rejected")
+COLUMNS = ("prompt", "chosen", "rejected", "responses", "gold")
 
 
-def add_rows(parser):
+def add_rows(parser, columns=COLUMNS[:3]):
     """Add how rows are read.
 
     Parameters
     ----------
     parser : argparse.ArgumentParser
         Of a command that calls :func:`reading`.
+    columns : sequence of str, default=("prompt", "chosen", "rejected")
+        Which of ``COLUMNS`` may have other names.
     """
     group = parser.add_argument_group("rows", ROWS_HELP)
     group.add_argument("--split", help="which split, of a file or folder that has several")
-    for name in COLUMNS:
+    for name in columns:
         group.add_argument(f"--{name}-column", metavar="NAME", help=f"what it calls {name}")
     group.add_argument(
         "--on-invalid",
@@ -196,7 +198,7 @@ def reading(arguments):
     dict
         Of `load_rows` and its like: ``split`` and ``columns``.
     """
-    columns = {name: getattr(arguments, f"{name}_column") for name in COLUMNS}
+    columns = {name: getattr(arguments, f"{name}_column", None) for name in COLUMNS}
     return {"split": arguments.split, "columns": columns}
 
 

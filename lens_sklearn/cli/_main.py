@@ -74,8 +74,10 @@ def _words(error):
     """Return what an error says; one of the system's says where, and no number."""
     if not isinstance(error, OSError) or error.strerror is None:
         return str(error)
-    where = "writing" if error.filename is None else error.filename
-    return f"{where}: {error.strerror}."
+    if error.filename is not None:
+        return f"{error.filename}: {error.strerror}."
+    is_bare = error.errno is not None and error.strerror == os.strerror(error.errno)
+    return f"writing: {error.strerror}." if is_bare else error.strerror
 
 
 def _hint(arguments, text):
@@ -115,8 +117,15 @@ def plain_warnings():
 
     A warning of this package points at the caller's line, which is one of this folder.
     """
+    said = set()
+
+    def show(message, *_):
+        if str(message) not in said:  # each step that reads the rows warns of them
+            said.add(str(message))
+            say(f"lens-sklearn: warning: {message}")
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         warnings.filterwarnings("always", category=UserWarning, module="lens_sklearn")
-        warnings.showwarning = lambda message, *_: say(f"lens-sklearn: warning: {message}")
+        warnings.showwarning = show
         yield

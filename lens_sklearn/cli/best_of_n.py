@@ -56,7 +56,7 @@ def add_parser(commands):
     parser.add_argument("--plot", metavar="PNG", help="draw the curve (extra: plot)")
     parser.add_argument("-o", "--output", help=f"write the picked responses: {', '.join(RESULTS)}")
     add_force(parser)
-    add_rows(parser)
+    add_rows(parser, ("prompt", "responses", "gold"))
     parser.add_argument("--seed", type=seed, default=0, help="of the interval's bootstrap")
 
 

@@ -1,6 +1,7 @@
 """``lens-sklearn score``: write the rewards of responses."""
 
 from ._arguments import (
+    COLUMNS,
     add_command,
     add_force,
     add_rows,
@@ -42,7 +43,7 @@ def add_parser(commands):
         "-o", "--output", help=f"{', '.join(RESULTS)} (default: lines to standard output)"
     )
     add_force(parser)
-    add_rows(parser)
+    add_rows(parser, COLUMNS[:4])
 
 
 def run(arguments):
