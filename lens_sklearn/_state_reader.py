@@ -36,6 +36,8 @@ class StateReader:
         self.n_hidden_states = n_hidden_states
         self.blocks = _blocks(network, n_hidden_states - 1)
         self.without_mask = causal
+        # transformers complains of padding that no mask tells of.
+        self.filler = 1 if network.config.pad_token_id == 0 else 0
         if not self._is_right():
             self.without_mask = False
             if not self._is_right():
@@ -77,12 +79,14 @@ class StateReader:
 
             return read
 
+        if self.without_mask:
+            tokens = tokens.masked_fill(mask == 0, self.filler)
+        handles = []
         with self._lock:
-            handles = [
-                self.blocks[layer].register_forward_pre_hook(hook(layer), with_kwargs=True)
-                for layer in set(layers) - {last}
-            ]
-            try:
+            try:  # whatever ends it, Ctrl-C too: a hook that is left would read the next texts
+                for layer in set(layers) - {last}:
+                    block = self.blocks[layer]
+                    handles.append(block.register_forward_pre_hook(hook(layer), with_kwargs=True))
                 output = self.network(
                     input_ids=tokens, attention_mask=None if self.without_mask else mask
                 )
@@ -96,13 +100,19 @@ class StateReader:
 
     @torch.inference_mode()
     def _is_right(self):
-        """Compare with what the network gives when it is asked, on two texts of a few tokens."""
+        """Compare with what the network gives when it is asked, on two texts of a few tokens.
+
+        Their number is odd: some networks fill texts up to a multiple of 2, 4, ….
+        """
         if self.blocks is None:
             return False
         device = next(self.network.parameters()).device
-        n_rows = self.network.get_input_embeddings().num_embeddings
-        tokens = torch.tensor([[3, 5, 7, 9], [4, 6, 0, 0]], device=device) % n_rows
-        mask = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0]], device=device)
+        try:
+            n_rows = len(self.network.get_input_embeddings().weight)
+        except (AttributeError, NotImplementedError):  # one that reads letters
+            return False
+        tokens = torch.tensor([[3, 5, 7, 9, 8], [4, 6, 0, 0, 0]], device=device) % n_rows
+        mask = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 0, 0, 0]], device=device)
         output = self.network(input_ids=tokens, attention_mask=mask, output_hidden_states=True)
         asked = list(output.hidden_states)
         if len(asked) != self.n_hidden_states:
@@ -112,9 +122,11 @@ class StateReader:
         for final in range(self.n_hidden_states):
             read = self.read(tokens, mask, {0, final}, lambda layer, state: state)
             for layer in {0, final}:
+                if asked[layer].shape != read[layer].shape:  # filled up, or another axis first
+                    return False
                 expected, state = asked[layer][there].float(), read[layer][there].float()
                 gap = TOLERANCE[asked[layer].dtype] * expected.abs().max()
-                if expected.shape != state.shape or not (expected - state).abs().max() <= gap:
+                if not (expected - state).abs().max() <= gap:
                     return False
         return True
 

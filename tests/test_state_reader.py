@@ -27,6 +27,19 @@ FAMILIES = {
         False,
     ),
     "Albert": (transformers.AlbertConfig(**SMALL, embedding_size=8), False),
+    "IBert": (transformers.IBertConfig(**SMALL, pad_token_id=1), False),
+    "XLNet": (
+        transformers.XLNetConfig(vocab_size=40, d_model=16, n_layer=4, n_head=2, d_inner=32),
+        False,
+    ),
+    "Longformer, windows of 4": (
+        transformers.LongformerConfig(**SMALL, attention_window=4, pad_token_id=1),
+        False,
+    ),
+    "Longformer, windows of 8": (
+        transformers.LongformerConfig(**SMALL, attention_window=8, pad_token_id=1),
+        False,
+    ),
 }
 
 
@@ -90,6 +103,44 @@ def test_a_network_that_looks_ahead_keeps_its_mask():
     network, _ = network_of("Bert")
     reader = StateReader(network, 5, causal=True)  # it is not
     assert reader.without_mask is False and reader.blocks is not None
+
+
+@pytest.mark.parametrize("n_registered", [0, 1])
+def test_what_ends_it_while_hooks_are_put_leaves_none(n_registered, monkeypatch):
+    network, _ = network_of("Llama")
+    reader = StateReader(network, 5, causal=True)
+    plain, seen = torch.nn.Module.register_forward_pre_hook, []
+
+    def interrupted(block, *args, **kwargs):
+        if len(seen) == n_registered:
+            raise KeyboardInterrupt
+        seen.append(block)
+        return plain(block, *args, **kwargs)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(torch.nn.Module, "register_forward_pre_hook", interrupted)
+        reader.read(*batch(), {0, 1, 2}, lambda layer, state: None)
+    assert len(seen) == n_registered
+    assert not any(block._forward_pre_hooks for block in reader.blocks)
+    with pytest.raises(IndexError):
+        reader.read(*batch(), {0, 99}, lambda layer, state: None)
+    assert not any(block._forward_pre_hooks for block in reader.blocks)
+
+
+@pytest.mark.parametrize("pad_id", [0, 2])
+def test_padding_without_a_mask_is_not_complained_of(pad_id, caplog, monkeypatch):
+    torch.manual_seed(0)
+    config = transformers.GPT2Config(**GPT, pad_token_id=pad_id)
+    network = transformers.AutoModel.from_config(config).eval()
+    reader = StateReader(network, 5, causal=True)
+    assert reader.without_mask
+    tokens, mask = batch()
+    monkeypatch.setattr(transformers.utils.logging.get_logger("transformers"), "propagate", True)
+    caplog.clear()
+    transformers.modeling_utils.logger.warning_once.cache_clear()
+    with torch.inference_mode():
+        reader.read(tokens * mask + pad_id * (1 - mask), mask, {2}, lambda layer, state: None)
+    assert not caplog.records
 
 
 def test_an_error_of_the_reader_takes_the_hooks_away():
