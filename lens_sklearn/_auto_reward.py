@@ -355,7 +355,7 @@ class AutoRewardRegressor(MetaEstimatorMixin, RewardRegressor):
             augmenter = LatentPairAugmenter(vae, n_response_features=k, **seeds)
         else:
             teacher = GPRewardRegressor(n_response_features=k, device=self.device)
-            augmenter = DistillationAugmenter(teacher, n_response_features=k, **seeds)
+            augmenter = DistillationAugmenter(teacher=teacher, n_response_features=k, **seeds)
         reward = BTRewardRegressor(
             n_response_features=k, device=self.device, random_state=draw_seed(random_state)
         )

@@ -65,7 +65,7 @@ def _linear(seed, device):
 
 
 def _gp(seed, device):
-    return GPRewardRegressor(random_state=seed)
+    return GPRewardRegressor(device=device, random_state=seed)
 
 
 def _network(seed, device):
@@ -73,7 +73,7 @@ def _network(seed, device):
 
 
 def _auto(seed, device):
-    return AutoRewardRegressor(random_state=seed)
+    return AutoRewardRegressor(device=device, random_state=seed)
 
 
 def _repeat(seed, device):
@@ -85,7 +85,7 @@ def _lens(seed, device):
 
 
 def _distillation(seed, device):
-    return DistillationAugmenter(random_state=seed)
+    return DistillationAugmenter(teacher=GPRewardRegressor(device=device), random_state=seed)
 
 
 METHODS = {
@@ -428,8 +428,10 @@ def told(estimator, n_response_features):
     estimator
         Itself.
     """
-    if "n_response_features" in estimator.get_params(deep=False):
-        estimator.set_params(n_response_features=n_response_features)
+    params = estimator.get_params()
+    for name in ("n_response_features", "teacher__n_response_features"):
+        if name in params:
+            estimator.set_params(**{name: n_response_features})
     return estimator
 
 

@@ -138,6 +138,11 @@ def test_candidates_of_one_view_and_of_two(fitted):
         assert reward.n_response_features == 8
 
 
+def test_distillation_is_a_candidate_that_can_be_fitted():
+    reward = AutoRewardRegressor(["linear", "distillation"], random_state=0).fit(make_pairs(60))
+    assert named(reward) == ["linear", "distillation", "combined"]
+
+
 def test_all_candidates(monkeypatch):
     made = AutoRewardRegressor("all", n_response_features=2)
     made.n_features_in_ = 8

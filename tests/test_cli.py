@@ -160,6 +160,10 @@ def test_options_reach_the_embedder_and_the_reward():
     assert repr(params["embed"]) == repr(embedder)
     reward = BTRewardRegressor(max_epochs=3, learning_rate=0.5, device="cpu", random_state=7)
     assert repr(params["reward"].set_params(verbose=0)) == repr(reward)
+    params = make_pipeline(settle(*given[:8], "--device", "cpu")).get_params()
+    assert params["embed"].embedder.device == params["reward"].device == "cpu"
+    distillation = make_pipeline(settle("--method", "distillation", "--device", "cpu"))
+    assert distillation.get_params()["augment__teacher"].device == "cpu"
 
 
 def test_distillation_chooses_its_factor_by_default(data, tmp_path, capsys):

@@ -379,3 +379,15 @@ def test_folds_are_reproducible_and_depend_on_the_seed(groups):
     assert any(set(one.train(task)) != set(other.train(task)) for task in tasks)
     every = one.train(Task("linear", 0, CANDIDATES, 1.0))
     np.testing.assert_array_equal(every, np.arange(60))
+
+
+@pytest.mark.parametrize("name", ["gp", "network", "lens", "distillation", "auto"])
+def test_methods_compute_where_they_are_told(name):
+    method = METHODS[name]
+    made = [make(0, "cpu") for make in (method.reward, method.augmenter) if make is not None]
+    devices = [v for e in made for k, v in e.get_params().items() if k.endswith("device")]
+    assert devices and set(devices) == {"cpu"}
+    for estimator in made:
+        module.told(estimator, 3)
+        params = estimator.get_params()
+        assert params.get("teacher__n_response_features", 3) == 3

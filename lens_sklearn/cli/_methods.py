@@ -189,6 +189,7 @@ def make_augmenter(arguments):
     from .._augmenters import DirectNoiseAugmenter, GaussianAugmenter, RepeatAugmenter
     from .._contrastive_vae import ContrastiveVAE
     from .._distillation import DistillationAugmenter
+    from .._gp_reward import GPRewardRegressor
     from .._latent_augmenter import LatentPairAugmenter
 
     drawn = {"factor": arguments.factor, "random_state": arguments.seed}
@@ -203,7 +204,9 @@ def make_augmenter(arguments):
             )
             return LatentPairAugmenter(vae, noise_variance=arguments.noise_variance, **drawn)
         case "distillation":
-            return DistillationAugmenter(**drawn)
+            return DistillationAugmenter(
+                teacher=GPRewardRegressor(device=arguments.device), **drawn
+            )
         case "direct-noise":
             return DirectNoiseAugmenter(noise_variance=arguments.noise_variance, **drawn)
         case "gaussian":

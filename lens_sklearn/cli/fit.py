@@ -249,7 +249,9 @@ def make_pipeline(arguments, *, is_text=True):
         if is_text and not arguments.no_features:
             settings["n_response_features"] = len(embed.features.names)
             settings["controlled"] = tuple(embed.features.columns(arguments.controlled or []))
-        reward = AutoRewardRegressor(**settings, random_state=arguments.seed)
+        reward = AutoRewardRegressor(
+            **settings, device=arguments.device, random_state=arguments.seed
+        )
         return Pipeline([*steps, ("reward", reward)], transform_input=transform_input)
     reward = BTRewardRegressor(
         max_epochs=arguments.epochs,
