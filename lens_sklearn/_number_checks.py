@@ -1,5 +1,7 @@
 """Numbers that an estimator can compute with: finite, and not rounded away by float32."""
 
+from collections.abc import Mapping
+
 import numpy as np
 from sklearn.utils import gen_batches
 
@@ -27,8 +29,15 @@ def check_plain(X):
     Raises
     ------
     ValueError
-        On masked entries, whose masks would be lost, and on times.
+        On masked entries, whose masks would be lost, on times, and on rows of text.
     """
+    columns = getattr(X, "column_names", getattr(X, "columns", ()))  # of a Dataset, of a frame
+    is_list_of_rows = isinstance(X, list) and len(X) > 0 and isinstance(X[0], Mapping)
+    if is_list_of_rows or any(name in ("chosen", "responses") for name in columns):
+        raise ValueError(
+            "X has rows of text; embeddings are needed, as LLMEmbedder makes them: put one before "
+            "this step, in a Pipeline."
+        )
     if np.ma.is_masked(X):
         raise ValueError(
             "X has masked entries. Fill them in; candidates that are not there are all NaN."

@@ -34,6 +34,8 @@ from ._records import (
 from ._text_tables import Faults, ResponseTable, TextTable
 from ._warnings import warn
 
+#: A word is soon the beginning of an answer; so many characters of a prompt are not.
+LONG_PROMPT = 10
 ASKERS = ("system", "user", "human")
 SEVERAL = " pairs_from_lists(rows) makes a pair of every chosen and every rejected text."
 
@@ -97,6 +99,7 @@ def read_texts(X, on_invalid="raise"):
     _report(faults, len(rows), dropped)
     if kind == "pairs":
         _warn_of_ties(items)
+        _warn_of_repeated_prompts(read)
     _warn_of_unread_prompt(rows, read)
     return TextTable(kind, items, dropped, column)
 
@@ -519,6 +522,23 @@ def _warn_of_ties(items):
         warn(
             f"{len(ties)} of {len(items)} rows have chosen equal to rejected (first: row "
             f"{ties[0]}). They are kept as ties, target 0.5."
+        )
+
+
+def _warn_of_repeated_prompts(read):
+    """Say that strings begin with their prompt, where all do: one that does may well quote it."""
+    n_rows = 0
+    for row in read:
+        prompt = row.prompt if isinstance(row.prompt, str) or not row.prompt else row.prompt[-1][1]
+        if not prompt or None in row.texts:
+            continue
+        if not all(isinstance(t, str) and t.lstrip().startswith(prompt) for t in row.texts):
+            return
+        n_rows += len(prompt) >= LONG_PROMPT
+    if n_rows > 1:
+        warn(
+            "every 'chosen' and 'rejected' begins with its prompt, which so is read twice. If they "
+            "are whole texts, cut the prompt off them or leave the column 'prompt' out."
         )
 
 

@@ -283,3 +283,14 @@ def test_plain_numbers():
     check_plain(np.ma.masked_array([1.0, 2.0]))  # nothing is masked
     with pytest.raises(ValueError, match=r"timedelta64\[s\]; embeddings are numbers"):
         check_plain(np.zeros(2, "m8[s]"))
+
+
+@pytest.mark.parametrize("kind", ["list", "frame", "dataset"])
+def test_rows_of_text_are_told_what_they_lack(kind):
+    rows = [{"prompt": "p", "chosen": "a", "rejected": "b"}]
+    if kind == "frame":
+        rows = pytest.importorskip("pandas").DataFrame(rows)
+    if kind == "dataset":
+        rows = pytest.importorskip("datasets").Dataset.from_list(rows)
+    with pytest.raises(ValueError, match="X has rows of text; embeddings are needed, as LLMEmb"):
+        LinearRewardRegressor().fit(rows)

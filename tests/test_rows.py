@@ -493,3 +493,16 @@ def test_prompts_are_the_same_in_every_reader():
     prompts, items = read_dialogues(["How long?"], [[whole, "Nine.", ""]])
     assert prompts == [(ASKED,)]
     assert items.tolist() == [[(EIGHT,), (NINE,), (("assistant", ""),)]]
+
+
+def test_strings_that_all_begin_with_their_prompt_are_told():
+    asked = [("What is 1 + 1?", "2."), ("What is 2 + 2?", "4.")]
+    rows = [{"prompt": prompt, "chosen": text, "rejected": "No."} for prompt, text in asked]
+    whole = [{k: r["prompt"] * (k != "prompt") + r[k] for k in r} for r in rows]
+    with pytest.warns(UserWarning, match="begins with its prompt, which so is read twice"):
+        read_texts(whole)
+    messages = [r | {"prompt": [{"role": "user", "content": r["prompt"]}]} for r in whole]
+    with pytest.warns(UserWarning, match="begins with its prompt"):
+        read_texts(messages)
+    for quiet in (rows, [whole[0], rows[1]], whole[:1], [r | {"rejected": "No."} for r in whole]):
+        read_texts(quiet)  # one that quotes its prompt is no layout
