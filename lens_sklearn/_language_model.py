@@ -17,10 +17,10 @@ import numpy as np
 import torch
 
 from ._blueprint import length_limits, make_blueprint, n_embeddings
+from ._conversation_text import UNEXPECTED, check_written, write_conversation
 from ._device import torch_device
 from ._hidden_states import pad_right, pool
 from ._log_likelihood import check_logits, mean_log_likelihoods
-from ._messages import check_fields, message_dicts
 from ._model_folder import adapter_base, folder_fingerprint
 from ._model_weights import encoder_of, load_weights
 from ._packaged_model import packaged_folder
@@ -323,12 +323,13 @@ class LanguageModel:
             Includes the template's special tokens. A template that prints today's date gets
             a fixed one: an embedding must not depend on the day.
         """
-        return self.tokenizer.apply_chat_template(
-            message_dicts(messages),
+        apply = functools.partial(
+            self.tokenizer.apply_chat_template,
             chat_template=FIXED_DATE + template,
             tokenize=False,
             add_generation_prompt=add_generation_prompt,
         )
+        return write_conversation(messages, apply)
 
     @functools.cached_property
     def added_tokens(self):
@@ -497,7 +498,7 @@ def render(language_model, messages, template, place, i, **options):
     Raises
     ------
     ValueError
-        If the template refuses the conversation, or does not write one of its fields.
+        If the template refuses the conversation, or leaves a part of it out.
     """
     from jinja2 import TemplateError
 
@@ -506,14 +507,18 @@ def render(language_model, messages, template, place, i, **options):
 
     try:
         text = write(messages)
-        check_fields(messages, template, text, write, lambda: place(i), TemplateError)
-        return text
-    except TemplateError as error:
+    except (TemplateError, *UNEXPECTED) as error:
         roles = [message[0] for message in messages]
         raise ValueError(
             f"{place(i)}: the chat template refuses the conversation with the roles {roles} "
             f"({error}). Give another chat_template, or None to join the contents."
         ) from error
+
+    def is_own():
+        return template == template_text("auto", language_model.tokenizer)
+
+    check_written(messages, template, text, write, lambda: place(i), is_own)
+    return text
 
 
 @contextmanager

@@ -154,50 +154,6 @@ def written_fields(message):
     return [name for name in fields_of(message) if name not in IDENTIFIERS]
 
 
-def check_fields(messages, template, text, write, place, refusal):
-    """Refuse a field of a message that the chat template does not write.
-
-    Answers that differ in it alone would be equal. Templates write reasoning in the last message
-    and often not before: there it is enough that they name a field.
-
-    Parameters
-    ----------
-    messages : tuple of messages
-        The conversation.
-    template : str
-        The chat template's source.
-    text : str
-        What the template makes of the conversation.
-    write : callable
-        Applies the template to messages.
-    place : callable
-        Names the row.
-    refusal : type
-        The exception by which a template refuses messages.
-
-    Raises
-    ------
-    ValueError
-        If there is such a field; the message names the row, the message and the field.
-    """
-    for j, message in enumerate(messages):
-        for name in written_fields(message):
-            if re.search(rf"\b{re.escape(name)}\b", template):
-                if j < len(messages) - 1:
-                    continue
-                fields = {k: v for k, v in fields_of(message).items() if k != name}
-                try:
-                    other = (*message[:2], json.dumps(fields, ensure_ascii=False))
-                    if write((*messages[:-1], other)) != text:
-                        continue
-                except refusal:  # the template asks for the field
-                    continue
-            raise ValueError(
-                f"{place()}, message {j}: the chat template does not write the field {name!r}. "
-                f"{FIELD_REMEDY}"
-            )
-
-
 def join_contents(text, place):
     """Write a conversation as text without a template, its contents joined by line breaks.
 

@@ -231,10 +231,9 @@ def test_malformed_rows_are_named(decoder):
         embedder.transform([ROWS[0], {"prompt": "a", "chosen": "", "rejected": "b"}])
 
 
-def test_a_text_without_tokens_is_named(tmp_path):
-    model = tiny_models.save_decoder(tmp_path, chat_template="{# nothing #}")
+def test_a_text_without_tokens_is_named(decoder):
     with pytest.raises(ValueError, match="row 0, column 'chosen': .* no token"):
-        embed(model, ROWS)
+        embed(decoder, ROWS, chat_template="{# nothing #}")
 
 
 # -------------------------------------------------------------------------- chat templates
@@ -406,13 +405,20 @@ def test_a_call_that_is_not_written_is_refused_before_the_network_loads(
         embed(decoder, CALLS, chat_template=template)
 
 
-def test_a_field_before_the_last_message_need_only_be_named(decoder):
-    talk = [{"role": "user", "content": "why"}, *calling("cat")]
-    rows = [{"prompt": talk, "chosen": "no", "rejected": "yes"}]
-    named = "{# tool_calls #}" + tiny_models.CHAT_TEMPLATE
-    assert np.isfinite(embed(decoder, rows, chat_template=named)).all()
-    with pytest.raises(ValueError, match="row 0, column 'chosen', message 1: the chat template"):
-        embed(decoder, rows)
+def test_reasoning_before_the_last_message_need_only_be_named(decoder):
+    thought = {"role": "assistant", "content": "the", "reasoning_content": "cat"}
+    for field, talk in (("reasoning_content", [thought]), ("tool_calls", calling("cat"))):
+        talk = [{"role": "user", "content": "why"}, *talk]
+        rows = [{"prompt": talk, "chosen": "no", "rejected": "yes"}]
+        message = f"row 0, column 'chosen', message 1: the chat template does not write .*{field}"
+        with pytest.raises(ValueError, match=message):
+            embed(decoder, rows)
+        named = "{# " + field + " #}" + tiny_models.CHAT_TEMPLATE
+        if field == "reasoning_content":
+            assert np.isfinite(embed(decoder, rows, chat_template=named)).all()
+        else:
+            with pytest.raises(ValueError, match=message):
+                embed(decoder, rows, chat_template=named)
 
 
 def test_what_links_messages_needs_no_template(decoder):
