@@ -37,7 +37,7 @@ from ._response_span import equal_inputs, tokenize_texts
 from ._rows import read_texts
 
 READ_AT_ONCE = 1 << 24  # bytes of embeddings from the store, copied to where they belong
-RULES = 2  # of turning texts to tokens; other rules make other records
+RULES = 3  # of turning texts to tokens; other rules make other records
 AUTO_TOKENS = {"cpu": 2048, "cuda": 32768}  # batch_tokens="auto"; 8192 on other devices
 
 logger = logging.getLogger(__name__)

@@ -135,7 +135,7 @@ class _Reader:
         """Return a text as the tokenizer reads it."""
         text = self.texts[i]
         if isinstance(text, str):
-            return text
+            return text if self.rendered[i] is None else self.rendered[i].text
         if self.template is None:
             return join_contents(text, partial(self.place, i))
         return render(self.language_model, text, self.template, self.place, i)
@@ -146,7 +146,7 @@ class _Reader:
         for i, own in zip(numbers, whole, strict=True):
             text = self.texts[i]
             if isinstance(text, str):
-                around.append(self.rendered[i])
+                around.append(None if self.rendered[i] is None else self.rendered[i][1:])
                 continue
             if self.template is None:
                 around.append((own[: len(own) - len(text[-1][1])], ""))

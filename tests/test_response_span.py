@@ -165,6 +165,47 @@ def test_a_text_that_was_rendered_beforehand_is_its_conversation(decoder):
         assert span == (0, len(ids)) and ids.tolist().count(0) == 1
 
 
+# Around messages: words alone in front of them, between them, or both, with BOS and without.
+OTHER_TEMPLATES = {
+    "Llama 2": "{% for m in messages %}{% if m.role == 'user' %}{{ bos_token }}"
+    "[INST] {{ m.content }} [/INST]{% else %} {{ m.content }} {{ eos_token }}{% endif %}"
+    "{% endfor %}",
+    "Zephyr": "{% for m in messages %}|{{ m.role }}|\n{{ m.content }} {{ eos_token }}\n"
+    "{% endfor %}",
+    "Vicuna": "A chat.{% for m in messages %} {{ m.role|upper }}: {{ m.content }}{% endfor %}",
+    "Alpaca": "{% for m in messages %}### {{ m.role }}:\n{{ m.content }}\n\n{% endfor %}",
+    "words": "{{ bos_token }}{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}",
+}
+
+
+@pytest.mark.parametrize("template", OTHER_TEMPLATES.values(), ids=OTHER_TEMPLATES)
+def test_templates_that_write_words_are_known_by_them(decoder, template):
+    for talk in (TALK, (("user", "a cat"), ("assistant", "ran"), *TALK)):
+        text = decoder.render(talk, template)
+        forms = sorted({text, text.rstrip(), text.removeprefix("<s>")})
+        for max_length in (64, 9):
+            found, ids, _ = spans_of(decoder, [*forms, talk], template, max_length)
+            assert len(set(found)) == 1 and found[0] != (0, len(ids[0]))
+            assert len({tuple(own.tolist()) for own in ids}) == 1
+    asked = decoder.render((*TALK, ("user", "no")), template)
+    for other in ("a cat", asked, "system: a cat"):
+        (span,), (ids,), _ = spans_of(decoder, [other], template)
+        assert span == (0, len(ids))
+
+
+def test_a_system_message_of_words_is_known(decoder):
+    template = OTHER_TEMPLATES["Alpaca"]
+    talk = (("system", "be red"), *TALK)
+    found, ids, _ = spans_of(decoder, [decoder.render(talk, template), talk], template)
+    assert found[0] == found[1] and ids[0].tolist() == ids[1].tolist()
+
+
+def test_a_template_that_writes_contents_alone_marks_no_text(decoder):
+    template = "{% for m in messages %}{{ m.content }}\n{% endfor %}"
+    (span,), (ids,), _ = spans_of(decoder, [decoder.render(TALK, template)], template)
+    assert span == (0, len(ids)) and ids[0] == 0
+
+
 def test_special_tokens_of_the_text_are_not_added_again(encoder, decoder):
     for model, text in ((encoder, "[CLS] a cat [SEP]"), (decoder, "<s> a cat")):
         _, (own,), _ = spans_of(model, [text], template=None)
