@@ -11,6 +11,7 @@ import torch
 WRAPPERS = {
     "_orig_mod.": "they were saved from a compiled module: save model._orig_mod instead",
     "module.": "they were saved from a parallel wrapper: save model.module instead",
+    "_fsdp_wrapped_module.": "they were saved from a sharded wrapper: save its full state instead",
     "base_model.model.": "they were saved from a PEFT model: save model.merge_and_unload() instead",
 }
 # Buffers that a network makes itself, and that older files hold or lack.
@@ -244,7 +245,8 @@ def _reason(missing, unexpected):
         return "They hold an adapter that was not merged: save model.merge_and_unload() instead."
     prefix, added = _renamed(missing, unexpected) or ("", False)
     if added:
-        why = WRAPPERS.get(prefix, "save the model itself by save_pretrained")
+        wrapper = next((w for w in WRAPPERS if prefix.startswith(w)), None)
+        why = WRAPPERS.get(wrapper, "save the model itself by save_pretrained")
         return f"The file's names begin with {prefix!r} in addition; {why}, or rename them."
     if prefix:
         return f"The file's names lack the beginning {prefix!r}; rename them."

@@ -99,6 +99,19 @@ def test_an_embedder_refuses_them(folders, tmp_path, change, message):
         embedder.transform(["the cat"])
 
 
+@pytest.mark.parametrize(
+    "prefix, words",
+    [("_orig_mod.", "compiled"), ("module.", "parallel"), ("_fsdp_wrapped_module.", "sharded")],
+)
+@pytest.mark.parametrize("kind", ["causal", "reward"])
+def test_an_embedder_tells_the_wrapper_of_a_model_with_a_head(
+    folders, tmp_path, kind, prefix, words
+):
+    wrong = changed(folders[kind], tmp_path, prefixed(prefix))
+    with pytest.raises(ValueError, match=f"lack 20 .* begin with '{prefix}model.' .*{words}"):
+        LLMEmbedder(wrong, dtype="float32").fit().transform(["the cat"])
+
+
 @pytest.mark.parametrize("prefix", ["_orig_mod.", "module.", "base_model.model."])
 @pytest.mark.parametrize("kind", ["causal", "reward"])
 def test_heads_are_checked_with_their_bodies(folders, tmp_path, kind, prefix):
@@ -229,6 +242,63 @@ def test_an_adapter_that_lacks_weights_is_refused(folders, tmp_path):
     path = Path(folder) / "adapter_model.safetensors"
     save_file(without("layers.1.self_attn.q_proj.lora_B")(load_file(path)), path)
     with pytest.raises(ValueError, match="1 of the adapter's weights do not fit"):
+        score(folder)
+
+
+def test_an_adapter_of_virtual_tokens_is_refused_by_name(folders, tmp_path):
+    network = transformers.AutoModelForSequenceClassification.from_pretrained(folders["reward"])
+    config = peft.PromptTuningConfig(num_virtual_tokens=3, task_type="SEQ_CLS")
+    with ignore_deprecations():
+        whole = peft.get_peft_model(network, config)
+    whole.save_pretrained(tmp_path)
+    network.config.save_pretrained(tmp_path)
+    transformers.AutoTokenizer.from_pretrained(folders["reward"]).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="virtual tokens .peft_type PROMPT_TUNING.* not read"):
+        score(str(tmp_path))
+
+
+def rename(weights):
+    return {key.removeprefix("base_model.model."): value for key, value in weights.items()}
+
+
+@pytest.mark.parametrize(
+    "damage, words",
+    {
+        "empty": (lambda path: path.write_bytes(b""), "header too small"),
+        "pointer": (lambda path: path.write_text("version https://git-lfs"), "header too large"),
+        "rank": ({"r": 2}, "size mismatch"),
+        "kind": ({"peft_type": "NEW"}, "'NEW'"),
+        "targets": ({"target_modules": ["none"]}, "No modules"),
+        "names": (lambda path: save_file(rename(load_file(path)), path), "KeyError"),
+    }.values(),
+    ids=["empty", "pointer", "rank", "kind", "targets", "names"],
+)
+def test_a_damaged_adapter_is_named(folders, tmp_path, damage, words):
+    _, folder = save_adapter(tmp_path, folders["decoder"], modules_to_save=["score"])
+    if isinstance(damage, dict):
+        path = Path(folder) / "adapter_config.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | damage))
+    else:
+        damage(Path(folder) / "adapter_model.safetensors")
+    with pytest.raises(ValueError, match=f"model_name=.*its adapter cannot be put on .*{words}"):
+        score(folder)
+
+
+def test_an_adapter_never_runs_what_its_file_says(folders, tmp_path):
+    _, folder = save_adapter(tmp_path, folders["reward"])
+    (tmp_path / "adapter_model.safetensors").unlink()
+    torch.save({"x": peft.LoraConfig()}, tmp_path / "adapter_model.bin")
+    with pytest.raises(ValueError, match="other things than tensors, which are never run") as error:
+        score(folder)
+    assert "weights_only" not in str(error.value)
+
+
+def test_an_adapter_whose_model_is_not_there_names_it(folders, tmp_path):
+    _, folder = save_adapter(tmp_path, folders["reward"])
+    path = tmp_path / "adapter_config.json"
+    named = json.loads(path.read_text()) | {"base_model_name_or_path": "/nowhere/base"}
+    path.write_text(json.dumps(named))
+    with pytest.raises(OSError, match="'/nowhere/base', which adapter_config.json names"):
         score(folder)
 
 

@@ -7,6 +7,7 @@ labeller, then a reward model), so none stays in the process's cache: a ``with``
 import gc
 import importlib
 import logging
+import pickle
 import warnings
 from contextlib import contextmanager
 from functools import partial
@@ -35,6 +36,8 @@ from .._progress import progress_bar
 from .._warnings import warn
 
 CLASSES = {"causal": "AutoModelForCausalLM", "reward": "AutoModelForSequenceClassification"}
+
+LONGEST_REASON = 300  # characters of another package's error
 
 logger = logging.getLogger("lens_sklearn.textual")
 
@@ -186,16 +189,29 @@ def headed_model(estimator, head, name=None):
 def _load_adapter(transformers, loader, folder, options, head):
     """Load the model that an adapter's folder names, and put the adapter on it."""
     peft = import_extra("peft")
-    adapter = peft.PeftConfig.from_pretrained(folder)
-    network, missing, unexpected = load_with_report(
-        loader,
-        adapter.base_model_name_or_path,
-        revision=adapter.revision,
-        config=transformers.AutoConfig.from_pretrained(folder, local_files_only=True),
-        trust_remote_code=False,
-        **options,
-    )
-    saved = peft.load_peft_weights(folder, device="cpu")
+    with _told_of_adapter(folder):
+        adapter = peft.PeftConfig.from_pretrained(folder)
+        saved = peft.load_peft_weights(folder, device="cpu")
+    if adapter.is_prompt_learning:
+        raise ValueError(
+            f"model_name={folder!r} holds an adapter of virtual tokens "
+            f"(peft_type {adapter.peft_type.value}), which is not read: they change which tokens a "
+            "text has. Take an adapter of weights, such as LoRA."
+        )
+    try:
+        network, missing, unexpected = load_with_report(
+            loader,
+            adapter.base_model_name_or_path,
+            revision=adapter.revision,
+            config=transformers.AutoConfig.from_pretrained(folder, local_files_only=True),
+            trust_remote_code=False,
+            **options,
+        )
+    except OSError as error:
+        raise OSError(
+            f"model_name={folder!r}: the adapter's model {adapter.base_model_name_or_path!r}, "
+            f"which adapter_config.json names (base_model_name_or_path), cannot be loaded: {error}"
+        ) from error
     own = {key.removeprefix("base_model.model.") for key in saved}
     lacking = {key for key in missing - own if not in_body(network, key)}
     if lacking and lacking == missing - own:
@@ -206,7 +222,7 @@ def _load_adapter(transformers, loader, folder, options, head):
             "peft.LoraConfig."
         )
     refuse_strangers(network, adapter.base_model_name_or_path, missing - own, unexpected, head)
-    with ignore_deprecations():
+    with ignore_deprecations(), _told_of_adapter(folder):
         whole = peft.PeftModel.from_pretrained(network, folder)
         report = whole.load_adapter(folder, "default")
     wrong = sorted({*report.missing_keys, *report.unexpected_keys})
@@ -217,6 +233,37 @@ def _load_adapter(transformers, loader, folder, options, head):
         )
     check_finite(whole, folder)
     return whole
+
+
+@contextmanager
+def _told_of_adapter(folder):
+    """Name the folder of an adapter that PEFT fails to read."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except torch.cuda.OutOfMemoryError:
+        raise
+    except (
+        SafetensorError,
+        pickle.UnpicklingError,
+        ArithmeticError,
+        AttributeError,
+        EOFError,
+        LookupError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ) as error:
+        reason = " ".join(str(error).split())
+        reason = reason if len(reason) <= LONGEST_REASON else f"{reason[:LONGEST_REASON]}…"
+        if isinstance(error, pickle.UnpicklingError):  # torch advises to run what the file says
+            reason = "the file *.bin holds other things than tensors, which are never run"
+        raise ValueError(
+            f"model_name={folder!r}: its adapter cannot be put on its model "
+            f"({type(error).__name__}: {reason}). It is damaged, was made for another model, or "
+            "its adapter_config.json is another adapter's."
+        ) from error
 
 
 @contextmanager
