@@ -45,6 +45,7 @@ _HOMES = {
     "WithinPromptWhitening": "_within_prompt_whitening",
     "Comparison": "_comparison_table",
     "ComparisonDisplay": "displays",
+    "as_reward_function": "_reward_function",
     "best_of_n_curve": "metrics",
     "best_of_n_score": "metrics",
     "compare_rewards": "_comparison",
