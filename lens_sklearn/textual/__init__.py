@@ -3,6 +3,7 @@
 Generation
     `ResponseGenerator`.
 Labelling, by the protocol `PairLabeller`
+    `FunctionLabeller` of any function,
     `RewardModelLabeller`, `RewardLabeller`, `SelfRewardingLabeller`, `SelfEvolvedLabeller`,
     `ImplicitPreferenceLabeller`.
 Reward models
@@ -16,6 +17,7 @@ Needs the extra ``textual``: ``pip install "lens-sklearn[textual]"``.
 
 from .._augmented_rows import AugmentedRows
 from ._fine_tuned import FineTunedRewardRegressor
+from ._function_labeller import FunctionLabeller
 from ._generator import ResponseGenerator
 from ._implicit import ImplicitPreferenceLabeller
 from ._labelling import PairLabeller
@@ -29,6 +31,7 @@ from ._synthesizer import TextPairSynthesizer
 __all__ = [
     "AugmentedRows",
     "FineTunedRewardRegressor",
+    "FunctionLabeller",
     "RewardModelLabeller",
     "ImplicitPreferenceLabeller",
     "PairLabeller",
