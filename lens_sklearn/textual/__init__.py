@@ -4,6 +4,7 @@ Generation
     `ResponseGenerator`.
 Labelling, by the protocol `PairLabeller`
     `FunctionLabeller` of any function,
+    `RubricLabeller`, which reasons before it scores,
     `RewardModelLabeller`, `RewardLabeller`, `SelfRewardingLabeller`, `SelfEvolvedLabeller`,
     `ImplicitPreferenceLabeller`.
 Reward models
@@ -24,6 +25,7 @@ from ._labelling import PairLabeller
 from ._rejection import RejectionSampler
 from ._reward_labeller import RewardLabeller
 from ._reward_model_labeller import RewardModelLabeller
+from ._rubric import RubricLabeller
 from ._self_evolved import SelfEvolvedLabeller
 from ._self_rewarding import SelfRewardingLabeller
 from ._synthesizer import TextPairSynthesizer
@@ -38,6 +40,7 @@ __all__ = [
     "RejectionSampler",
     "ResponseGenerator",
     "RewardLabeller",
+    "RubricLabeller",
     "SelfEvolvedLabeller",
     "SelfRewardingLabeller",
     "TextPairSynthesizer",
