@@ -7,6 +7,7 @@ Labelling, by the protocol `PairLabeller`
     `RubricLabeller`, which reasons before it scores,
     `RewardModelLabeller`, `RewardLabeller`, `SelfRewardingLabeller`, `SelfEvolvedLabeller`,
     `ImplicitPreferenceLabeller`.
+    `report_labeller` says what one is worth.
 Reward models
     `FineTunedRewardRegressor`; `RejectionSampler` makes rows for supervised fine-tuning of
     their picks.
@@ -21,6 +22,7 @@ from ._fine_tuned import FineTunedRewardRegressor
 from ._function_labeller import FunctionLabeller
 from ._generator import ResponseGenerator
 from ._implicit import ImplicitPreferenceLabeller
+from ._labeller_report import LabellerReport, report_labeller
 from ._labelling import PairLabeller
 from ._rejection import RejectionSampler
 from ._reward_labeller import RewardLabeller
@@ -36,6 +38,7 @@ __all__ = [
     "FunctionLabeller",
     "RewardModelLabeller",
     "ImplicitPreferenceLabeller",
+    "LabellerReport",
     "PairLabeller",
     "RejectionSampler",
     "ResponseGenerator",
@@ -44,4 +47,5 @@ __all__ = [
     "SelfEvolvedLabeller",
     "SelfRewardingLabeller",
     "TextPairSynthesizer",
+    "report_labeller",
 ]
