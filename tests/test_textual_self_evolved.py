@@ -204,3 +204,20 @@ def test_a_response_without_a_reward_is_in_no_pair(rows, pairs):
     labeller.fit(rows[:3], GIVEN)
     assert labeller.n_kept_ == [1]
     assert labeller.reward_.rows_[3]["chosen"] == "red"
+
+
+def test_candidates_may_be_messages_and_others_are_named(rows):
+    answers = [[{"role": "assistant", "content": text}] for text in ("a", "the cat")]
+    odd = '[{"role": "user", "content": "why"}]'  # a sampled text that looks like messages
+    candidates = [{"responses": answers}, {"responses": [odd, "yes"]}, GIVEN[2]]
+    labeller = SelfEvolvedLabeller(Staged(STAGES), n_iterations=1).fit(rows[:3], candidates)
+    assert labeller.reward_.rows_[3]["chosen"] == "the cat"
+    user = [{"role": "user", "content": "why"}]
+    for row, message in (
+        ({"responses": ["a", user]}, r"candidates\[0\], responses\[1\]: expected a str or one"),
+        ({"responses": ["a", 3]}, r"candidates\[0\], responses\[1\]: expected a str"),
+        ({"texts": ["a"]}, r"candidates\[0\]: expected a dict with a list of 'responses'"),
+        (["a", "b"], r"candidates\[0\]: expected a dict .* got rows of list"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            labeller.fit(rows[:1], [row])

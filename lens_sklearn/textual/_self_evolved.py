@@ -1,5 +1,6 @@
 """A reward model that learns from its own confident labels (Huang et al., 2024)."""
 
+from collections.abc import Mapping
 from numbers import Integral, Real
 
 import numpy as np
@@ -10,6 +11,8 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from .._augmented_rows import AugmentedRows
+from .._messages import read_text
+from .._records import columns_of
 from .._rows import read_preferences, read_prompts
 from .._warnings import warn
 from ._conversations import as_messages, candidate_rows, preference_row
@@ -135,7 +138,8 @@ class SelfEvolvedLabeller(BaseEstimator):
         Raises
         ------
         ValueError
-            If `candidates` are not one a row, or a row has no prompt.
+            If `candidates` are not one a row, one of them has no list of responses, a response is
+            neither a string nor one message, or a row has no prompt.
 
         Warns
         -----
@@ -146,15 +150,10 @@ class SelfEvolvedLabeller(BaseEstimator):
         if len(candidates) != len(rows):
             raise ValueError(f"got {len(rows)} rows and candidates for {len(candidates)}.")
         prompts = read_prompts(rows)
-        responses = [list(dict.fromkeys(row["responses"])) for row in candidates]
+        responses = [_texts_of(row, i) for i, row in enumerate(candidates)]
         several = [i for i, texts in enumerate(responses) if len(texts) > 1]
         if self.pairs == "given":
-            rng = check_random_state(self.random_state)
-            for i in several:
-                two = rng.choice(len(responses[i]), 2, replace=False)
-                # Where the pair is all there is, it has the order in which it was given.
-                two = two if len(responses[i]) > 2 else (0, 1)
-                responses[i] = [responses[i][j] for j in two]
+            self._draw_pairs(several, responses)
         self.n_kept_, self.n_flipped_, self.n_undecided_ = [], [], []
         self._train(AugmentedRows(rows), rows)
         labelled, open_rows = {}, several  # the pairs that it is sure of, and rows yet to decide
@@ -179,6 +178,15 @@ class SelfEvolvedLabeller(BaseEstimator):
             if not open_rows:
                 break
         return self
+
+    def _draw_pairs(self, rows, responses):
+        """Leave two random responses of each row, in random order."""
+        rng = check_random_state(self.random_state)
+        for i in rows:
+            two = rng.choice(len(responses[i]), 2, replace=False)
+            # Where the pair is all there is, it has the order in which it was given.
+            two = two if len(responses[i]) > 2 else (0, 1)
+            responses[i] = [responses[i][j] for j in two]
 
     def _train(self, training, rows):
         self.reward_ = clone(self.reward).fit(training)
@@ -228,3 +236,24 @@ class SelfEvolvedLabeller(BaseEstimator):
         """
         check_is_fitted(self)
         return self._rewards(prompts, responses)
+
+
+def _texts_of(row, i):
+    """Return the different responses of a candidate row as strings."""
+    responses = row.get("responses") if isinstance(row, Mapping) else None
+    if not isinstance(responses, list | tuple):
+        raise ValueError(
+            f"candidates[{i}]: expected a dict with a list of 'responses'; got {columns_of(row)}."
+        )
+    texts = []
+    for j, response in enumerate(responses):
+        if not isinstance(response, str):  # a sampled text is a text, whatever it looks like
+            messages = read_text(response, f"candidates[{i}], responses[{j}]")
+            if len(messages) != 1 or messages[0][0] != "assistant" or len(messages[0]) != 2:
+                raise ValueError(
+                    f"candidates[{i}], responses[{j}]: expected a str or one assistant's message "
+                    "without further fields."
+                )
+            response = messages[0][1]
+        texts.append(response)
+    return list(dict.fromkeys(texts))
