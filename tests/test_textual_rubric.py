@@ -163,7 +163,7 @@ def test_the_default_judge_is_made_of_its_name(causal):
     assert labeller.judgements(["why"], [["no"]]) == labeller.judgements(["why"], [["no"]])
 
 
-def test_a_long_response_loses_its_end_and_the_instruction_stays(causal, monkeypatch):
+def test_a_long_response_loses_its_end_and_the_instruction_stays(causal, monkeypatch, caplog):
     def answer(self, X):
         read[:] = [row["prompt"][0]["content"] for row in X]
         return [{"responses": ["Score: 1"] * 3} for _ in X]
@@ -181,6 +181,7 @@ def test_a_long_response_loses_its_end_and_the_instruction_stays(causal, monkeyp
     words = asked("why how", "cat " * 60 + "dog")
     assert words == [*"why how said".split(), *["cat"] * 47, *"yes or no".split()]
     assert labeller.n_overlong_ == 1
+    assert "1 of 1 questions (first: responses[0][0]) are longer than 56 tokens" in caplog.text
     words = asked("red " + "why " * 60, "cat " * 60)
     assert words == [*["why"] * 49, *"said yes or no".split()]
     assert asked("why", "no") == "why said no yes or no".split() and labeller.n_overlong_ == 0

@@ -1,5 +1,6 @@
 """A judge that reasons, then adds up points (Yuan et al., 2024)."""
 
+import logging
 import re
 import warnings
 from numbers import Integral
@@ -14,10 +15,12 @@ from .._warnings import warn
 from ._conversations import fill_in, plain_text
 from ._generator import ResponseGenerator
 from ._labelling import places
-from ._networks import headed_model, report_overlong, token_ids
+from ._networks import headed_model, token_ids
 
 MODEL = "Qwen/Qwen2.5-0.5B-Instruct"
 MAX_POINTS = 5
+
+logger = logging.getLogger("lens_sklearn.textual")
 
 RUBRIC = """Below are a user's question and a response to it. Judge the response by points. Begin \
 with 0 and add 1 for each of these statements that is true:
@@ -49,8 +52,9 @@ class RubricLabeller(BaseEstimator):
 
     The judge is asked to award one point for each of five statements that is true of a response,
     to give its reasons, and to end with a line "Score: n". Several such judgements are sampled;
-    a response's score is their mean. A small model that does not keep to the form is better asked
-    by :class:`SelfRewardingLabeller`, which reads the rating off the next-token probabilities.
+    a response's score is their mean. A small model does not keep to the form (SmolLM2 with 135
+    million parameters wrote no score in 8 judgements); it is better asked by
+    :class:`SelfRewardingLabeller`, which reads the rating off the next-token probabilities.
 
     Parameters
     ----------
@@ -274,7 +278,13 @@ class RubricLabeller(BaseEstimator):
                 f"judge's context of {generator.context_} leaves beside "
                 f"max_new_tokens={generator.max_new_tokens}.",
             )
-        self.n_overlong_ = report_overlong(overlong, limit, place)
+        self.n_overlong_ = int(overlong.sum())
+        if self.n_overlong_:
+            logger.warning(
+                "%d of %d questions (first: %s) are longer than %d tokens; the ends of their "
+                "responses were cut.",
+                *(self.n_overlong_, len(questions), place(np.flatnonzero(overlong)[0]), limit),
+            )
         return questions
 
 
