@@ -3,8 +3,11 @@
 Generation
     `ResponseGenerator`.
 Labelling, by the protocol `PairLabeller`
+    `FunctionLabeller` of any function,
+    `RubricLabeller`, which reasons before it scores,
     `RewardModelLabeller`, `RewardLabeller`, `SelfRewardingLabeller`, `SelfEvolvedLabeller`,
     `ImplicitPreferenceLabeller`.
+    `report_labeller` says what one is worth.
 Reward models
     `FineTunedRewardRegressor`; `RejectionSampler` makes rows for supervised fine-tuning of
     their picks.
@@ -16,12 +19,15 @@ Needs the extra ``textual``: ``pip install "lens-sklearn[textual]"``.
 
 from .._augmented_rows import AugmentedRows
 from ._fine_tuned import FineTunedRewardRegressor
+from ._function_labeller import FunctionLabeller
 from ._generator import ResponseGenerator
 from ._implicit import ImplicitPreferenceLabeller
+from ._labeller_report import LabellerReport, report_labeller
 from ._labelling import PairLabeller
 from ._rejection import RejectionSampler
 from ._reward_labeller import RewardLabeller
 from ._reward_model_labeller import RewardModelLabeller
+from ._rubric import RubricLabeller
 from ._self_evolved import SelfEvolvedLabeller
 from ._self_rewarding import SelfRewardingLabeller
 from ._synthesizer import TextPairSynthesizer
@@ -29,13 +35,17 @@ from ._synthesizer import TextPairSynthesizer
 __all__ = [
     "AugmentedRows",
     "FineTunedRewardRegressor",
+    "FunctionLabeller",
     "RewardModelLabeller",
     "ImplicitPreferenceLabeller",
+    "LabellerReport",
     "PairLabeller",
     "RejectionSampler",
     "ResponseGenerator",
     "RewardLabeller",
+    "RubricLabeller",
     "SelfEvolvedLabeller",
     "SelfRewardingLabeller",
     "TextPairSynthesizer",
+    "report_labeller",
 ]
