@@ -5,11 +5,7 @@ labeller, then a reward model), so none stays in the process's cache: a ``with``
 """
 
 import gc
-import importlib
 import logging
-import pickle
-import warnings
-from contextlib import contextmanager
 from functools import partial
 
 import numpy as np
@@ -25,47 +21,15 @@ from .._language_model import (
 )
 from .._messages import join_contents
 from .._model_folder import adapter_base
-from .._model_weights import (
-    check_finite,
-    in_body,
-    load_weights,
-    load_with_report,
-    refuse_strangers,
-)
+from .._model_weights import load_weights
 from .._progress import progress_bar
 from .._warnings import warn
+from ._adapters import load_adapter
+from ._extras import import_extra
 
 CLASSES = {"causal": "AutoModelForCausalLM", "reward": "AutoModelForSequenceClassification"}
 
-LONGEST_REASON = 300  # characters of another package's error
-
 logger = logging.getLogger("lens_sklearn.textual")
-
-
-def import_extra(module):
-    """Import an optional package; name the extra that brings it where it is missing.
-
-    Parameters
-    ----------
-    module : str
-        Name of the package.
-
-    Returns
-    -------
-    module
-        Imported.
-
-    Raises
-    ------
-    ImportError
-        If it is not installed.
-    """
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise ImportError(
-            f'{module} is missing ({error}): pip install "lens-sklearn[textual]"'
-        ) from error
 
 
 class HeadedModel(LanguageModel):
@@ -132,7 +96,7 @@ class HeadedModel(LanguageModel):
             options["device_map"] = "auto"
         if adapter_base(self.spec.name) is not None:
             with torch.random.fork_rng():  # weights are drawn before the saved ones replace them
-                network = _load_adapter(transformers, loader, self.spec.name, options, self.head)
+                network = load_adapter(transformers, loader, self.spec.name, options, self.head)
         else:
             network = load_weights(
                 loader,
@@ -184,96 +148,6 @@ def headed_model(estimator, head, name=None):
     revision = estimator.revision if name == estimator.model_name else None
     spec = resolve_model(name, revision, estimator.dtype, "auto" if spreads else device)
     return HeadedModel(spec._replace(device="accelerate") if spreads else spec, head)
-
-
-def _load_adapter(transformers, loader, folder, options, head):
-    """Load the model that an adapter's folder names, and put the adapter on it."""
-    peft = import_extra("peft")
-    with _told_of_adapter(folder):
-        adapter = peft.PeftConfig.from_pretrained(folder)
-        saved = peft.load_peft_weights(folder, device="cpu")
-    if adapter.is_prompt_learning:
-        raise ValueError(
-            f"model_name={folder!r} holds an adapter of virtual tokens "
-            f"(peft_type {adapter.peft_type.value}), which is not read: they change which tokens a "
-            "text has. Take an adapter of weights, such as LoRA."
-        )
-    try:
-        network, missing, unexpected = load_with_report(
-            loader,
-            adapter.base_model_name_or_path,
-            revision=adapter.revision,
-            config=transformers.AutoConfig.from_pretrained(folder, local_files_only=True),
-            trust_remote_code=False,
-            **options,
-        )
-    except OSError as error:
-        raise OSError(
-            f"model_name={folder!r}: the adapter's model {adapter.base_model_name_or_path!r}, "
-            f"which adapter_config.json names (base_model_name_or_path), cannot be loaded: {error}"
-        ) from error
-    own = {key.removeprefix("base_model.model.") for key in saved}
-    lacking = {key for key in missing - own if not in_body(network, key)}
-    if lacking and lacking == missing - own:
-        raise ValueError(
-            f"model_name={folder!r}: neither the adapter nor its model "
-            f"{adapter.base_model_name_or_path!r} has a {head} head ({sorted(lacking)[:3]}), which "
-            "would be random. Save the adapter with the head, by modules_to_save of its "
-            "peft.LoraConfig."
-        )
-    refuse_strangers(network, adapter.base_model_name_or_path, missing - own, unexpected, head)
-    with ignore_deprecations(), _told_of_adapter(folder):
-        whole = peft.PeftModel.from_pretrained(network, folder)
-        report = whole.load_adapter(folder, "default")
-    wrong = sorted({*report.missing_keys, *report.unexpected_keys})
-    if wrong:
-        raise ValueError(
-            f"model_name={folder!r}: {len(wrong)} of the adapter's weights do not fit the model "
-            f"{adapter.base_model_name_or_path!r} ({wrong[0]!r}); it was made for another."
-        )
-    check_finite(whole, folder)
-    return whole
-
-
-@contextmanager
-def _told_of_adapter(folder):
-    """Name the folder of an adapter that PEFT fails to read."""
-    from safetensors import SafetensorError
-
-    try:
-        yield
-    except torch.cuda.OutOfMemoryError:
-        raise
-    except (
-        SafetensorError,
-        pickle.UnpicklingError,
-        ArithmeticError,
-        AttributeError,
-        EOFError,
-        LookupError,
-        RuntimeError,
-        TypeError,
-        ValueError,
-    ) as error:
-        reason = " ".join(str(error).split())
-        reason = reason if len(reason) <= LONGEST_REASON else f"{reason[:LONGEST_REASON]}…"
-        if isinstance(error, pickle.UnpicklingError):  # torch advises to run what the file says
-            reason = "the file *.bin holds other things than tensors, which are never run"
-        raise ValueError(
-            f"model_name={folder!r}: its adapter cannot be put on its model "
-            f"({type(error).__name__}: {reason}). It is damaged, was made for another model, or "
-            "its adapter_config.json is another adapter's."
-        ) from error
-
-
-@contextmanager
-def ignore_deprecations():
-    """Leave out the deprecations that are TRL's and PEFT's own to follow."""
-    with warnings.catch_warnings():
-        pattern = r"`\w*gradient_checkpointing\w*` is deprecated"
-        warnings.filterwarnings("ignore", pattern, FutureWarning)
-        warnings.filterwarnings("ignore", "Found missing adapter keys")  # said by an error
-        yield
 
 
 def free_memory():
