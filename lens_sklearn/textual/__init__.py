@@ -10,6 +10,8 @@ Reward models
     their picks.
 Synthesis, a step before the embedder
     `TextPairSynthesizer`, whose rows are `AugmentedRows`.
+Memory
+    `release_networks`, `keep_networks`.
 
 Needs the extra ``textual``: ``pip install "lens-sklearn[textual]"``.
 """
@@ -18,6 +20,7 @@ from .._augmented_rows import AugmentedRows
 from ._fine_tuned import FineTunedRewardRegressor
 from ._generator import ResponseGenerator
 from ._implicit import ImplicitPreferenceLabeller
+from ._kept_networks import keep_networks, release_networks
 from ._labelling import PairLabeller
 from ._rejection import RejectionSampler
 from ._reward_labeller import RewardLabeller
@@ -38,4 +41,6 @@ __all__ = [
     "SelfEvolvedLabeller",
     "SelfRewardingLabeller",
     "TextPairSynthesizer",
+    "keep_networks",
+    "release_networks",
 ]
