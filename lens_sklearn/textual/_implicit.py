@@ -4,9 +4,9 @@ import numpy as np
 import torch
 from sklearn.utils._param_validation import StrOptions
 
-from ._conversations import fill_in, plain_text
-from ._labelling import MODEL_CONSTRAINTS, LanguageModelLabeller, places
-from ._networks import last_logits, report_overlong, run_batches, token_ids, truncate_left
+from ._conversations import plain_text
+from ._labelling import MODEL_CONSTRAINTS, Escaped, Inputs, QuestionLabeller, places
+from ._networks import last_logits, tokenize_texts, truncate_left, write_texts
 
 P_YES = """Question:
 {prompt}
@@ -17,7 +17,7 @@ Response:
 Is this response a good answer to the question? Reply with Yes or No alone. Answer:"""
 
 
-class ImplicitPreferenceLabeller(LanguageModelLabeller):
+class ImplicitPreferenceLabeller(QuestionLabeller):
     """Label responses by what a language model implicitly prefers (the paper's IPO).
 
     TRL's ``loss_type="ipo"`` is another thing of the same name: identity preference
@@ -37,8 +37,10 @@ class ImplicitPreferenceLabeller(LanguageModelLabeller):
     revision : str, default=None
         Commit, branch or tag of a Hub model.
     max_length : int, default=4096
-        Longest text in tokens; the beginnings of longer ones are cut and their number is
-        logged.
+        Longest text in tokens. Of a longer question the end of the response is cut, and the
+        beginning of the prompt where it takes more than half of what the instruction leaves.
+        For a likelihood the prompt's beginning is cut, and the end of a response that is too
+        long by itself. Their number is logged.
     chat_template : "auto", str, None or False, default="auto"
         As in :class:`~lens_sklearn.LLMEmbedder`.
     batch_tokens : int, default=16384
@@ -47,6 +49,9 @@ class ImplicitPreferenceLabeller(LanguageModelLabeller):
         Precision; "auto" is bfloat16 on CUDA and float32 on the CPU.
     device : str, default="auto"
         As in :class:`ResponseGenerator`.
+    store : str or Path, default=None
+        A folder that keeps what the network said: a call that was killed resumes after its last
+        batch and judges nothing twice.
     show_progress : bool, default=None
         Show a progress bar; None shows it on a terminal when there is much to do.
 
@@ -54,6 +59,11 @@ class ImplicitPreferenceLabeller(LanguageModelLabeller):
     ----------
     n_overlong_ : int
         How many texts of the latest ``score`` were cut.
+    n_escaped_ : int
+        How many of its prompts and responses hold special tokens of the tokenizer. They are
+        data and begin or end no turns, so these are written as ordinary characters.
+    n_judged_ : int
+        How many different texts it computed, the others being in the store.
 
     Examples
     --------
@@ -80,6 +90,7 @@ class ImplicitPreferenceLabeller(LanguageModelLabeller):
         batch_tokens=16384,
         dtype="auto",
         device="auto",
+        store=None,
         show_progress=None,
     ):
         self.model_name = model_name
@@ -91,58 +102,72 @@ class ImplicitPreferenceLabeller(LanguageModelLabeller):
         self.batch_tokens = batch_tokens
         self.dtype = dtype
         self.device = device
+        self.store = store
         self.show_progress = show_progress
 
-    def _score(self, model, prompts, items, scores):
+    _choices = ("Yes", "No")
+
+    @property
+    def _cut(self):
+        return "the beginnings of their prompts" if self.mode == "likelihood" else super()._cut
+
+    def _output(self, model):
+        if self.mode != "likelihood":
+            return super()._output(model)
+        if self.instruction is not None:
+            raise ValueError(
+                "instruction has no effect with mode='likelihood', which puts no question: "
+                "leave it out."
+            )
+        return "mean log-likelihood", 1
+
+    def _inputs(self, model, prompts, items):
         where, place = places(items)
         if self.mode == "likelihood":
-            if self.instruction is not None:
-                raise ValueError(
-                    "instruction has no effect with mode='likelihood', which puts no question: "
-                    "leave it out."
-                )
-            contexts = token_ids(
-                model, prompts, self.chat_template, lambda i: f"prompts[{i}]", prompt=True
-            )
-            answers = [plain_text(items[i, j]) for i, j in where]
-            scores[tuple(where.T)] = self._likelihoods(
-                model, [contexts[i] for i, _ in where], answers, place
-            )
-            return
-        instruction = self.instruction or P_YES
-        questions = [
-            fill_in(instruction, prompt=plain_text(prompts[i]), response=plain_text(items[i, j]))
-            for i, j in where
-        ]
-        probabilities = self._answer_probabilities(model, questions, ("Yes", "No"), place)
-        scores[tuple(where.T)] = probabilities[:, 0]
+            return self._answers(model, prompts, items, where, place)
+        matches = [(i, {"response": j}) for i, j in where]
+        return self._ask(model, self.instruction or P_YES, prompts, items, matches, place)
 
-    def _likelihoods(self, model, contexts, answers, place):
-        """Return the mean log-likelihood of the answers' tokens, given their contexts."""
-        answers = model.tokenize(answers, add_special_tokens=False, place=place)
-        answers, _ = truncate_left(model, answers, self._limit - 1)  # one token stays before
-        room = [self._limit - len(answer) for answer in answers]
-        lengths = [len(c) + len(a) for c, a in zip(contexts, answers, strict=True)]
-        self.n_overlong_ = report_overlong(np.array(lengths) > self._limit, self._limit, place)
-        contexts, _ = truncate_left(model, contexts, room)
-        ids = [np.concatenate(both) for both in zip(contexts, answers, strict=True)]
+    def _answers(self, model, prompts, items, where, place):
+        """Return prompts with their responses behind them."""
+        escape = Escaped(model, self.chat_template)
+        prompts = [tuple((m[0], escape(m[1]), *m[2:]) for m in prompt) for prompt in prompts]
+        written, plain = write_texts(
+            model, prompts, self.chat_template, lambda i: f"prompts[{i}]", prompt=True
+        )
+        contexts = tokenize_texts(
+            model, written, plain, lambda i: f"prompts[{i}]", prompt=True
+        )  # fmt: skip
+        texts = [escape(plain_text(items[i, j])) for i, j in where]
+        answers = model.tokenize(texts, add_special_tokens=False, place=place)
+        limit = model.longest_input(self.max_length)
+        whole = np.array([len(contexts[i]) for i, _ in where], dtype=int)
+        whole += np.array([len(answer) for answer in answers], dtype=int)
+        answers = [answer[: limit - 1] for answer in answers]  # one token stays before
+        room = [limit - len(answer) for answer in answers]
+        before, _ = truncate_left(model, [contexts[i] for i, _ in where], room)
+        overlong = whole > limit
+        ids = [np.concatenate(both) for both in zip(before, answers, strict=True)]
+        texts = [written[i] + text for (i, _), text in zip(where, texts, strict=True)]
+        for i in np.flatnonzero(overlong):
+            texts[i] = model.tokenizer.decode(ids[i])
+        n_last = np.array([len(answer) + 1 for answer in answers], dtype=int)
+        return Inputs(texts, ids, n_last, where[:, 0], overlong, place, escape.n_changed)
+
+    def _reader(self, model, inputs, output):
+        if self.mode != "likelihood":
+            return super()._reader(model, inputs, output)
 
         def compute(batch):
-            longest = max(len(answers[i]) for i in batch)
-            logits = last_logits(model, [ids[i] for i in batch], longest + 1)  # (B, longest + 1, V)
+            ids, n_last = [inputs.ids[i] for i in batch], inputs.n_last[batch]
+            logits = last_logits(model, ids, int(n_last.max()))  # (B, longest + 1, V)
             means = []
-            for i, row in zip(batch, logits, strict=True):  # one float32 copy at a time
-                n = len(answers[i])
-                if n == 0:  # an empty answer has no token to count
+            for own, n, row in zip(ids, n_last, logits, strict=True):  # one float32 copy at a time
+                if n == 1:  # an empty answer has no token to count
                     means.append(torch.zeros((), device=row.device))
                     continue
-                own = torch.from_numpy(answers[i].astype(np.int64)).to(row.device)
-                means.append(-torch.nn.functional.cross_entropy(row[-n - 1 : -1].float(), own))
-            return torch.stack(means).cpu().numpy()
+                tokens = torch.from_numpy(own[-n + 1 :].astype(np.int64)).to(row.device)
+                means.append(-torch.nn.functional.cross_entropy(row[-n:-1].float(), tokens))
+            return torch.stack(means).cpu().numpy()[:, None]
 
-        likelihoods = np.empty(len(ids))
-        for batch, new in run_batches(
-            [len(i) for i in ids], self.batch_tokens, compute, show_progress=self.show_progress
-        ):
-            likelihoods[batch] = new
-        return likelihoods
+        return [len(ids) for ids in inputs.ids], self.batch_tokens, compute
