@@ -134,7 +134,8 @@ def save_chatml(folder, *, seed=0, family="Llama", context=4096, **options):
         **({"intermediate_size": 32, "num_key_value_heads": 1} if family != "GPT2" else {}),
         **options,
     )
-    return _save(folder, getattr(transformers, family + "ForCausalLM"), config, tokenizer, seed)
+    head = "LMHeadModel" if family == "GPT2" else "ForCausalLM"
+    return _save(folder, getattr(transformers, family + head), config, tokenizer, seed)
 
 
 def save_encoder(folder, *, seed=0):

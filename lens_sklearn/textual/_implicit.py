@@ -6,7 +6,8 @@ from sklearn.utils._param_validation import StrOptions
 
 from ._conversations import plain_text
 from ._labelling import MODEL_CONSTRAINTS, Escaped, Inputs, QuestionLabeller, places
-from ._networks import last_logits, tokenize_texts, truncate_left, write_texts
+from ._networks import tokenize_texts, truncate_left, write_texts
+from ._shared_prefix import SharedPrefix
 
 P_YES = """Question:
 {prompt}
@@ -158,9 +159,11 @@ class ImplicitPreferenceLabeller(QuestionLabeller):
         if self.mode != "likelihood":
             return super()._reader(model, inputs, output)
 
+        shared = SharedPrefix(model, inputs.ids, inputs.n_last, inputs.prompt)
+
         def compute(batch):
             ids, n_last = [inputs.ids[i] for i in batch], inputs.n_last[batch]
-            logits = last_logits(model, ids, int(n_last.max()))  # (B, longest + 1, V)
+            logits = shared.logits(batch)  # (B, longest + 1, V)
             means = []
             for own, n, row in zip(ids, n_last, logits, strict=True):  # one float32 copy at a time
                 if n == 1:  # an empty answer has no token to count
@@ -170,4 +173,4 @@ class ImplicitPreferenceLabeller(QuestionLabeller):
                 means.append(-torch.nn.functional.cross_entropy(row[-n:-1].float(), tokens))
             return torch.stack(means).cpu().numpy()[:, None]
 
-        return [len(ids) for ids in inputs.ids], self.batch_tokens, compute
+        return shared.lengths, self.batch_tokens, compute

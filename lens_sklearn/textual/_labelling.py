@@ -15,8 +15,9 @@ from .._array_store import ArrayStore, store_keys
 from .._language_model import template_text
 from .._rows import read_dialogues
 from ._conversations import plain_text
-from ._networks import headed_model, last_logits, report_overlong, run_batches
+from ._networks import headed_model, report_overlong, run_batches
 from ._questions import write_questions
+from ._shared_prefix import SharedPrefix
 from ._special_tokens import Escape
 
 logger = logging.getLogger("lens_sklearn.textual")
@@ -254,13 +255,15 @@ class QuestionLabeller(LanguageModelLabeller):
         flat = torch.tensor([token for tokens in columns for token in tokens])
         owner = torch.tensor([j for j, tokens in enumerate(columns) for _ in tokens])
 
+        shared = SharedPrefix(model, inputs.ids, inputs.n_last, inputs.prompt)
+
         def compute(batch):
-            logits = last_logits(model, [inputs.ids[i] for i in batch])[:, -1].float().cpu()
+            logits = shared.logits(batch)[:, -1].float().cpu()
             # A choice may be written by several tokens, with and without a space before it.
             each = logits[:, flat].softmax(dim=1)  # (B, tokens)
             return torch.zeros(len(batch), len(columns)).index_add_(1, owner, each).numpy()
 
-        return [len(ids) for ids in inputs.ids], self.batch_tokens, compute
+        return shared.lengths, self.batch_tokens, compute
 
     def _ask(self, model, instruction, prompts, items, matches, place):
         """Return the inputs of questions.
