@@ -301,7 +301,7 @@ class FineTunedRewardRegressor(RegressorMixin, BaseEstimator):
     def predict(self, X):
         """Return the rewards of texts.
 
-        The network is loaded for this call and released at its end: call it once with all.
+        The network stays loaded until another is used (:func:`release_networks`).
 
         Parameters
         ----------

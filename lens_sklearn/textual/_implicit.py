@@ -4,9 +4,9 @@ import numpy as np
 import torch
 from sklearn.utils._param_validation import StrOptions
 
-from ._conversations import plain_text
+from ._conversations import fill_in, plain_text
 from ._labelling import MODEL_CONSTRAINTS, Escaped, Inputs, QuestionLabeller, places
-from ._networks import tokenize_texts, truncate_left, write_texts
+from ._networks import decode_cut, tokenize_texts, truncate_left, write_texts
 from ._shared_prefix import SharedPrefix
 
 P_YES = """Question:
@@ -16,6 +16,14 @@ Response:
 {response}
 
 Is this response a good answer to the question? Reply with Yes or No alone. Answer:"""
+
+#: For a model that continues the text: no template, the instruction first, nothing behind.
+P_YES_PLAIN = """You see a question and a response to it. Decide whether the response is true, \
+useful, safe and answers what was asked. Say Yes or No and nothing else.
+Question: {prompt}
+Response: {response}
+"""
+LONGEST_PLAIN = 1024  # tokens, as in the source
 
 
 class ImplicitPreferenceLabeller(QuestionLabeller):
@@ -28,22 +36,24 @@ class ImplicitPreferenceLabeller(QuestionLabeller):
     ----------
     model_name : str or Path, default="Qwen/Qwen2.5-0.5B-Instruct"
         Name on the Hugging Face Hub or a local folder.
-    mode : {"p_yes", "likelihood"}, default="p_yes"
+    mode : {"p_yes", "p_yes_plain", "likelihood"}, default="p_yes"
         "p_yes" scores P(Yes) / (P(Yes) + P(No)) from the next-token logits that follow the
-        question whether the response is good. "likelihood" is the mean log-likelihood of the
+        question whether the response is good. "p_yes_plain" is that as its source has it: without
+        a chat template, the instruction in front, and all but the first 1,024 tokens cut, so
+        that of long texts the end is not judged. "likelihood" is the mean log-likelihood of the
         response's tokens given the prompt: their sum would favour short responses.
     instruction : str, default=None
-        Another question for "p_yes", with ``{prompt}`` and ``{response}``. It should end where
-        Yes or No is to come. "likelihood" has no question and refuses one.
+        Another question for "p_yes" and "p_yes_plain", with ``{prompt}`` and ``{response}``. It
+        should end where Yes or No is to come. "likelihood" has no question and refuses one.
     revision : str, default=None
         Commit, branch or tag of a Hub model.
     max_length : int, default=4096
         Longest text in tokens. Of a longer question the end of the response is cut, and the
         beginning of the prompt where it takes more than half of what the instruction leaves.
         For a likelihood the prompt's beginning is cut, and the end of a response that is too
-        long by itself. Their number is logged.
+        long by itself; "p_yes_plain" cuts the end of the whole. Their number is logged.
     chat_template : "auto", str, None or False, default="auto"
-        As in :class:`~lens_sklearn.LLMEmbedder`.
+        As in :class:`~lens_sklearn.LLMEmbedder`; "p_yes_plain" has none and refuses one.
     batch_tokens : int, default=16384
         Tokens of one batch. When memory runs out, batches are halved with a warning.
     dtype : {"auto", "float32", "bfloat16", "float16"}, default="auto"
@@ -66,6 +76,12 @@ class ImplicitPreferenceLabeller(QuestionLabeller):
     n_judged_ : int
         How many different texts it computed, the others being in the store.
 
+    References
+    ----------
+    Garg, Singh, Singh and Chopra (2025), "IPO: Your Language Model is Secretly a Preference
+    Classifier". The questions here are in other words than theirs, and one instruction serves
+    all topics.
+
     Examples
     --------
     >>> from lens_sklearn.textual import ImplicitPreferenceLabeller
@@ -75,7 +91,7 @@ class ImplicitPreferenceLabeller(QuestionLabeller):
     """
 
     _parameter_constraints = MODEL_CONSTRAINTS | {
-        "mode": [StrOptions({"p_yes", "likelihood"})],
+        "mode": [StrOptions({"p_yes", "p_yes_plain", "likelihood"})],
         "instruction": [str, None],
     }
 
@@ -110,24 +126,54 @@ class ImplicitPreferenceLabeller(QuestionLabeller):
 
     @property
     def _cut(self):
-        return "the beginnings of their prompts" if self.mode == "likelihood" else super()._cut
+        cut = {"likelihood": "the beginnings of their prompts", "p_yes_plain": "their ends"}
+        return cut.get(self.mode, super()._cut)
+
+    def _limit(self, model):
+        limit = super()._limit(model)
+        return min(limit, LONGEST_PLAIN) if self.mode == "p_yes_plain" else limit
 
     def _output(self, model):
-        if self.mode != "likelihood":
-            return super()._output(model)
-        if self.instruction is not None:
+        return ("mean log-likelihood", 1) if self.mode == "likelihood" else super()._output(model)
+
+    def _refuse_what_has_no_effect(self):
+        if self.mode == "likelihood" and self.instruction is not None:
             raise ValueError(
                 "instruction has no effect with mode='likelihood', which puts no question: "
                 "leave it out."
             )
-        return "mean log-likelihood", 1
+        if self.mode == "p_yes_plain" and self.chat_template not in ("auto", None, False):
+            raise ValueError(
+                "chat_template has no effect with mode='p_yes_plain', which uses none: leave it "
+                "out, or choose mode='p_yes'."
+            )
 
     def _inputs(self, model, prompts, items):
+        self._refuse_what_has_no_effect()
         where, place = places(items)
+        if self.mode == "p_yes_plain":
+            return self._continued(model, prompts, items, where, place)
         if self.mode == "likelihood":
             return self._answers(model, prompts, items, where, place)
         matches = [(i, {"response": j}) for i, j in where]
         return self._ask(model, self.instruction or P_YES, prompts, items, matches, place)
+
+    def _continued(self, model, prompts, items, where, place):
+        """Return questions as plain texts, cut at their ends."""
+        escape, instruction = Escaped(model, None), self.instruction or P_YES_PLAIN
+        prompts = [escape(plain_text(prompt)) for prompt in prompts]
+        texts = [
+            fill_in(instruction, prompt=prompts[i], response=escape(plain_text(items[i, j])))
+            for i, j in where
+        ]
+        ids = tokenize_texts(model, texts, np.ones(len(texts), dtype=bool), place, prompt=True)
+        limit = self._limit(model)
+        overlong = np.array([len(own) > limit for own in ids], dtype=bool)
+        ids = [own[:limit] for own in ids]
+        for i in np.flatnonzero(overlong):
+            texts[i] = decode_cut(model, ids[i], True)
+        n_last = np.ones(len(ids), dtype=int)
+        return Inputs(texts, ids, n_last, where[:, 0], overlong, place, escape.n_changed)
 
     def _answers(self, model, prompts, items, where, place):
         """Return prompts with their responses behind them."""
@@ -141,7 +187,7 @@ class ImplicitPreferenceLabeller(QuestionLabeller):
         )  # fmt: skip
         texts = [escape(plain_text(items[i, j])) for i, j in where]
         answers = model.tokenize(texts, add_special_tokens=False, place=place)
-        limit = model.longest_input(self.max_length)
+        limit = self._limit(model)
         whole = np.array([len(contexts[i]) for i, _ in where], dtype=int)
         whole += np.array([len(answer) for answer in answers], dtype=int)
         answers = [answer[: limit - 1] for answer in answers]  # one token stays before
@@ -151,7 +197,7 @@ class ImplicitPreferenceLabeller(QuestionLabeller):
         ids = [np.concatenate(both) for both in zip(before, answers, strict=True)]
         texts = [written[i] + text for (i, _), text in zip(where, texts, strict=True)]
         for i in np.flatnonzero(overlong):
-            texts[i] = model.tokenizer.decode(ids[i])
+            texts[i] = decode_cut(model, ids[i], plain[where[i, 0]])
         n_last = np.array([len(answer) + 1 for answer in answers], dtype=int)
         return Inputs(texts, ids, n_last, where[:, 0], overlong, place, escape.n_changed)
 

@@ -153,8 +153,9 @@ class LanguageModelLabeller(BaseEstimator):
         model = headed_model(self, self.head)
         output = self._output(model)
         inputs = self._inputs(model, prompts, items)
-        limit = model.longest_input(self.max_length)
-        self.n_overlong_ = report_overlong(inputs.overlong, limit, inputs.place, self._cut)
+        self.n_overlong_ = report_overlong(
+            inputs.overlong, self._limit(model), inputs.place, self._cut
+        )
         self.n_escaped_ = report_escaped(inputs.n_escaped)
         return self._scores(items, self._evaluate(model, inputs, output))
 
@@ -189,6 +190,10 @@ class LanguageModelLabeller(BaseEstimator):
 
     #: What is cut of a text that is too long.
     _cut = "their responses"
+
+    def _limit(self, model):
+        """Return how many tokens the network reads of a text."""
+        return model.longest_input(self.max_length)
 
     def _inputs(self, model, prompts, items):
         """Return the `Inputs` of all items that are not padding."""
@@ -278,8 +283,9 @@ class QuestionLabeller(LanguageModelLabeller):
             {"prompt": prompts[i]} | {name: items[i][j] for name, j in names.items()}
             for i, names in matches
         ]
-        limit = model.longest_input(self.max_length)
-        questions = write_questions(model, instruction, texts, self.chat_template, limit, place)
+        questions = write_questions(
+            model, instruction, texts, self.chat_template, self._limit(model), place
+        )
         return Inputs(
             *questions[:2],
             n_last=np.ones(len(texts), dtype=int),

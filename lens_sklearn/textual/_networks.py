@@ -275,6 +275,28 @@ def tokenize_texts(model, texts, plain, place, *, prompt=False):
     return ids
 
 
+def decode_cut(model, ids, plain):
+    """Write the token ids of a text that was cut as text again.
+
+    Parameters
+    ----------
+    model : LanguageModel
+        Whose tokenizer is used.
+    ids : ndarray of int
+        Token ids.
+    plain : bool
+        Whether the tokenizer put its special tokens around the text: they are left out.
+
+    Returns
+    -------
+    str
+        The text.
+    """
+    before = model.added_tokens.before if plain else ()
+    begins = tuple(ids[: len(before)].tolist()) == tuple(before)
+    return model.tokenizer.decode(ids[len(before) if begins else 0 :])
+
+
 def truncate_left(model, ids, limit):
     """Shorten token ids from the left, where the oldest messages are.
 

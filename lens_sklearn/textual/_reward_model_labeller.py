@@ -3,7 +3,7 @@
 import numpy as np
 
 from ._labelling import Inputs, LanguageModelLabeller, places
-from ._networks import reward_reader, tokenize_texts, truncate_left, write_texts
+from ._networks import decode_cut, reward_reader, tokenize_texts, truncate_left, write_texts
 
 
 class RewardModelLabeller(LanguageModelLabeller):
@@ -94,9 +94,9 @@ class RewardModelLabeller(LanguageModelLabeller):
         conversations = [prompts[i] + items[i, j] for i, j in where]
         texts, plain = write_texts(model, conversations, self.chat_template, place)
         ids = tokenize_texts(model, texts, plain, place)
-        ids, overlong = truncate_left(model, ids, model.longest_input(self.max_length))
+        ids, overlong = truncate_left(model, ids, self._limit(model))
         for i in np.flatnonzero(overlong):
-            texts[i] = model.tokenizer.decode(ids[i])
+            texts[i] = decode_cut(model, ids[i], plain[i])
         return Inputs(texts, ids, np.ones(len(ids), dtype=int), where[:, 0], overlong, place)
 
     def _output(self, model):
