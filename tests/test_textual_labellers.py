@@ -207,6 +207,15 @@ def test_pairwise_cancels_the_position(causal):
     by_hand = [(ab + ac) / 2, (1 - ab + bc) / 2, (2 - ac - bc) / 2]
     np.testing.assert_allclose(three, by_hand, atol=3e-6)
     assert judge.score(["why"], [[a]]).tolist() == [[0.5]]
+    assert np.isnan(judge.position_bias_)
+
+
+def test_position_bias_is_what_the_first_place_gains(causal, monkeypatch):
+    judge = SelfRewardingLabeller(causal, mode="pairwise")
+    answers = np.array([[0.9, 0.1], [0.6, 0.4]])  # of a against b, and of b against a
+    monkeypatch.setattr(judge, "_evaluate", lambda *_: answers)
+    np.testing.assert_allclose(judge.score(["why"], [["the cat", "no"]]), [[0.65, 0.35]])
+    assert judge.position_bias_ == pytest.approx(0.25)
 
 
 def test_p_yes_and_likelihood_by_hand(causal):

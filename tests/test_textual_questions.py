@@ -197,7 +197,7 @@ def test_cut_questions_are_counted_and_still_tell_responses_apart(chatml, mode, 
     scores = judge.score(["why"], [["a" * 500, "b" * 500, "c"]])
     assert len(np.unique(scores)) == 3
     assert judge.n_overlong_ == (2 if mode == "pointwise" else 6)
-    assert "longer than 160 tokens; their responses were cut" in caplog.text
+    assert "longer than 160 tokens; their responses or prompts were cut" in caplog.text
 
 
 def test_a_likelihood_keeps_the_beginning_of_a_long_response(chatml):

@@ -189,7 +189,7 @@ class LanguageModelLabeller(BaseEstimator):
         return self._inputs(headed_model(self, self.head), prompts, items).texts
 
     #: What is cut of a text that is too long.
-    _cut = "their responses"
+    _cut = "their responses or prompts"
 
     def _limit(self, model):
         """Return how many tokens the network reads of a text."""

@@ -87,6 +87,14 @@ class SelfRewardingLabeller(QuestionLabeller):
         characters.
     n_judged_ : int
         How many different questions it computed, the others being in the store.
+    position_bias_ : float
+        Of "pairwise": mean probability that the response shown first wins, less ½. Each pair
+        is asked in both orders, so 0 is no preference for a position. NaN without a pair.
+
+    Notes
+    -----
+    Yuan et al. (2024) let the judge reason and write a score from 0 to 5 by an additive
+    rubric; here it answers by a single token, and the question is in other words than theirs.
 
     Examples
     --------
@@ -158,6 +166,7 @@ class SelfRewardingLabeller(QuestionLabeller):
         scores = np.where(present, np.where(n_others, 0, 0.5)[:, None], np.nan)
         # Of two equal texts each gets ½, to the bit.
         wins = values[:, 0] / values.sum(axis=1)
+        self.position_bias_ = float(wins.mean()) - 0.5 if len(wins) else np.nan
         for (i, names), win in zip(comparisons(items), wins, strict=True):
             scores[i, names["first"]] += win / (2 * n_others[i])
             scores[i, names["second"]] += (1 - win) / (2 * n_others[i])
