@@ -2,7 +2,6 @@
 
 import pickle
 import sys
-import weakref
 from math import log
 
 import numpy as np
@@ -273,19 +272,6 @@ def test_rows_without_prompts_and_models_without_heads(generator, tmp_path):
     headless = save_decoder(tmp_path)
     with pytest.raises(ValueError, match="has no causal head.*lm_head.weight"):
         generator.set_params(model_name=headless).fit_transform(ROWS)
-
-
-def test_memory_is_released(generator, monkeypatch):
-    loaded, load = [], _networks.HeadedModel._load
-
-    def watched(self, transformers):
-        network = load(self, transformers)
-        loaded.append(weakref.ref(network))
-        return network
-
-    monkeypatch.setattr(_networks.HeadedModel, "_load", watched)
-    generator.fit_transform(ROWS[:1])
-    assert [network() for network in loaded] == [None]
 
 
 def test_accelerate_places_the_layers(generator):

@@ -61,11 +61,12 @@ def labellers(causal, reward_model):
         "pointwise": SelfRewardingLabeller(causal, instruction=JUDGE),
         "pairwise": SelfRewardingLabeller(causal, mode="pairwise"),
         "p_yes": ImplicitPreferenceLabeller(causal),
+        "p_yes_plain": ImplicitPreferenceLabeller(causal, mode="p_yes_plain"),
         "likelihood": ImplicitPreferenceLabeller(causal, mode="likelihood"),
     }
 
 
-NAMES = ["reward_model", "pointwise", "pairwise", "p_yes", "likelihood"]
+NAMES = ["reward_model", "pointwise", "pairwise", "p_yes", "p_yes_plain", "likelihood"]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -204,6 +205,15 @@ def test_pairwise_cancels_the_position(causal):
     by_hand = [(ab + ac) / 2, (1 - ab + bc) / 2, (2 - ac - bc) / 2]
     np.testing.assert_allclose(three, by_hand, atol=3e-6)
     assert judge.score(["why"], [[a]]).tolist() == [[0.5]]
+    assert np.isnan(judge.position_bias_)
+
+
+def test_position_bias_is_what_the_first_place_gains(causal, monkeypatch):
+    judge = SelfRewardingLabeller(causal, mode="pairwise")
+    answers = np.array([[0.9, 0.1], [0.6, 0.4]])  # of a against b, and of b against a
+    monkeypatch.setattr(judge, "_evaluate", lambda *_: answers)
+    np.testing.assert_allclose(judge.score(["why"], [["the cat", "no"]]), [[0.65, 0.35]])
+    assert judge.position_bias_ == pytest.approx(0.25)
 
 
 def test_p_yes_and_likelihood_by_hand(causal):
@@ -228,6 +238,32 @@ def test_p_yes_and_likelihood_by_hand(causal):
     labeller = ImplicitPreferenceLabeller(causal, instruction=JUDGE, dtype="float32")
     p_yes = labeller.score(["the cat"], [["sat"]])[0, 0]
     assert p_yes == pytest.approx((yes / (yes + no)).item(), abs=1e-5)
+
+
+def test_p_yes_plain_by_hand(causal, tmp_path, caplog):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    asked = {"instruction": "yes no {prompt} said {response}", "mode": "p_yes_plain"}
+    judge = ImplicitPreferenceLabeller(causal, **asked)
+    assert judge.rendered(["the cat"], [["sat"]]) == ["yes no the cat said sat"]
+    tokenizer = AutoTokenizer.from_pretrained(causal)
+    ids = tokenizer("yes no the cat said sat", return_tensors="pt")
+    assert ids["input_ids"][0, 0] == tokenizer.bos_token_id
+    with torch.no_grad():
+        logits = AutoModelForCausalLM.from_pretrained(causal).eval()(**ids).logits[0, -1]
+    yes, no = logits[tokenizer.convert_tokens_to_ids(["Yes", "No"])].exp()
+    score = judge.score(["the cat"], [["sat"]])[0, 0]
+    assert score == pytest.approx((yes / (yes + no)).item(), abs=1e-5)
+    # all but the first tokens are cut, of which <s> is one
+    judge.set_params(max_length=6)
+    assert judge.rendered(["the cat"], [["sat"]]) == ["yes no the cat said"]
+    assert judge.score(["the cat"], [["sat"]])[0, 0] != score and judge.n_overlong_ == 1
+    assert "longer than 6 tokens; their ends were cut" in caplog.text
+    long = ImplicitPreferenceLabeller(save_causal(tmp_path, context=2048), **asked)
+    (text,) = long.rendered(["the cat"], [["sat " * 1500]])
+    assert len(text.split()) == 1023
+    with pytest.raises(ValueError, match="chat_template has no effect with mode='p_yes_plain'"):
+        clone(judge).set_params(chat_template=CHAT_TEMPLATE).rendered(["why"], [["no"]])
 
 
 def test_likelihood_keeps_the_answer_where_the_context_is_short(causal):

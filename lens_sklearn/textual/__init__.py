@@ -13,6 +13,8 @@ Reward models
     their picks.
 Synthesis, a step before the embedder
     `TextPairSynthesizer`, whose rows are `AugmentedRows`.
+Memory
+    `release_networks`, `keep_networks`.
 
 Needs the extra ``textual``: ``pip install "lens-sklearn[textual]"``.
 """
@@ -22,6 +24,7 @@ from ._fine_tuned import FineTunedRewardRegressor
 from ._function_labeller import FunctionLabeller
 from ._generator import ResponseGenerator
 from ._implicit import ImplicitPreferenceLabeller
+from ._kept_networks import keep_networks, release_networks
 from ._labeller_report import LabellerReport, report_labeller
 from ._labelling import PairLabeller
 from ._rejection import RejectionSampler
@@ -47,5 +50,7 @@ __all__ = [
     "SelfEvolvedLabeller",
     "SelfRewardingLabeller",
     "TextPairSynthesizer",
+    "keep_networks",
+    "release_networks",
     "report_labeller",
 ]

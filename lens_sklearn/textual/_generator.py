@@ -36,8 +36,8 @@ class ResponseGenerator(TransformerMixin, BaseEstimator, auto_wrap_output_keys=N
 
     Every sample has a random generator of its own, seeded by ``random_state``, the prompt and
     the sample's number. So the responses depend neither on the batches nor on what was
-    generated before an interruption, and no global seed is set. The network is loaded for the
-    length of a call and released at its end.
+    generated before an interruption, and no global seed is set. The network stays
+    loaded until another is used (:func:`release_networks`).
 
     Parameters
     ----------
