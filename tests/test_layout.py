@@ -38,7 +38,7 @@ FLOORS = [
     {"_gp_reward"},
     {"_distillation"},
     {"_auto_reward"},
-    {"_comparison", "_demo", "_reward_function", "export", "textual", "theory"},
+    {"_comparison", "_demo", "_reward_function", "_suspect_pairs", "export", "textual", "theory"},
     {"cli"},
     {"__main__"},
 ]  # fmt: skip

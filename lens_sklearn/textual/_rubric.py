@@ -10,12 +10,14 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.utils._param_validation import HasMethods, Interval
 
 from .._device import draw_seed
+from .._language_model import template_text
 from .._rows import read_dialogues
 from .._warnings import warn
 from ._conversations import fill_in, plain_text
 from ._generator import ResponseGenerator
 from ._labelling import places
 from ._networks import headed_model, token_ids
+from ._special_tokens import Escape
 
 MODEL = "Qwen/Qwen2.5-0.5B-Instruct"
 MAX_POINTS = 5
@@ -254,10 +256,13 @@ class RubricLabeller(BaseEstimator):
 
     def _questions(self, generator, instruction, texts, place):
         """Return the questions to the judge, short enough where its tokens can be counted."""
-        questions = [question(instruction, *both) for both in texts]
         if not isinstance(generator, ResponseGenerator):
-            return questions
+            return [question(instruction, *both) for both in texts]
         model = headed_model(generator, "causal")
+        # What users wrote is data: no special token of theirs may begin or end a turn.
+        escape = Escape(model.tokenizer, template_text(generator.chat_template, model.tokenizer))
+        texts = [tuple(map(escape, both)) for both in texts]
+        questions = [question(instruction, *both) for both in texts]
         limit = generator.context_ - generator.max_new_tokens
 
         system = getattr(generator, "system_prompt", None)
