@@ -80,7 +80,7 @@ def test_seeds_depend_on_the_prompt_and_its_number_alone(generator, server):
     other = clone(generator).set_params(random_state=1).fit_transform(ROWS)
     assert other[0]["responses"] != expected[0]["responses"]
     server.bodies.clear()
-    with pytest.warns(UserWarning, match="identical"):
+    with pytest.warns(UserWarning, match="identical.*reads a request's seed"):
         clone(generator).set_params(random_state=None).fit_transform(ROWS[:1])
     assert all("seed" not in body for body in server.bodies)
 
@@ -263,15 +263,31 @@ def test_an_interrupt_cancels_what_is_under_way(generator, server, tmp_path):
     threading.Thread(
         target=lambda: (begun.wait(), time.sleep(0.05), signal.pthread_kill(main, signal.SIGINT))
     ).start()
-    start, n_threads = time.perf_counter(), threading.active_count()
+    start = time.perf_counter()
     with pytest.raises(KeyboardInterrupt):
         stored.fit_transform(ROWS)
     assert time.perf_counter() - start < 1.2
+    n_asked = len(server.bodies)
+    time.sleep(0.05)
+    assert len(server.bodies) == n_asked < 18
+    assert not any(
+        t.name.startswith("Thread") and "run_forever" in t.name for t in threading.enumerate()
+    )
     server.bodies.clear()
     server.answer = echo
     clone(stored).fit_transform(ROWS)
     assert {f"question {i}" for i in range(1, 6)} >= {content for content, _ in asked(server)}
-    assert threading.active_count() <= n_threads + 9  # no thread of the client is left
+
+
+def test_a_full_disk_ends_the_requests(generator, server, tmp_path, monkeypatch):
+    def full(self, keys, vectors):
+        raise OSError("no room")
+
+    monkeypatch.setattr("lens_sklearn._array_store.ArrayStore.put_many", full)
+    server.pause = 0.02
+    with pytest.raises(OSError, match="no room"):
+        generator.set_params(store=tmp_path, n_concurrent=1).fit_transform(ROWS)
+    assert len(server.bodies) < 6
 
 
 def test_a_killed_run_goes_on_where_it_ended(generator, server, tmp_path):

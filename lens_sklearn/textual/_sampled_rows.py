@@ -34,6 +34,7 @@ class SampledRows(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
     """Base of the estimators that sample responses to the prompts of rows."""
 
     _parameter_constraints = SAMPLING_CONSTRAINTS
+    advice_if_identical = "raise the temperature or max_new_tokens."
 
     def transform(self, X):
         """Sample responses to the prompts of rows.
@@ -144,7 +145,7 @@ class SampledRows(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
         if self.n_identical_:
             warn(
                 f"{self.n_identical_} of {len(samples)} prompts (first: {_first(identical)}) got "
-                f"{self.n_samples} identical responses; raise the temperature or max_new_tokens."
+                f"{self.n_samples} identical responses; {self.advice_if_identical}"
             )
 
     def __sklearn_tags__(self):

@@ -106,6 +106,10 @@ class ServerGenerator(SampledRows):
         | SAMPLING_CONSTRAINTS
         | {"temperature": [Interval(Real, 0, None, closed="left")]}
     )
+    advice_if_identical = (
+        "raise the temperature or max_new_tokens, or find out whether the server samples at all "
+        "and reads a request's seed."
+    )
 
     def __init__(
         self,
