@@ -95,6 +95,8 @@ def test_fields_that_a_server_knows_are_sent_and_no_others(generator, server):
     for name in ("temperature", "messages", "seed", "n", "stream"):
         with pytest.raises(ValueError, match=f"extra_body has '{name}'"):
             clone(generator).set_params(extra_body={name: 1}).fit()
+    with pytest.raises(ValueError, match="extra_body cannot be written as JSON"):
+        clone(generator).set_params(extra_body={"a": {1}}).fit()
 
 
 def test_cut_and_empty_responses_are_counted(generator, server):
@@ -331,7 +333,7 @@ def test_a_text_comes_back_from_its_vector(texts):
 
 # ------------------------------------------------------------------------------ the key
 def test_nobody_sees_the_key(generator, server, tmp_path, monkeypatch, caplog):
-    monkeypatch.setenv("A_KEY", KEY)
+    monkeypatch.setenv("A_KEY", f"{KEY}\n")
     generator.set_params(api_key_env="A_KEY", store=tmp_path, n_samples=1)
     with caplog.at_level("DEBUG"):
         generator.fit_transform(ROWS)

@@ -66,6 +66,10 @@ class ServerClient:
                 f"extra_body has {own[0]!r}, which {type(estimator).__name__} sets itself, by its "
                 "parameters or because it could not read other answers."
             )
+        try:
+            json.dumps(extra)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"extra_body cannot be written as JSON ({error}).") from None
         self.estimator = estimator
         self.path = path
         self.body = {"model": estimator.model, **body}
@@ -207,7 +211,8 @@ class ServerClient:
         return text if hint is None else f"{text} {hint}"
 
     def _key(self):
-        return os.environ.get(self.estimator.api_key_env) or NO_KEY
+        # A line break behind it, as files have, is no header, and the error would show the key.
+        return os.environ.get(self.estimator.api_key_env, "").strip() or NO_KEY
 
     def _clean(self, message):
         """Write a message on one line, without the key, which some servers repeat."""
