@@ -11,6 +11,7 @@ from benchmarks import sft
 from lens_sklearn.textual import RejectionSampler, ResponseGenerator
 
 THEIRS = pytest.mark.filterwarnings(r"ignore:`\w*gradient_checkpointing\w*` is deprecated")
+pytestmark = pytest.mark.filterwarnings("ignore:.* were cut at max_new_tokens")
 
 
 class Length:

@@ -421,6 +421,7 @@ def test_grid_search_scores_rows_as_they_are(synthesizer, models, rows):
 
 
 @pytest.mark.filterwarnings("ignore:.* responses are empty")  # a random model's
+@pytest.mark.filterwarnings("ignore:.* were cut at max_new_tokens")
 def test_end_to_end_on_tiny_models(models, rows):
     rows = rows[:8]
     generator = ResponseGenerator(models["causal"], n_samples=6, max_new_tokens=6)

@@ -11,6 +11,8 @@ Labelling, by the protocol `PairLabeller`
 Reward models
     `FineTunedRewardRegressor`; `RejectionSampler` makes rows for supervised fine-tuning of
     their picks.
+Servers that speak OpenAI's protocol, extra ``server``
+    `ServerGenerator`, `ServerJudge`, `ServerEmbedder`.
 Synthesis, a step before the embedder
     `TextPairSynthesizer`, whose rows are `AugmentedRows`.
 Memory
@@ -33,6 +35,9 @@ from ._reward_model_labeller import RewardModelLabeller
 from ._rubric import RubricLabeller
 from ._self_evolved import SelfEvolvedLabeller
 from ._self_rewarding import SelfRewardingLabeller
+from ._server_embedder import ServerEmbedder
+from ._server_generator import ServerGenerator
+from ._server_judge import ServerJudge
 from ._synthesizer import TextPairSynthesizer
 
 __all__ = [
@@ -49,6 +54,9 @@ __all__ = [
     "RubricLabeller",
     "SelfEvolvedLabeller",
     "SelfRewardingLabeller",
+    "ServerEmbedder",
+    "ServerGenerator",
+    "ServerJudge",
     "TextPairSynthesizer",
     "keep_networks",
     "release_networks",
