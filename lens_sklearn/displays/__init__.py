@@ -19,6 +19,7 @@ from ._latent_space import LatentSpaceDisplay
 from ._reward_length import RewardLengthDisplay
 from ._style import axes_or_new as axes_or_new
 from ._style import load_matplotlib as load_matplotlib
+from ._style import series_styles as series_styles
 from ._training_history import TrainingHistoryDisplay
 
 __all__ = [

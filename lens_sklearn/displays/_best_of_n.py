@@ -468,17 +468,17 @@ def save_curves(named_rewards, gold, path, *, ns=None, where="", shortcuts=None)
 
     Parameters
     ----------
-    named_rewards : list of (str, ndarray of shape (n_prompts, N))
-        Names and predicted rewards.
-    gold : ndarray, shape (n_prompts, N)
-        Gold rewards.
+    named_rewards : list of (str, ndarray of shape (n_prompts, N) or list of these)
+        Names and predicted rewards; those of several splits are averaged.
+    gold : ndarray of shape (n_prompts, N) or list of these
+        Gold rewards, of each split where they are several.
     path : str or Path
         The picture.
     ns : list of int, default=None
         As in `best_of_n_curve`.
     where : str, default=""
         Ends the title.
-    shortcuts : dict of str to ndarray of shape (n_prompts, N), default=None
+    shortcuts : dict of str to ndarray of shape (n_prompts, N) or list of these, default=None
         Rewards without a model, drawn as references.
 
     Raises
@@ -486,13 +486,17 @@ def save_curves(named_rewards, gold, path, *, ns=None, where="", shortcuts=None)
     ImportError
         Without matplotlib.
     """
+    rewards = dict(named_rewards)
+    if isinstance(gold, list) and len(gold) == 1:
+        gold, rewards = gold[0], {name: of_splits[0] for name, of_splits in rewards.items()}
+        shortcuts = {name: of_splits[0] for name, of_splits in (shortcuts or {}).items()}
     figure = load_matplotlib("figure").Figure(figsize=(6, 4), layout="constrained")
-    BestOfNComparisonDisplay.from_predictions(
-        dict(named_rewards),
-        gold,
-        ns=ns,
-        ax=figure.add_subplot(),
-        shortcuts=shortcuts,
-        random_state=0,
-    ).ax_.set_title(f"Best-of-n on {len(gold)} prompts{where}")
+    draw = {"ns": ns, "ax": figure.add_subplot(), "shortcuts": shortcuts}
+    if isinstance(gold, list):
+        of = f"{len(gold[0])} prompts, mean of {len(gold)} splits"
+        display = BestOfNComparisonDisplay.from_splits(rewards, gold, **draw)
+    else:
+        of = f"{len(gold)} prompts"
+        display = BestOfNComparisonDisplay.from_predictions(rewards, gold, **draw, random_state=0)
+    display.ax_.set_title(f"Best-of-n on {of}{where}")
     figure.savefig(path, dpi=150)

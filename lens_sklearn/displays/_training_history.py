@@ -58,12 +58,12 @@ class TrainingHistoryDisplay:
         self.losses, self.epochs, self.best_epochs = {}, {}, {}
         for name, history in check_named("histories", histories).items():
             self.losses[name] = losses = _losses_of(name, history)
-            n_epochs = len(history)
-            numbers = [row.get("epoch", 1 + i) for i, row in enumerate(history)]
+            rows = _epochs_of(history)
+            numbers = [row.get("epoch", 1 + i) for i, row in enumerate(rows)]
             self.epochs[name] = np.asarray(numbers)
             valid = losses.get("valid_loss")
             best = None if valid is None else int(self.epochs[name][_best(valid)])
-            self.best_epochs[name] = best if n_epochs else None
+            self.best_epochs[name] = best
 
     @classmethod
     def from_estimator(cls, estimator, *, axes=None):
@@ -149,7 +149,7 @@ class TrainingHistoryDisplay:
             ax.set_title(f"{name}, epoch {best} kept", size="medium")
         else:
             ax.set_title(name, size="medium")
-        ax.xaxis.get_major_locator().set_params(integer=True)
+        ax.xaxis.set_major_locator(load_matplotlib("ticker").MaxNLocator(integer=True))
         ax.set(xlabel="epoch", ylabel="loss")
         label_line_ends(ax, ends)
 
@@ -158,13 +158,19 @@ def _losses_of(name, history):
     """Return losses by name, each (n_epochs,)."""
     if isinstance(history, str) or not hasattr(history, "__len__") or not len(history):
         raise ValueError(f"the history of {name} has no epochs; give a list of dict, one an epoch.")
-    known = [key for key in LOSSES if all(key in row for row in history)]
+    history = _epochs_of(history)
+    known = [key for key in LOSSES if history and all(key in row for row in history)]
     if not known:
         raise ValueError(
             f"the history of {name} has no loss in every epoch; losses are {', '.join(LOSSES)}, "
             f"and its first epoch has {', '.join(map(str, history[0]))}."
         )
     return {key: np.array([row[key] for row in history], dtype=float) for key in known}
+
+
+def _epochs_of(history):
+    """Return the rows that have losses: a trainer's log ends with one of other numbers."""
+    return [row for row in history if "loss" in row] or list(history)
 
 
 def _best(valid):
@@ -181,18 +187,19 @@ def _collect(estimator, histories, seen, name=None):
     if id(estimator) in seen:
         return
     seen.add(id(estimator))
-    name = type(estimator).__name__ if name is None else name
+    kind = type(estimator).__name__
     history = getattr(estimator, "history_", None)
     if isinstance(history, list) and history and isinstance(history[0], dict):
-        if any(all(key in row for row in history) for key in LOSSES):
-            histories[_unused(name, histories)] = history
+        if any(all(key in row for row in _epochs_of(history)) for key in LOSSES):
+            label = kind if name is None else f"{name}: {kind}"
+            histories[_unused(label, histories)] = history
     for part in PARTS:
         found = getattr(estimator, part, None)
         for label, one in _named(found):
-            _collect(one, histories, seen, label)
+            _collect(one, histories, seen, name if label is None else label)
     for _, step in getattr(estimator, "steps", ()):
-        _collect(step, histories, seen)
-    names = [name for name, _ in getattr(estimator, "estimators", None) or ()]
+        _collect(step, histories, seen, name)
+    names = [label for label, _ in getattr(estimator, "estimators", None) or ()]
     fitted = getattr(estimator, "estimators_", ())
     for label, one in zip(names, fitted, strict=False):
         _collect(one, histories, seen, label)
