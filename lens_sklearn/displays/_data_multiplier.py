@@ -159,8 +159,10 @@ class DataMultiplierDisplay:
             Rewards or Pipelines that end in one, by name.
         pairs : array-like of shape (n, 2, d)
             Training pairs, column 0 chosen.
-        X_test, y_test : array-like
-            What ``score`` is given: pairs of other prompts, or candidates with their gold.
+        X_test : array-like of shape (n_test, 2, d) or (n_prompts, N, d)
+            What is scored: pairs of other prompts, or candidates.
+        y_test : array-like of shape (n_test,) or (n_prompts, N), default=None
+            As ``score`` takes it: for candidates their gold.
         y : array-like of shape (n,), default=None
             Probability that column 0 wins; None is 1.
         groups : array-like of shape (n,), default=None

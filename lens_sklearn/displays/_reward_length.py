@@ -52,7 +52,7 @@ class RewardLengthDisplay:
     >>> from lens_sklearn import RewardLengthDisplay
     >>> display = RewardLengthDisplay([[1.0, 2.0, 3.0], [0.0, 5.0, 4.0]], [[1, 2, 4], [8, 8, 16]])
     >>> round(display.correlation, 2), round(display.slope, 2)
-    (0.52, 1.12)
+    (0.46, 1.12)
     """
 
     def __init__(self, rewards, lengths, *, name=None, confidence=0.95):
