@@ -487,7 +487,9 @@ def test_the_plane_is_that_of_the_principal_components():
     display = LatentSpaceDisplay.from_latents(latents, synthetic)
     np.testing.assert_allclose(np.abs(display.points[..., 0]), 3, atol=1e-12)
     np.testing.assert_allclose(np.abs(display.points[..., 1]), 1, atol=1e-12)
-    assert (display.points[:, 0, 0] * display.points[:, 1, 0] < 0).all()
+    assert (display.points[:, 0, 0] > 0).all()  # chosen ones to the right
+    turned = LatentSpaceDisplay(latents[:, ::-1])
+    np.testing.assert_allclose(turned.points[:, ::-1, 0], -display.points[..., 0], atol=1e-12)
     # What the plane does not show, 5 of the first coordinate, is not there.
     np.testing.assert_allclose(np.abs(display.synthetic_points), [[[3, 1], [3, 1]]], atol=1e-12)
     np.testing.assert_allclose(display.explained_variance_ratio, [0.9, 0.1])
@@ -545,6 +547,16 @@ def test_one_head_for_both_columns_tells_nothing_apart():
     display = LatentSpaceDisplay.from_estimator(vae, pairs, n_synthetic=0)
     assert display.head_distance == pytest.approx(0, abs=1e-6)
     assert len(display.points) == 19
+
+
+def test_of_augmented_pairs_the_originals_count(trained):
+    pipeline, pairs = trained
+    augmented = pipeline["augment"].augment(pairs)
+    assert len(augmented) == 120
+    display = LatentSpaceDisplay.from_estimator(pipeline, augmented, random_state=0)
+    np.testing.assert_array_equal(
+        display.points, LatentSpaceDisplay.from_estimator(pipeline, pairs, random_state=0).points
+    )
 
 
 def test_latents_that_make_no_sense_are_refused(trained):
@@ -613,6 +625,28 @@ def test_calibration_of_an_estimator(trained):
     )
     assert second.ax_ is display.ax_ and second.line_.get_color() == "r"
     assert len(display.ax_.texts) == 2  # counts of the first alone
+
+
+def test_dropped_texts_are_left_out_with_a_warning(candidates):
+    X, gold = candidates
+    reward = LinearRewardRegressor().fit(X[:, :2])
+    X = X.copy()
+    X[0, 1] = np.nan
+    with pytest.warns(UserWarning, match=r"1 of 50 candidates \(first: row 0, column 1\)"):
+        display = BestOfNComparisonDisplay.from_estimators(
+            {"first": FirstFeature(), "linear": reward}, X, gold,
+            shortcuts={"longest": gold}, random_state=0,
+        )  # fmt: skip
+    gold_left = gold.copy()
+    gold_left[0, 1] = np.nan
+    np.testing.assert_allclose(display.oracle.mean[-1], best_of_n_score(gold_left, gold_left))
+    np.testing.assert_allclose(display.shortcuts["longest"].mean, display.oracle.mean)
+    with pytest.warns(UserWarning, match="1 of 10 pairs"):
+        of_pairs = PairCalibrationDisplay.from_estimator(reward, X[:, :2])
+    assert of_pairs.counts.sum() == 9
+    with pytest.warns(UserWarning, match="1 of 50 candidates"):
+        lengths = RewardLengthDisplay.from_estimator(reward, X, np.exp2(gold + 9))
+    assert len(lengths.relative_rewards) == 49
 
 
 def test_probabilities_that_make_no_sense_are_refused():

@@ -17,12 +17,14 @@ pairs = make_preference_pairs(n_pairs=200, n_features=24, random_state=0).pairs
 # %%
 # Filled markers are the pairs' own latents, open ones have noise. The plane is that of the two
 # largest principal components.
-figure, axes = plt.subplots(1, 3, figsize=(10, 3.6), layout="constrained")
+figure, axes = plt.subplots(1, 3, figsize=(12, 4), layout="constrained")
 models = {}
 for ax, gamma in zip(axes, (0.0, 1.0, 10.0), strict=True):
     vae = ContrastiveVAE(8, gamma=gamma, learning_rate=1e-3, max_epochs=60, random_state=0)
     models[gamma] = vae.fit(pairs)
     display = LatentSpaceDisplay.from_estimator(vae, pairs, ax=ax, random_state=0)
+    if gamma:
+        ax.get_legend().remove()  # the same as that of the first
     ax.set_xlabel(f"γ = {gamma:g}: {ax.get_xlabel()}")
     print(f"γ = {gamma:g}: {display.distance:.2f} apart, heads alone {display.head_distance:.2f}")
 

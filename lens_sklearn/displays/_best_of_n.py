@@ -6,7 +6,7 @@ from itertools import cycle
 import numpy as np
 
 from .._statistics import clustered_mean
-from ..metrics import best_of_n_curve, best_of_n_score
+from ..metrics import best_of_n_curve, best_of_n_score, leave_out_dropped
 from ._style import (
     axes_or_new,
     check_named,
@@ -333,9 +333,16 @@ class BestOfNComparisonDisplay:
         -------
         BestOfNComparisonDisplay
             With the plot drawn.
+
+        Warns
+        -----
+        UserWarning
+            If candidates with gold have no reward, as dropped texts have none: those without one
+            of any estimator are left out for all.
         """
         estimators = check_named("estimators", estimators)
         rewards = {name: estimator.predict(candidates) for name, estimator in estimators.items()}
+        rewards, gold, shortcuts = _leave_out_dropped(rewards, gold, shortcuts or {})
         return cls.from_predictions(rewards, gold, ax=ax, shortcuts=shortcuts, **kwargs)
 
     @classmethod
@@ -461,6 +468,18 @@ class BestOfNComparisonDisplay:
         for name, (mean, style) in references.items():
             ax.plot(n, mean, color="0.45", linestyle=style, linewidth=1, label=name)
         return [(name, n[-1], mean[-1], "0.45") for name, (mean, _) in references.items()]
+
+
+def _leave_out_dropped(rewards, gold, shortcuts):
+    """Leave out for all rewards the candidates that one of them has no reward for."""
+    gold = np.asarray(gold, dtype=float)
+    given = [np.asarray(values, dtype=float) for values in (*rewards.values(), *shortcuts.values())]
+    if any(values.shape != gold.shape for values in given):
+        return rewards, gold, shortcuts  # which one it is, is said later
+    missing = np.isnan(given[: len(rewards)]).any(axis=0)
+    _, gold, kept = leave_out_dropped(np.where(missing, np.nan, given[0]), gold)
+    given = iter([np.where(missing, np.nan, values)[kept] for values in given])
+    return dict(zip(rewards, given, strict=False)), gold, dict(zip(shortcuts, given, strict=True))
 
 
 def save_curves(named_rewards, gold, path, *, ns=None, where="", shortcuts=None):

@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.stats import norm
 
-from ..metrics import calibration_bins
+from ..metrics import calibration_bins, leave_out_dropped
 from ._style import BLUE, GRAY, axes_or_new, legend_above
 
 
@@ -101,6 +101,11 @@ class PairCalibrationDisplay:
         ------
         TypeError
             If the estimator has no ``predict_proba``.
+
+        Warns
+        -----
+        UserWarning
+            If pairs hold a dropped text: they have no probability and are left out.
         """
         if not hasattr(estimator, "predict_proba"):
             raise TypeError(
@@ -108,7 +113,8 @@ class PairCalibrationDisplay:
                 "PairClassifier around it."
             )
         name = type(estimator).__name__ if name is None else name
-        probabilities = np.asarray(estimator.predict_proba(pairs))[:, 1]
+        probabilities, y, _ = leave_out_dropped(estimator.predict_proba(pairs), y)
+        probabilities = probabilities[:, 1]
         return cls.from_predictions(probabilities, y, name=name, ax=ax, **kwargs)
 
     @classmethod

@@ -8,7 +8,8 @@ from ._style import BLUE, VERMILION, axes_or_new, legend_above
 class LatentSpaceDisplay:
     r"""Latents of pairs in two dimensions, synthetic ones beside the real.
 
-    The plane is that of the two largest principal components of the real latents. Create one with
+    The plane is that of the two largest principal components of the real latents, turned so that
+    chosen ones lie to the right and above. Create one with
     :meth:`from_estimator` or :meth:`from_latents`.
 
     Parameters
@@ -54,7 +55,9 @@ class LatentSpaceDisplay:
         rows = latents.reshape(-1, latents.shape[-1])
         center = rows.mean(axis=0)
         _, size, axes = np.linalg.svd(rows - center, full_matrices=False)
-        axes = axes * np.where(axes[:, :1] < 0, -1, 1)  # the sign of an axis means nothing
+        # The sign of an axis means nothing: chosen ones lie to the right and above.
+        gap = (latents[:, 0] - latents[:, 1]).mean(axis=0)
+        axes = axes * np.where(axes @ gap < 0, -1, 1)[:, None]
         axes = np.pad(axes, ((0, max(0, 2 - len(axes))), (0, 0)))[:2]  # (2, k)
         share = np.pad(size**2, (0, max(0, 2 - len(size))))[:2]
         total = float(size @ size)
@@ -64,7 +67,7 @@ class LatentSpaceDisplay:
         if synthetic is not None:
             synthetic = _check_latents("synthetic", synthetic, latents.shape[-1])
             self.synthetic_points = (synthetic - center) @ axes.T
-        self.distance = float(np.linalg.norm((latents[:, 0] - latents[:, 1]).mean(axis=0)))
+        self.distance = float(np.linalg.norm(gap))
         self.head_distance = head_distance
 
     @classmethod
@@ -76,9 +79,9 @@ class LatentSpaceDisplay:
         Parameters
         ----------
         estimator : ContrastiveVAE, LatentPairAugmenter or Pipeline
-            Fitted; the last augmenter of a Pipeline, with what stands before it.
+            Fitted; of a Pipeline the first step with an autoencoder, and what stands before it.
         pairs : array-like of shape (n, 2, d), or what the Pipeline takes
-            Pairs, column 0 chosen.
+            Pairs, column 0 chosen; of augmented pairs the originals.
         n_synthetic : int, default=1
             Synthetic pairs for each, 0 for none.
         noise_variance : float, default=None
@@ -111,6 +114,8 @@ class LatentSpaceDisplay:
                 f"no fitted autoencoder in this {type(estimator).__name__}; give a fitted "
                 "ContrastiveVAE or LatentPairAugmenter, or a Pipeline with one."
             )
+        if hasattr(pairs, "is_synthetic"):
+            pairs = pairs[np.flatnonzero(~pairs.is_synthetic)]
         pairs = np.asarray(pairs)
         if pairs.ndim != 3 or pairs.shape[1] != 2:
             raise ValueError(
@@ -205,8 +210,9 @@ def _find_augmenter(estimator, pairs):
     estimator = getattr(estimator, "best_estimator_", estimator)
     steps = getattr(estimator, "steps", None)
     if steps is None:
-        return estimator, pairs
+        return getattr(estimator, "augmenter_", estimator), pairs
     for _, step in steps:
+        step = getattr(step, "augmenter_", step)
         if hasattr(step, "vae_") or hasattr(step, "sample_latents"):
             return step, pairs
         if hasattr(step, "transform"):

@@ -4,6 +4,7 @@ import numpy as np
 from scipy import stats
 
 from .._shortcuts import response_lengths
+from ..metrics import leave_out_dropped
 from ._style import BLUE, VERMILION, axes_or_new
 
 #: More responses than this are drawn as hexagons.
@@ -105,6 +106,11 @@ class RewardLengthDisplay:
         ------
         ValueError
             If `X` is no rows of text and there are no lengths.
+
+        Warns
+        -----
+        UserWarning
+            If responses have no reward, as dropped texts have none, and are left out.
         """
         if lengths is None:
             if getattr(getattr(X, "dtype", None), "kind", "O") in "biufc":
@@ -114,7 +120,8 @@ class RewardLengthDisplay:
                 )
             lengths = response_lengths(X)
         name = type(estimator).__name__ if name is None else name
-        display = cls(estimator.predict(X), lengths, name=name, confidence=confidence)
+        rewards, lengths, _ = leave_out_dropped(estimator.predict(X), np.asarray(lengths))
+        display = cls(rewards, lengths, name=name, confidence=confidence)
         return display.plot(ax=ax)
 
     @classmethod
