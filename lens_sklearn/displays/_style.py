@@ -178,7 +178,9 @@ def _name_in_legend(ax, names):
     known = list(zip(*ax.get_legend_handles_labels(), strict=True))
     found = {}
     for name in names:
-        found |= {name: h for h, label in known if f"{name}\n".startswith(f"{label}\n")}
+        for handle, label in known:
+            if f"{name}\n".startswith(f"{label}\n"):
+                found[name] = handle
     labels = [name.replace("\n", ", ") for name in found]
     return ax.legend(list(found.values()), labels, fontsize="small").get_texts()
 
