@@ -32,6 +32,7 @@ from .._model_weights import (
     load_with_report,
     refuse_strangers,
 )
+from .._packaged_model import packaged_folder
 from .._progress import progress_bar
 from .._warnings import warn
 
@@ -201,7 +202,7 @@ def _load_adapter(transformers, loader, folder, options, head):
     try:
         network, missing, unexpected = load_with_report(
             loader,
-            adapter.base_model_name_or_path,
+            packaged_folder(adapter.base_model_name_or_path),
             revision=adapter.revision,
             config=transformers.AutoConfig.from_pretrained(folder, local_files_only=True),
             trust_remote_code=False,
