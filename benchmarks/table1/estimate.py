@@ -47,20 +47,21 @@ def small_estimate(setting, names):
                           setting.base)  # fmt: skip
     sampled = prompt + new
     tokens = _judged(labellers, k, prompt, new)
+    judged = 3 * 4 * new * ("rubric" in labellers)  # tokens that a judge writes of a response
     # Rows of factor k: the originals and (k - 1) n synthetic ones, two texts each.
     original, synthetic = 2 * n * pair, 2 * n * sampled * sum(f - 1 for f in more)
     tuned = [row for row in rows if row.model != "mlp"]
     trained = len(tuned) * (len(more) * original + synthetic)
     trained += original * len({row.model for row in tuned}) * (1 in setting.factors)
-    if "self-evolved" in labellers:
-        trained += 4 * original + 3 * 2 * n * sampled
+    evolved = len(labellers & {"self-evolved", "best against worst"})
+    trained += evolved * (4 * original + 3 * 2 * n * sampled)
     fits = len(tuned) * len(more) + len({row.model for row in tuned}) * (1 in setting.factors)
     n_test = int(np.isfinite(setting.gold_rewards).sum())
     embedded = n_test * test + original + 2 * n * sampled * max(more, default=1)
     epochs = setting.full.get("max_epochs", 1)
     return {
         "the labeller's embeddings": _labeller_texts(setting) * ENCODED * speed["encode"] / 60,
-        "sampling": bool(labellers) * draws * n * k * new * speed["sample"] / 60,
+        "sampling": draws * n * k * (bool(labellers) * new + judged) * speed["sample"] / 60,
         "labelling": draws * n * tokens * speed["read"] / 60,
         "fine-tuning": epochs * trained * speed["train"] / 60,
         "scoring test responses, a fit each": fits * n_test * test * speed["read"] / 60,
@@ -72,13 +73,11 @@ def small_estimate(setting, names):
 def _judged(labellers, k, prompt, new):
     """Return how many tokens all labellers read of a prompt's k responses."""
     one = {"likelihood": prompt + new, "p_yes": RUBRIC + prompt + new}
-    one["pointwise"] = one["p_yes"]
+    one["pointwise"] = one["p_yes_plain"] = one["p_yes"]
     tokens = sum(k * one[name] for name in labellers if name in one)
     if "pairwise" in labellers:
         tokens += k * (k - 1) * (RUBRIC + prompt + 2 * new)
-    if "self-evolved" in labellers:
-        tokens += 4 * k * (prompt + new)
-    return tokens
+    return tokens + 4 * k * (prompt + new) * len(labellers & {"self-evolved", "best against worst"})
 
 
 def _labeller_texts(setting):
@@ -124,7 +123,7 @@ def _decoder_speed(base, length):
     network = AutoModelForCausalLM.from_pretrained(resolve_model(base).name, dtype=torch.float32)
     network = network.to(torch_device("auto"))
     body = network.base_model
-    ids = torch.randint(10, network.config.vocab_size, (4, length), device=network.device)
+    ids = torch.randint(10, network.config.vocab_size, (2, length), device=network.device)
     with torch.inference_mode():
         read = _seconds(lambda: body(ids, use_cache=False).last_hidden_state.sum().item())
     optimizer = torch.optim.AdamW(body.parameters(), lr=0.0)
@@ -137,11 +136,11 @@ def _decoder_speed(base, length):
     train = _seconds(step)
     few = ids[:, :32].repeat(8, 1)
     greedy = GenerationConfig(
-        max_new_tokens=16, min_new_tokens=16, do_sample=False, pad_token_id=0, eos_token_id=1
+        max_new_tokens=8, min_new_tokens=8, do_sample=False, pad_token_id=0, eos_token_id=1
     )
     options = {"attention_mask": torch.ones_like(few), "generation_config": greedy}
     sample = _seconds(lambda: network.generate(few, **options))
-    n_read, n_sampled = ids.numel(), 16 * len(few)
+    n_read, n_sampled = ids.numel(), 8 * len(few)
     return {"read": read / n_read, "train": train / n_read, "sample": sample / n_sampled}
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -92,11 +93,18 @@ def untemplated(base):
     -------
     tuple of str
         Empty where there is a template.
+
+    Warns
+    -----
+    UserWarning
+        The note, before hours are spent.
     """
     tokenizer = get_language_model(resolve_model(base, device="cpu")).tokenizer
     if tokenizer.chat_template is not None:
         return ()
-    return (
+    told = (
         f"The base model {base} has no chat template: it is not an Instruct model, as the paper's "
-        "is (section 5.1),\nand prompts are continued as plain text.",
+        "is (section 5.1),\nand prompts are continued as plain text."
     )
+    warnings.warn(told, stacklevel=2)
+    return (told,)

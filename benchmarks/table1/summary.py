@@ -6,8 +6,9 @@ from .systems import MLP, ROWS, SCORED
 
 N_BOOTSTRAP = 10_000
 PRIVILEGED = (
-    "The first three rows are privileged: their synthetic pairs are labelled by a reward that is not "
-    "trained on\nthe few pairs: the paper's was trained on more than 100,000, which no other row has."
+    "The first three rows are privileged: their synthetic pairs are labelled by a reward that is "
+    "not trained on\nthe few pairs: the paper's was trained on more than 100,000, which no other "
+    "row has."
 )
 
 
@@ -166,9 +167,10 @@ def notes(setting):
         Paragraphs.
     """
     told = [
-        f"Base model: {setting.base_label or setting.base}. Evaluator: {setting.evaluator}.\nLabeller of the privileged "
-        f"rows: {setting.labeller}.\n{len(setting.pairs)} pairs, {len(setting.candidates)} test "
-        f"prompts of up to {setting.gold_rewards.shape[1]} responses; {setting.n_samples} samples "
+        f"Base model: {setting.base_label or setting.base}. Evaluator: {setting.evaluator}.\n"
+        f"Labeller of the privileged rows: {setting.labeller}.\n"
+        f"{len(setting.pairs)} pairs, {len(setting.candidates)} test prompts of up to "
+        f"{setting.gold_rewards.shape[1]} responses; {setting.n_samples} samples "
         f"of at most {setting.max_new_tokens} tokens."
     ]
     told.append(PRIVILEGED)

@@ -21,6 +21,7 @@ from lens_sklearn import (
     RepeatAugmenter,
     prompt_groups,
     response_lengths,
+    textual,
 )
 from lens_sklearn.textual import (
     AugmentedRows,
@@ -90,6 +91,48 @@ ROWS = {
     ),
     "IPO, P(yes)": Row("p_yes", "full", "as IPO, by the answer whether a response is good", False),
 }
+
+
+def _rubric(setting, seed):
+    generator = ResponseGenerator(
+        setting.base, temperature=0.7, top_p=0.9, max_new_tokens=4 * setting.max_new_tokens,
+        store=setting.folder / "judgements", random_state=seed,
+    )  # fmt: skip
+    return textual.RubricLabeller(generator=generator)
+
+
+def _p_yes_plain(setting, seed):
+    return ImplicitPreferenceLabeller(setting.base, mode="p_yes_plain")
+
+
+def _best_worst(setting, seed):
+    return SelfEvolvedLabeller(reward_model(setting, "full", seed), pairs="best_worst")
+
+
+def _knows(labeller, name, option):
+    """Tell whether a labeller's parameter may have a value."""
+    kinds = labeller._parameter_constraints.get(name, ())
+    return any(option in getattr(kind, "options", ()) for kind in kinds)
+
+
+if hasattr(textual, "RubricLabeller"):
+    LABELLERS["rubric"] = _rubric
+    ROWS["self-rewarding, rubric"] = Row(
+        "rubric", "full", "as self-rewarding, by points that it reasons about and writes", False
+    )
+if _knows(ImplicitPreferenceLabeller, "mode", "p_yes_plain"):
+    LABELLERS["p_yes_plain"] = _p_yes_plain
+    ROWS["IPO, P(yes) as plain text"] = Row(
+        "p_yes_plain", "full", "as IPO, P(yes), without a template as its source has it", False
+    )
+if _knows(SelfEvolvedLabeller, "pairs", "best_worst"):
+    LABELLERS["best against worst"] = _best_worst
+    ROWS["self-evolved, best against worst"] = Row(
+        "best against worst",
+        "full",
+        "as self-evolved, on the best and worst by its own reward",
+        False,
+    )
 #: Rows without a factor: scores of the test responses by setting, and what they mean.
 SCORED = {
     "control: tuned linear": (
