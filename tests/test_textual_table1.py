@@ -125,6 +125,22 @@ def response_words(rows):
     return np.array([[len(text.split()) for text in row["responses"]] for row in rows])
 
 
+def test_a_test_prompt_has_responses_of_different_gold(models):
+    rows = [
+        {
+            "prompt": f"cat {i}",
+            "responses": ["dog", "mat", "tree"],
+            "gold": [0.0, 0.0, float(i > 4)],
+        }
+        for i in range(10)
+    ]
+    sizes = {"n_pairs": 2, "n_candidates": 3, "max_length": 40}
+    sets = small.draw_sets(rows, models["base"], 0, n_prompts=2, **sizes)
+    assert (np.ptp(sets.gold, axis=1) == 1).all()
+    with pytest.raises(ValueError, match="10 prompts have 5 with 3 responses .* different gold"):
+        small.draw_sets(rows, models["base"], 0, n_prompts=6, **sizes)
+
+
 def test_the_labellers_pairs_use_a_response_once():
     row = {"prompt": "p", "responses": list("abcdef")}
     gold = np.array([0.0, 0.0, 1.0, 1.05, 2.0, 3.0])
@@ -199,7 +215,7 @@ def test_what_the_small_size_lacks_is_named(words, data, monkeypatch):
     monkeypatch.delenv("LENS_SKLEARN_DATA", raising=False)
     with pytest.raises(SystemExit, match="needs --data, the folder of alpaca_eval_dev.jsonl.gz"):
         cli.main(["--size", "small"])
-    with pytest.raises(SystemExit, match="40 prompts have 0 with 5 responses of at most 60"):
+    with pytest.raises(SystemExit, match="40 prompts have 0 with 5 responses of at most 60 tokens"):
         cli.main([*words, "--n-candidates", "5"])
     with pytest.raises(SystemExit, match="then 34 for the pairs and 0 for the labeller"):
         cli.main([*words, "--n-pairs", "34"])

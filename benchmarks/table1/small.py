@@ -3,7 +3,8 @@
 Three sets of prompts are apart: those of the test, those of the few pairs, and the rest, whose
 pairs train the labeller of the privileged rows. Test responses and those of the few pairs are
 published ones that fit with their prompt into ``max_length`` tokens, so that no system reads a
-text that was cut.
+text that was cut. Test prompts whose responses all have one gold are left out: judgements are
+clipped, short responses are often at the lower end, and no pick matters there.
 """
 
 from functools import cache
@@ -147,7 +148,9 @@ def draw_sets(rows, base, seed, *, n_pairs, n_prompts, n_candidates, max_length)
         np.intersect1d(np.flatnonzero(own <= max_length), _written(row))
         for own, row in zip(lengths, rows, strict=True)
     ]
-    test = [i for i in range(len(rows)) if len(fits[i]) >= n_candidates][:n_prompts]
+    columns = [rng.permutation(own)[:n_candidates] for own in fits]
+    full = [i for i, own in enumerate(columns) if len(own) == n_candidates]
+    test = [i for i in full if _has_pair(gold[i][columns[i]])][:n_prompts]
     taken = set(test)
     few = [i for i in range(len(rows)) if i not in taken and _has_pair(gold[i][fits[i]])][:n_pairs]
     taken |= set(few)
@@ -155,11 +158,11 @@ def draw_sets(rows, base, seed, *, n_pairs, n_prompts, n_candidates, max_length)
     if len(test) < n_prompts or len(few) < n_pairs or not others:
         raise ValueError(
             f"{len(rows)} prompts have {len(test)} with {n_candidates} responses of at most "
-            f"{max_length} tokens for the test, then {len(few)} for the pairs and {len(others)} "
-            f"for the labeller; wanted are {n_prompts}, {n_pairs} and some. Lower these sizes, or "
+            f"{max_length} tokens and different gold for the test, then {len(few)} for the pairs "
+            f"and {len(others)} for the labeller; wanted are {n_prompts}, {n_pairs} and some. Lower these sizes, or "
             "raise --max-length."
         )
-    columns = [rng.permutation(fits[i])[:n_candidates] for i in test]
+    columns = [columns[i] for i in test]
     draw = np.random.default_rng([seed, 1])
     return Sets(
         [pair for i in few for pair in _pairs(rows[i], gold[i], fits[i], 1, draw)],
