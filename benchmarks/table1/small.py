@@ -159,8 +159,8 @@ def draw_sets(rows, base, seed, *, n_pairs, n_prompts, n_candidates, max_length)
         raise ValueError(
             f"{len(rows)} prompts have {len(test)} with {n_candidates} responses of at most "
             f"{max_length} tokens and different gold for the test, then {len(few)} for the pairs "
-            f"and {len(others)} for the labeller; wanted are {n_prompts}, {n_pairs} and some. Lower these sizes, or "
-            "raise --max-length."
+            f"and {len(others)} for the labeller; wanted are {n_prompts}, {n_pairs} and some. "
+            "Lower these sizes, or raise --max-length."
         )
     columns = [columns[i] for i in test]
     draw = np.random.default_rng([seed, 1])
