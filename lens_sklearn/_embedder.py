@@ -59,7 +59,8 @@ class LLMEmbedder(
     Parameters
     ----------
     model_name : str or Path, default="Qwen/Qwen2.5-0.5B-Instruct"
-        Name on the Hugging Face Hub or a local folder.
+        Name on the Hugging Face Hub, a local folder, or "minilm" or "smollm2" of the extras
+        ``demo`` and ``smollm2``.
     revision : str, default=None
         Commit, branch or tag of a Hub model; ``fit`` pins the commit that it finds.
     pooling : {"auto", "last", "mean", "response_mean", "cls", "weighted_mean", "max"} or list of \

@@ -72,7 +72,8 @@ def resolve_model(name, revision=None, dtype="auto", device="auto"):
     Parameters
     ----------
     name : str or Path
-        Name on the Hugging Face Hub, a local folder, or "minilm", which the extra ``demo`` has.
+        Name on the Hugging Face Hub, a local folder, or "minilm" or "smollm2", which the extras
+        ``demo`` and ``smollm2`` have.
     revision : str, default=None
         Commit, branch or tag of a Hub model.
     dtype : {"auto", "float32", "bfloat16", "float16"}, default="auto"

@@ -371,7 +371,7 @@ def add_text_model(parser, store_help="folder that keeps embeddings between runs
     text.add_argument(
         "--model",
         default=TEXT_DEFAULTS["model"],
-        help="name on the Hugging Face Hub, a folder, or minilm",
+        help="name on the Hugging Face Hub, a folder, minilm or smollm2",
     )
     text.add_argument("--layer", type=layer, default="auto", help="a number, 1,2,3, all or auto")
     text.add_argument(
@@ -434,7 +434,8 @@ def add_saved_model(parser):
     add_device(parser)
     add_store(parser)
     parser.add_argument(
-        "--model", help="where the language model is on this machine, a name, a folder or minilm"
+        "--model",
+        help="where the language model is on this machine: a name, a folder, minilm or smollm2",
     )
 
 

@@ -11,6 +11,7 @@ import torch
 
 from .._divergence import has_finite_weights, raise_diverged
 from .._language_model import quiet
+from .._packaged_model import keep_name
 from ._extras import ignore_deprecations, import_extra
 
 LORA = {"task_type": "SEQ_CLS", "r": 32, "lora_alpha": 16, "modules_to_save": ["score"]}
@@ -69,10 +70,10 @@ def train_reward_model(estimator, model, ids, folder, seed):
             found = f"its weights are not finite after {trainer.state.global_step} steps"
             remedy = "load it in another dtype"
             raise_diverged("the reward model", found, trainer.args.learning_rate, remedy)
-        _write(trainer, network, transformers, folder)
+        _write(trainer, network, transformers, folder, estimator.model_name)
 
 
-def _write(trainer, network, transformers, folder):
+def _write(trainer, network, transformers, folder, model_name):
     """Write the trained model, complete or not at all, and delete its checkpoints."""
     partial = folder / f"{MODEL}.partial"
     with quiet(transformers):
@@ -80,6 +81,7 @@ def _write(trainer, network, transformers, folder):
     if trainer.is_world_process_zero():
         network.config.save_pretrained(partial)  # an adapter's folder has none
         (partial / "training_args.bin").unlink(missing_ok=True)  # a pickle
+        keep_name(partial, model_name)
         (folder / HISTORY).write_text(json.dumps(trainer.state.log_history), encoding="utf-8")
         os.replace(partial, folder / MODEL)
         shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
