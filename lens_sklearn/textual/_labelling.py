@@ -92,9 +92,13 @@ class LanguageModelLabeller(BaseEstimator):
         prompts, items = read_dialogues(prompts, responses)
         scores = np.full(items.shape, np.nan)
         with headed_model(self, self.head) as model:
-            self._limit = model.longest_input(self.max_length)
+            self._limit = model.longest_input(self._longest())
             self._score(model, prompts, items, scores)
         return scores
+
+    def _longest(self):
+        """Return the user's limit of a text in tokens."""
+        return self.max_length
 
     def _score(self, model, prompts, items, scores):
         """Fill in the scores of the items that are not padding."""

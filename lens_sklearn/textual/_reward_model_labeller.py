@@ -1,7 +1,10 @@
 """A trained reward model of language as labeller."""
 
-from ._labelling import LanguageModelLabeller, places
+from ._labelling import MODEL_CONSTRAINTS, LanguageModelLabeller, places
 from ._networks import predict_rewards
+from ._prediction_settings import read_settings
+
+MAX_LENGTH = 4096  # of models that do not say
 
 
 class RewardModelLabeller(LanguageModelLabeller):
@@ -17,9 +20,10 @@ class RewardModelLabeller(LanguageModelLabeller):
         :class:`FineTunedRewardRegressor` has saved.
     revision : str, default=None
         Commit, branch or tag of a Hub model.
-    max_length : int, default=4096
+    max_length : int, default=None
         Longest conversation in tokens; the beginnings of longer ones are cut and their number
-        is logged.
+        is logged. None is what a :class:`FineTunedRewardRegressor` has saved in the folder, and
+        4096 for other models.
     chat_template : "auto", str, None or False, default="auto"
         As in :class:`~lens_sklearn.LLMEmbedder`.
     batch_tokens : int, default=16384
@@ -50,6 +54,9 @@ class RewardModelLabeller(LanguageModelLabeller):
     (1, 3)
     """
 
+    _parameter_constraints = MODEL_CONSTRAINTS | {
+        "max_length": [*MODEL_CONSTRAINTS["max_length"], None]
+    }
     head = "reward"
 
     def __init__(
@@ -57,7 +64,7 @@ class RewardModelLabeller(LanguageModelLabeller):
         model_name="Skywork/Skywork-Reward-V2-Llama-3.1-8B",
         *,
         revision=None,
-        max_length=4096,
+        max_length=None,
         chat_template="auto",
         batch_tokens=16384,
         dtype="auto",
@@ -72,6 +79,11 @@ class RewardModelLabeller(LanguageModelLabeller):
         self.dtype = dtype
         self.device = device
         self.show_progress = show_progress
+
+    def _longest(self):
+        if self.max_length is not None:
+            return self.max_length
+        return (read_settings(self.model_name) or {"max_length": MAX_LENGTH})["max_length"]
 
     def _score(self, model, prompts, items, scores):
         where, place = places(items)
