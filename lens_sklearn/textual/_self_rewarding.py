@@ -78,6 +78,9 @@ class SelfRewardingLabeller(LanguageModelLabeller):
     ----------
     n_overlong_ : int
         How many questions of the latest ``score`` were cut.
+    shown_first_ : ndarray of float, shape (m, 2)
+        With ``mode="pairwise"`` the probability that the response shown first is better, of each
+        of the latest ``score``'s m comparisons: the earlier response first, then the later one.
 
     Examples
     --------
@@ -149,6 +152,7 @@ class SelfRewardingLabeller(LanguageModelLabeller):
                         )
                     )
         if not questions:
+            self.shown_first_ = np.empty((0, 2))
             return
 
         def place(m):
@@ -156,6 +160,7 @@ class SelfRewardingLabeller(LanguageModelLabeller):
             return f"responses[{i}][{first}] and [{second}]"
 
         probabilities = self._answer_probabilities(model, questions, "AB", place)  # (m, 2)
+        self.shown_first_ = probabilities[:, 0].reshape(-1, 2)
         for match, (a, b) in zip(matches, probabilities, strict=True):
             i, first, second, n_others = match
             scores[i, first] += a / (2 * n_others)
