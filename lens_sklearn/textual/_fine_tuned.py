@@ -12,7 +12,12 @@ from uuid import uuid4
 import numpy as np
 from scipy.special import expit
 from sklearn.base import BaseEstimator, RegressorMixin, _fit_context
-from sklearn.utils._param_validation import Interval, Options, StrOptions
+from sklearn.utils._param_validation import (
+    Interval,
+    Options,
+    StrOptions,
+    validate_parameter_constraints,
+)
 from sklearn.utils.validation import check_is_fitted
 
 from .._array_store import store_keys
@@ -497,7 +502,9 @@ class FineTunedRewardRegressor(RegressorMixin, BaseEstimator):
             raise FileNotFoundError(f"{folder}: no such folder.")
         saved = read_settings(folder)
         estimator = cls(str(folder), **((saved or {}) | params))
-        estimator._validate_params()
+        validate_parameter_constraints(
+            cls._parameter_constraints, estimator.get_params(deep=False), cls.__name__
+        )
         headed_model(estimator, "reward")  # says what is missing in a folder that is no model
         if saved is None and "max_length" not in params:
             warn(
