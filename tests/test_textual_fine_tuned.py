@@ -20,6 +20,7 @@ from lens_sklearn.textual import (
     FineTunedRewardRegressor,
     RewardLabeller,
     RewardModelLabeller,
+    _reward_model_labeller,
 )
 from lens_sklearn.textual._networks import headed_model
 from lens_sklearn.textual._prediction_settings import SETTINGS
@@ -371,7 +372,7 @@ def test_a_chat_template_is_kept(folder, rows, tmp_path, template):
     np.testing.assert_array_equal(warning_free_load(tmp_path / "back").predict(rows[:4]), expected)
 
 
-def test_a_folder_without_settings_is_warned_of_once(fitted, rows, tmp_path):
+def test_a_folder_without_settings_is_warned_of_once(fitted, rows, tmp_path, monkeypatch):
     fitted.save(tmp_path / "old")
     (tmp_path / "old" / SETTINGS).unlink()
     with pytest.warns(UserWarning, match="the default is taken, max_length=1024") as caught:
@@ -379,7 +380,11 @@ def test_a_folder_without_settings_is_warned_of_once(fitted, rows, tmp_path):
     assert len(caught) == 1 and caught[0].filename == __file__
     again.predict(rows[:2])  # no second warning: they are errors here
     assert warning_free_load(tmp_path / "old", max_length=7).max_length == 7
-    assert RewardModelLabeller(tmp_path / "old", device="cpu")._longest() == 4096
+    labeller = RewardModelLabeller(tmp_path / "old", device="cpu")
+    for longest, n_cut in ((_reward_model_labeller.MAX_LENGTH, 0), (5, 1)):
+        monkeypatch.setattr(_reward_model_labeller, "MAX_LENGTH", longest)
+        labeller.score(["why"], [["a cat sat on the mat"]])
+        assert labeller.n_overlong_ == n_cut
 
 
 def test_a_store_of_an_earlier_version_gets_its_settings(folder, rows, long_rows, tmp_path):
