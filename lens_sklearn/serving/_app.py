@@ -341,7 +341,7 @@ def _add_paths(app, service):
     async def refused(request, error):
         words = f"{error.detail}."
         if error.status_code == 400:  # what Python's reader of JSON gives up on
-            words = "the body is no JSON that can be read: nested too deeply, or a number too long."
+            words = "the body is no JSON: not UTF-8, nested too deeply, or with a huge number."
         return Answer({"error": words}, error.status_code, error.headers)
 
     @app.exception_handler(Exception)
