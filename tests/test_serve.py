@@ -331,6 +331,11 @@ def test_rows_are_not_divided():
     assert answers[0] == [[1], [1] * 6]
 
 
+def test_who_finds_no_room_keeps_the_place():
+    calls, _ = asyncio.run(batches_of(Gate(), [[row("x")], [row(*"abcd")], [row("y")]]))
+    assert calls == [["x"], list("abcd"), ["y"]]
+
+
 def test_one_waits_for_others_until_the_batch_is_full():
     async def ask(n, max_wait):
         batcher = Batcher(Gate(), False, batch_size=3, max_wait=max_wait, max_queue=9)

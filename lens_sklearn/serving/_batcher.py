@@ -198,6 +198,7 @@ class Batcher:
             if job.future.cancelled():  # nobody waits for it any more
                 self.n_queued -= sum(map(_size, job.rows[job.n_taken :]))
                 continue
+            before = job.n_taken
             while job.n_taken < len(job.rows):
                 more = _size(job.rows[job.n_taken])
                 if batch and size + more > self.batch_size:
@@ -205,6 +206,9 @@ class Batcher:
                 batch.append((job, job.n_taken))
                 size += more
                 job.n_taken += 1
+            if job.n_taken == before:  # there was no room for it: it is the next one
+                self._jobs.appendleft(job)
+                break
             if job.n_taken < len(job.rows):
                 self._jobs.append(job)  # so a long request does not hold up short ones
                 break
