@@ -39,10 +39,13 @@ class Connection:
         self.port, self.streams = port, None
 
     async def ask(self, path, body):
-        """Return status and content of an answer; None, None if the connection broke."""
+        """Return status and content of an answer; "refused" or "lost" if there is none."""
         try:
             if self.streams is None:
                 self.streams = await asyncio.open_connection(HOST, self.port)
+        except OSError:
+            return "refused", None
+        try:
             reader, writer = self.streams
             head = f"POST {path} HTTP/1.1\r\nHost: {HOST}\r\nContent-Type: application/json\r\n"
             writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
@@ -58,7 +61,7 @@ class Connection:
             return int(head.split()[1]), content
         except (OSError, asyncio.IncompleteReadError):
             self.close()
-            return None, None
+            return "lost", None
 
     def close(self):
         """Close it; the next request opens another."""
