@@ -591,6 +591,39 @@ def test_a_process_outlives_malformed_requests_and_ends_with_zero(fitted):
         client.health()
 
 
+def test_who_was_accepted_is_answered_and_told_to_go():
+    estimator, answers = Gate(), []
+    with served(estimator) as client:
+        estimator.shut()
+        asked = [
+            threading.Thread(
+                target=lambda: answers.append(client.ask("POST", "/score", {"rows": [row("xx")]}))
+            )
+            for _ in range(3)
+        ]
+        asked[0].start()
+        assert estimator.entered.wait(10)
+        for thread in asked[1:]:
+            thread.start()
+        until(lambda: client.health()["waiting"] == 2)
+        client.server.should_exit = True
+
+        def is_closed():
+            try:
+                with client.connect():
+                    return False
+            except ConnectionRefusedError:
+                return True
+
+        until(is_closed)
+        time.sleep(0.2)
+        estimator.open.set()
+        for thread in asked:
+            thread.join()
+    assert [(status, found["rewards"]) for status, found, _ in answers] == [(200, [[2]])] * 3
+    assert all({"close"} & {*headers.values()} for _, _, headers in answers)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_it_and_goes_no_further(number):
     listener = _server.bind("127.0.0.1", 0)

@@ -36,6 +36,13 @@ class PatientProtocol(H11Protocol):
         self._stop_waiting()
         super().connection_lost(exc)
 
+    def shutdown(self):
+        """Close it after the answer that is due, and say so in the answer."""
+        super().shutdown()
+        if self.cycle is not None and not self.cycle.response_started:
+            # Else a client that keeps connections would send its next request into this one.
+            self.cycle.default_headers = [*self.cycle.default_headers, (b"connection", b"close")]
+
     def _wait_for_head(self):
         self.head_timer = self.loop.call_later(HEAD_SECONDS, self.transport.close)
 
