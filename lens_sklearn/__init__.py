@@ -68,6 +68,7 @@ _HOMES = {
     "response_lengths": "_shortcuts",
     "shortcut_rewards": "_shortcuts",
     "shuffle_columns": "_pair_classifier",
+    "suggest_pairs": "_suggest_pairs",
     "suspect_pairs": "_suspect_pairs",
 }
 _MODULES = ("datasets", "displays", "export", "metrics", "serving", "textual", "theory")
