@@ -34,7 +34,7 @@ exclude_patterns += ["auto_examples/*.py", "auto_examples/*.json", "sg_execution
 templates_path = ["_templates"]
 source_suffix = {".rst": "restructuredtext", ".md": "markdown"}
 default_role = "py:obj"
-highlight_language = "python"
+highlight_language = "default"
 show_warning_types = True
 
 # Pages are Markdown: headings are anchors, and a link to one that is not there is a warning.
