@@ -1,19 +1,20 @@
-"""Send links from a page to files outside docs/ to the repository, and check that they are there.
+"""Let links of pages be right in the repository and on the site.
 
-The pages are read on the site and in the repository, where ``../../benchmarks/README.md`` is a
-file; on the site it is a page of the repository's.
+In the repository a page links to files as they lie there. On the site an example is the page that
+the gallery made of it, and a file outside docs/ is looked at in the repository.
 """
 
+import os
 import re
 from pathlib import Path
 
 DOCS = Path(__file__).parents[1]
-ROOT = DOCS.parent
-LINK = re.compile(r"\]\((\.\.?/[^)\s#]+)(#[^)\s]*)?\)")
+EXAMPLES, GALLERY = DOCS / "examples", DOCS / "auto_examples"
+LINK = re.compile(r"\]\(([^)\s#:]+)(#[^)\s]*)?\)")
 
 
 def rewrite(text, folder, repository):
-    """Return a page's text with links that leave docs/ sent to the repository.
+    """Return a page's text with its links as the site needs them.
 
     Parameters
     ----------
@@ -27,10 +28,15 @@ def rewrite(text, folder, repository):
 
     def send(match):
         target = (folder / match[1]).resolve()
-        if target.is_relative_to(DOCS) or not target.exists():
-            return match[0]  # what is not there is Sphinx's to report
+        if not target.exists():
+            return match[0]  # Sphinx reports it
+        if target.is_relative_to(EXAMPLES):
+            name = "index.rst" if target == EXAMPLES else f"{target.stem}.rst"
+            return f"]({os.path.relpath(GALLERY / name, folder)})"
+        if target.is_relative_to(DOCS):
+            return match[0]
         kind = "tree" if target.is_dir() else "blob"
-        path = target.relative_to(ROOT).as_posix()
+        path = target.relative_to(DOCS.parent).as_posix()
         return f"]({repository}/{kind}/main/{path}{match[2] or ''})"
 
     return LINK.sub(send, text)
@@ -40,7 +46,7 @@ def read_source(app, docname, source):
     """Rewrite a page before it is parsed."""
     path = Path(app.env.doc2path(docname))
     if path.suffix == ".md":
-        source[0] = rewrite(source[0], path.parent, app.config.repository_url)
+        source[0] = rewrite(source[0], path.parent.resolve(), app.config.repository_url)
 
 
 def setup(app):

@@ -77,8 +77,7 @@ def run(arguments):
     folder.mkdir(parents=True, exist_ok=True)
     embeddings, features = _embed_responses(embedder, started)
     splits = [_make_split(demo, embeddings, features) for demo in demos]
-    results, first = _run_splits(splits, seeds, started)
-    rewards, fitted = first
+    results, rewards, fitted = _run_splits(splits, seeds, started)
     _save_pipeline(embedder, fitted[SAVED_METHOD], folder)
     summary = summarize(results)
     table, gold = demo_table(summary), splits[0].gold
@@ -87,7 +86,7 @@ def run(arguments):
     write_json(folder / "table.json", {"summary": summary, "splits": results})
     write_rows(str(folder / "pairs.jsonl"), demos[0].pairs)
     write_rows(str(folder / "candidates.jsonl"), demos[0].candidates)
-    _draw_curves(rewards, demos[0], folder / "curve.png")
+    _draw_curves(rewards, demos, folder / "curve.png")
     sizes = {"pairs": arguments.pairs, "splits": arguments.splits, "d": embeddings.shape[-1]}
     write_config(arguments, folder, sizes=sizes, scores={"first_split": results[0]})
     text = (
@@ -143,21 +142,22 @@ def _make_split(demo, embeddings, features):
 
 
 def _run_splits(splits, seeds, started):
-    """Return the results of all splits, and of the first one the rewards and what was fitted."""
+    """Return results and rewards of all splits, and what was fitted on the first one."""
     from .._demo import run_split
     from .._device import one_thread
 
-    results, first = [], None
+    results, rewards, first = [], [], None
     for number, (split, drawn) in enumerate(zip(splits, seeds, strict=True), start=1):
         with one_thread():
-            result, rewards, fitted = run_split(split, drawn)
+            result, predicted, fitted = run_split(split, drawn)
         results.append(result)
-        first = first or (rewards, fitted)
+        rewards.append(predicted)
+        first = first or fitted
         say(
             f"Split {number} of {len(splits)}: {len(split.pairs)} pairs, "
             f"{len(split.gold)} held-out prompts, {time.perf_counter() - started:.0f} s"
         )
-    return results, first
+    return results, rewards, first
 
 
 def _save_pipeline(embedder, steps, folder):
@@ -170,11 +170,15 @@ def _save_pipeline(embedder, steps, folder):
     export.save(Pipeline(list(zip(names, (embedder, *steps), strict=True))), folder)
 
 
-def _draw_curves(rewards, demo, path):
-    """Draw the Best-of-N curves of the methods worth comparing."""
+def _draw_curves(rewards, demos, path):
+    """Draw the Best-of-N curves of the methods worth comparing, means of the splits."""
     from .._shortcuts import shortcut_rewards
     from ..displays import save_curves
 
-    named = [(name, rewards[name]) for name in CURVE_METHODS]
-    shortcuts = shortcut_rewards(demo.candidates)
-    save_curves(named, demo.gold, path, where=", first split", shortcuts=shortcuts)
+    shortcuts = [shortcut_rewards(demo.candidates) for demo in demos]
+    save_curves(
+        [(name, [predicted[name] for predicted in rewards]) for name in CURVE_METHODS],
+        [demo.gold for demo in demos],
+        path,
+        shortcuts={name: [of[name] for of in shortcuts] for name in shortcuts[0]},
+    )

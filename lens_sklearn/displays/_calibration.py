@@ -1,0 +1,223 @@
+"""Whether probabilities of pairs mean what they say."""
+
+import numpy as np
+from scipy.stats import norm
+
+from ..metrics import calibration_bins, leave_out_dropped
+from ._style import BLUE, GRAY, axes_or_new, legend_above
+
+
+class PairCalibrationDisplay:
+    r"""Reliability diagram of pairs: how often the favored response won.
+
+    A pair has no sides: that column 0 wins with p is that column 1 wins with 1 − p. So pairs are
+    turned until p is at least one half, and the diagram goes from one half to one. Pairs whose
+    column 0 is always the chosen one can be judged as they are.
+
+    Create one with :meth:`from_estimator` or :meth:`from_predictions`.
+
+    Parameters
+    ----------
+    counts : array-like of int, shape (n_bins,)
+        Pairs in each bin of equal width between one half and one.
+    predicted, observed : array-like of shape (n_bins,)
+        Mean probability that the favored response wins, and the share in which it did; NaN in
+        empty bins.
+    name : str, default=None
+        Name in the legend.
+    confidence : float, default=0.95
+        Coverage of the Wilson interval of a share, which takes pairs for independent.
+
+    Attributes
+    ----------
+    lower, upper : ndarray, shape (n_bins,)
+        Limits of the intervals.
+    ece : float
+        Expected calibration error over these bins: the mean gap between predicted and observed,
+        by pairs.
+    line_, ax_, figure_ : matplotlib objects
+        Set by :meth:`plot`.
+
+    See Also
+    --------
+    lens_sklearn.expected_calibration_error : The same gap over bins between 0 and 1.
+
+    References
+    ----------
+    E. B. Wilson, "Probable inference, the law of succession, and statistical inference", 1927.
+
+    Examples
+    --------
+    >>> from lens_sklearn import PairCalibrationDisplay
+    >>> display = PairCalibrationDisplay.from_predictions([0.9, 0.9, 0.9, 0.1], n_bins=5)
+    >>> display.counts.tolist(), round(display.ece, 2)
+    ([0, 0, 0, 0, 4], 0.15)
+    """
+
+    def __init__(self, counts, predicted, observed, *, name=None, confidence=0.95):
+        self.counts = np.asarray(counts)
+        self.predicted = np.asarray(predicted, dtype=float)
+        self.observed = np.asarray(observed, dtype=float)
+        shapes = self.counts.shape, self.predicted.shape, self.observed.shape
+        if self.counts.ndim != 1 or len(set(shapes)) > 1 or not self.counts.sum() > 0:
+            raise ValueError(
+                "counts, predicted and observed must have the shape (n_bins,) and some pairs; got "
+                f"{', '.join(map(str, shapes))}."
+            )
+        if not 0 < confidence < 1:
+            raise ValueError(f"confidence={confidence!r} must lie between 0 and 1.")
+        self.name = name
+        self.confidence = confidence
+        self.lower, self.upper = _wilson(self.observed, self.counts, confidence)
+        there = self.counts > 0
+        gap = np.abs(self.predicted - self.observed)[there]
+        self.ece = float(self.counts[there] @ gap / self.counts.sum())
+
+    @classmethod
+    def from_estimator(cls, estimator, pairs, y=None, *, name=None, ax=None, **kwargs):
+        """Predict probabilities of pairs and plot how they came true.
+
+        Parameters
+        ----------
+        estimator : estimator
+            Fitted; has ``predict_proba`` of pairs.
+        pairs : rows of text or array-like of shape (n, 2, d)
+            Pairs that it has not seen.
+        y : array-like of shape (n,), default=None
+            Probability that column 0 wins, or whether it did; None is 1 for every pair.
+        name : str, default=None
+            Name in the legend; None is the estimator's class.
+        ax : matplotlib Axes, default=None
+            Where to plot; None makes a figure.
+        **kwargs : dict
+            Passed to :meth:`from_predictions`.
+
+        Returns
+        -------
+        PairCalibrationDisplay
+            With the plot drawn.
+
+        Raises
+        ------
+        TypeError
+            If the estimator has no ``predict_proba``.
+
+        Warns
+        -----
+        UserWarning
+            If pairs hold a dropped text: they have no probability and are left out.
+        """
+        if not hasattr(estimator, "predict_proba"):
+            raise TypeError(
+                f"a {type(estimator).__name__} has no predict_proba; give a reward, or a "
+                "PairClassifier around it."
+            )
+        name = type(estimator).__name__ if name is None else name
+        probabilities, y, _ = leave_out_dropped(estimator.predict_proba(pairs), y)
+        probabilities = probabilities[:, 1]
+        return cls.from_predictions(probabilities, y, name=name, ax=ax, **kwargs)
+
+    @classmethod
+    def from_predictions(
+        cls, probabilities, y=None, *, n_bins=5, confidence=0.95, name=None, ax=None, **kwargs
+    ):
+        """Plot how given probabilities came true.
+
+        Parameters
+        ----------
+        probabilities : array-like of shape (n,)
+            That column 0 wins, as ``reward.predict_proba(pairs)[:, 1]``.
+        y : array-like of shape (n,), default=None
+            Probability that column 0 wins, or whether it did; None is 1 for every pair.
+        n_bins : int, default=5
+            Bins of equal width between one half and one. A bin holds its lower edge.
+        confidence : float, default=0.95
+            Coverage of the intervals.
+        name : str, default=None
+            Name in the legend.
+        ax : matplotlib Axes, default=None
+            Where to plot; None makes a figure.
+        **kwargs : dict
+            Passed to :meth:`plot`.
+
+        Returns
+        -------
+        PairCalibrationDisplay
+            With the plot drawn.
+
+        Raises
+        ------
+        ValueError
+            As :func:`~lens_sklearn.expected_calibration_error`.
+        """
+        if n_bins != int(n_bins) or n_bins < 1:
+            raise ValueError(f"n_bins={n_bins!r}; bins are a whole number, at least 1.")
+        p = np.asarray(probabilities, dtype=float)
+        y = np.ones(p.shape) if y is None else np.asarray(y, dtype=float)
+        calibration_bins(p, y, 1)  # checks both
+        # Turn each pair to the favored side; what favors none came true by half.
+        t = np.where(p > 0.5, y, np.where(p < 0.5, 1 - y, 0.5))
+        p = np.maximum(p, 1 - p)
+        counts, predicted, observed = calibration_bins(p, t, 2 * int(n_bins))
+        counts, predicted, observed = (a[int(n_bins) :] for a in (counts, predicted, observed))
+        with np.errstate(invalid="ignore"):  # empty bins
+            means = predicted / counts, observed / counts
+        return cls(counts, *means, name=name, confidence=confidence).plot(ax=ax, **kwargs)
+
+    def plot(self, ax=None, *, name=None, plot_counts=True, **kwargs):
+        """Draw the diagram.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Where to plot; None makes a figure.
+        name : str, default=None
+            Name in the legend instead of the display's.
+        plot_counts : bool, default=True
+            Whether to write the number of pairs n under each bin.
+        **kwargs : dict
+            Passed to matplotlib's ``errorbar``.
+
+        Returns
+        -------
+        PairCalibrationDisplay
+            Itself.
+
+        Raises
+        ------
+        ImportError
+            Without matplotlib.
+        """
+        ax = axes_or_new(ax)
+        there = self.counts > 0
+        x, y = self.predicted[there], self.observed[there]
+        name = self.name if name is None else name
+        label = f"ECE {self.ece:.3f}" if name is None else f"{name}, ECE {self.ece:.3f}"
+        bars = np.maximum([y - self.lower[there], self.upper[there] - y], 0)
+        style = {"marker": "o", "color": BLUE, "markersize": 4, "linewidth": 1.2, "capsize": 2}
+        drawn = ax.errorbar(x, y, bars, label=label, **style | kwargs)
+        self.line_ = drawn.lines[0]
+        ax.plot([0.5, 1], [0.5, 1], color=GRAY, linewidth=1, linestyle="--", zorder=0)
+        low = min([0.4, *self.lower[there]])
+        room = 0.1 * (1.02 - low)  # for the counts
+        ax.set(xlim=(0.49, 1.01), ylim=(min(low - room, ax.get_ylim()[0]), 1.02))
+        if plot_counts:
+            centers = 0.5 + (np.arange(len(self.counts)) + 0.5) / (2 * len(self.counts))
+            at = {"xycoords": ax.get_xaxis_transform(), "ha": "center", "size": "small"}
+            for number, (center, count) in enumerate(zip(centers, self.counts, strict=True)):
+                text = f"{count}" if number else f"n = {count}"
+                ax.annotate(text, (center, 0.02), color="0.3", **at)
+        ax.set(xlabel="probability of the favored response", ylabel="share in which it won")
+        legend_above(ax, n_columns=1)
+        self.ax_, self.figure_ = ax, ax.figure
+        return self
+
+
+def _wilson(share, counts, confidence):
+    """Return the limits of the Wilson score interval; NaN where there is nothing."""
+    z = norm.ppf((1 + confidence) / 2)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        shrunk = (share + z**2 / (2 * counts)) / (1 + z**2 / counts)
+        spread = np.sqrt(share * (1 - share) / counts + z**2 / (4 * counts**2))
+        half_width = z * spread / (1 + z**2 / counts)
+    return shrunk - half_width, shrunk + half_width
