@@ -59,6 +59,7 @@ sphinx_gallery_conf = {
     "download_all_examples": False,
     "min_reported_time": 1,
     "plot_gallery": True,
+    "capture_repr": (),  # what an example prints is enough
     "remove_config_comments": True,
     "show_signature": False,
     "reset_modules": ("matplotlib", "sklearn_settings.reset"),
@@ -79,7 +80,7 @@ html_copy_source = False
 html_theme_options = {
     "github_url": repository_url,
     "navbar_align": "left",
-    "header_links_before_dropdown": 6,
+    "header_links_before_dropdown": 5,
     "show_prev_next": True,
     "show_toc_level": 2,
     "secondary_sidebar_items": ["page-toc"],

@@ -1,12 +1,14 @@
 """Write equations as MathML, which browsers draw themselves: no script, no network."""
 
 import re
+import unicodedata
 
 from docutils.nodes import SkipNode
 from docutils.utils.math import MathError
 from docutils.utils.math.latex2mathml import tex2mathml
 from sphinx.util import logging
 
+HATS = re.compile(r"\\hat\s*(?:\{([a-zA-Z])\}|([a-zA-Z]))")  # docutils puts indices under a hat
 logger = logging.getLogger(__name__)
 SIZES = re.compile(r"\\[bB]ig{1,2}[lr]?(?![a-zA-Z])")  # in MathML brackets grow by themselves
 
@@ -27,6 +29,7 @@ def mathml(node, as_block):
         HTML. What cannot be read is a warning, and stays LaTeX.
     """
     text = SIZES.sub("", node.astext().strip())
+    text = HATS.sub(lambda m: unicodedata.normalize("NFC", f"{m[1] or m[2]}\u0302"), text)
     if as_block and r"\\" in text and r"\begin" not in text:
         text = rf"\begin{{aligned}}{text}\end{{aligned}}"
     try:

@@ -2,7 +2,7 @@
 How good are a reward's picks, and can its probabilities be believed?
 =====================================================================
 
-We learn a reward from 160 pairs of real sentences, let it pick the best of sixteen answers to new
+We learn a reward from 240 pairs of real sentences, let it pick the best of sixteen answers to new
 questions, and check whether what it is 70 % sure of is right seven times in ten.
 """
 
@@ -15,7 +15,7 @@ from sklearn.pipeline import make_pipeline
 from lens_sklearn import GPRewardRegressor, LLMEmbedder
 from lens_sklearn.datasets import make_demo_preferences
 
-demo = make_demo_preferences(n_pairs=160, n_test_prompts=20, random_state=0)
+demo = make_demo_preferences(random_state=0)
 pipe = make_pipeline(LLMEmbedder("minilm"), GPRewardRegressor())
 with sklearn.config_context(enable_metadata_routing=True):
     pipe.fit(demo.pairs, groups=demo.groups)
@@ -28,7 +28,7 @@ import matplotlib.pyplot as plt
 
 from lens_sklearn import BestOfNDisplay, shortcut_rewards
 
-rewards = pipe.predict(demo.candidates)  # (20 prompts, 16 answers)
+rewards = pipe.predict(demo.candidates)  # (33 prompts, 16 answers)
 BestOfNDisplay.from_predictions(
     rewards,
     demo.gold,
