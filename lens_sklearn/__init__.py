@@ -67,6 +67,7 @@ _HOMES = {
     "response_lengths": "_shortcuts",
     "shortcut_rewards": "_shortcuts",
     "shuffle_columns": "_pair_classifier",
+    "suspect_pairs": "_suspect_pairs",
 }
 _MODULES = ("datasets", "displays", "export", "metrics", "textual", "theory")
 

@@ -179,7 +179,43 @@ class ArrayStore:
                     shortened[i], vectors[i] = record
                     found[i] = True
             n_gaps, records.n_gaps = records.n_gaps, 0
-        what = f"{n_damaged} of {len(keys)} records" if n_damaged else f"{n_gaps} places"
+        self._warn_of_damage(n_damaged, len(keys), n_gaps)
+        return vectors, found, shortened
+
+    def get_each(self, keys):
+        """Look up vectors of different lengths.
+
+        Parameters
+        ----------
+        keys : list of bytes
+            As made by :func:`store_keys`.
+
+        Returns
+        -------
+        list of ndarray of float32, or None
+            What was put; None where there is no sound record.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be read or is no longer a store.
+
+        Warns
+        -----
+        RuntimeWarning
+            If records are damaged.
+        """
+        with _LOCK:
+            records = _record_file(self.folder)
+            known = [key in records.places for key in keys]
+            read = [records.read(key) if k else None for key, k in zip(keys, known, strict=True)]
+            n_gaps, records.n_gaps = records.n_gaps, 0
+        n_damaged = sum(known) - sum(record is not None for record in read)
+        self._warn_of_damage(n_damaged, len(keys), n_gaps)
+        return [None if record is None else record[1].astype(np.float32) for record in read]
+
+    def _warn_of_damage(self, n_damaged, n_keys, n_gaps):
+        what = f"{n_damaged} of {n_keys} records" if n_damaged else f"{n_gaps} places"
         if n_damaged or n_gaps:
             warn(
                 f"{what} in the store {self.folder / DATA_FILE} are damaged (wrong checksum or "
@@ -187,7 +223,6 @@ class ArrayStore:
                 "delete the folder: it costs the time to compute its records, and nothing else.",
                 RuntimeWarning,
             )
-        return vectors, found, shortened
 
     def put_many(self, keys, vectors, shortened=None):
         """Write a batch of vectors.
@@ -198,8 +233,9 @@ class ArrayStore:
         ----------
         keys : list of bytes
             A key each; records that exist already are replaced.
-        vectors : ndarray of float32, shape (len(keys), dim)
-            What to keep. float32 holds whole numbers below 2²⁴ exactly, so token ids too.
+        vectors : ndarray of float32, shape (len(keys), dim), or list of ndarray, shape (dim,)
+            What to keep, of a list each with a length of its own. float32 holds whole numbers
+            below 2²⁴ exactly, so token ids too.
         shortened : ndarray of bool, shape (len(keys),), default=None
             Which vectors are of texts that were cut; None means none.
 
@@ -210,15 +246,15 @@ class ArrayStore:
         ValueError
             If there are not as many vectors as keys.
         """
-        vectors = np.asarray(vectors)
-        if vectors.ndim != 2 or len(vectors) != len(keys):
-            raise ValueError(
-                f"expected {len(keys)} vectors, got an array of shape {vectors.shape}."
-            )
+        if not isinstance(vectors, list):
+            vectors = np.asarray(vectors)
+            if vectors.ndim != 2 or len(vectors) != len(keys):
+                raise ValueError(
+                    f"expected {len(keys)} vectors, got an array of shape {vectors.shape}."
+                )
         flags = np.zeros(len(keys), dtype=bool) if shortened is None else shortened
-        vectors = np.ascontiguousarray(vectors, dtype="<f4")
         records = [
-            _encode(key, vector.tobytes(), flag)
+            _encode(key, np.asarray(vector, dtype="<f4").tobytes(), flag)
             for key, vector, flag in zip(keys, vectors, flags, strict=True)
         ]
         with _LOCK:
@@ -318,8 +354,16 @@ class _RecordFile:
             self.places[head.key] = place
             place = self.end = place + head.n_bytes
 
-    def read(self, key, dim):
-        """Return whether the text was cut and its vector, or None if the record is damaged."""
+    def read(self, key, dim=None):
+        """Return whether the text was cut and its vector, or None if the record is damaged.
+
+        Without `dim` the vector has the length that its head says.
+        """
+        if dim is None:
+            head = self._head(self.places[key])
+            if head is None:
+                return None
+            dim = head.dim
         start = HEAD.size + len(key)
         content = self._bytes(self.places[key], start + 4 * dim)
         head = _decode_head(content)

@@ -495,3 +495,41 @@ def pairs_of_rows(embeddings, X):
         target=default_target(embeddings),  # a tied original says nothing of its children
     )
     return pairs[place]
+
+
+def rows_without_dropped(embeddings, X, y, reason):
+    """Tell which preference rows hold no dropped text.
+
+    Parameters
+    ----------
+    embeddings : ndarray, shape (n, 2, d)
+        A dropped text's are all-NaN.
+    X : AugmentedRows or rows of any other kind
+        Whose they are. Without its original a synthetic row has no parent, and goes with it.
+    y : array-like or None
+        Targets, which cannot follow.
+    reason : tuple of (str, str)
+        The parameter that asks for it, and what such a row holds.
+
+    Returns
+    -------
+    ndarray of bool, shape (n,)
+        Which rows stay.
+
+    Raises
+    ------
+    ValueError
+        If rows would be left out and `y` is given, or no row is left.
+    """
+    kept = np.isfinite(embeddings[:, :, 0]).all(axis=1)
+    if isinstance(X, AugmentedRows):
+        kept &= kept[X.parent]
+    if not kept.all() and (y is not None or not kept.any()):
+        why = "y cannot follow" if kept.any() else "no row is left"
+        name, what = reason
+        raise ValueError(
+            f"{name}='drop': {(~kept).sum()} of {len(kept)} rows (first: row "
+            f"{np.flatnonzero(~kept)[0]}) hold {what} and would be left out, but {why}. "
+            f"Choose another {name}, or leave these rows out beforehand."
+        )
+    return kept

@@ -34,7 +34,7 @@ from ._training_step import optimizer_options, training_device, training_stream
 from ._validation import check_response_features, check_training_pairs
 
 #: Embeddings scored at once: bounds the memory of predict.
-CHUNK = 8192
+CHUNK = 2048
 #: What mean and deviation of standard features may be off by: rounding, hardly more.
 STANDARD = 1e-3
 #: Deviations below this would make infinite weights.

@@ -30,8 +30,10 @@ from ._progress import progress_bar
 from ._training_step import TrainingStep, optimizer_options, training_device, training_stream
 from ._validation import check_embeddings, check_originals
 
-#: Embeddings handled at once outside training: bounds the memory of encode and decode.
+#: Latents drawn at once.
 CHUNK = 4096
+#: Pairs that go through the network at once outside training, which bounds its memory.
+MAPPED = 1024
 
 
 class ContrastiveVAE(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
@@ -542,7 +544,7 @@ class ContrastiveVAE(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
         pairs = check_originals(self, X, y, reset=False)
         total = 0.0
         with torch.inference_mode():
-            for x in as_tensor(pairs).split(CHUNK):
+            for x in as_tensor(pairs).split(MAPPED):
                 x = x.transpose(0, 1)
                 mean, log_variance = self.module_.encode(x)
                 losses = lens_losses(
@@ -575,8 +577,8 @@ class ContrastiveVAE(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
         module = on_device(self.module_, device)
         chunks = []
         with torch.inference_mode():
-            for start in range(0, len(X), CHUNK):
-                x = as_tensor(X[start : start + CHUNK]).to(device)
+            for start in range(0, len(X), MAPPED):
+                x = as_tensor(X[start : start + MAPPED]).to(device)
                 out = getattr(module, function)(x.transpose(0, 1))
                 chunks.append(out if isinstance(out, tuple) else (out,))
         return [

@@ -18,7 +18,7 @@ from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from ._array_store import ArrayStore, store_keys
-from ._augmented_pairs import pairs_of_rows
+from ._augmented_pairs import pairs_of_rows, rows_without_dropped
 from ._augmented_rows import AugmentedRows
 from ._embedding_array import CellWriter, array_name, keep_rows, make_folder, new_array
 from ._equal_embeddings import EqualEmbeddings
@@ -400,20 +400,10 @@ class LLMEmbedder(
 
     def _kept(self, embeddings, X, y):
         """Return which preference rows hold no dropped text."""
-        kept = np.isfinite(embeddings[:, :, 0]).all(axis=1)
-        if isinstance(X, AugmentedRows):
-            kept &= kept[X.parent]  # without the original its children have no parent
-        if not kept.all() and (y is not None or not kept.any()):
-            why = "y cannot follow" if kept.any() else "no row is left"
-            name, what = ("overlong", f"a text of more than {self.max_length_} tokens")
-            if self.on_invalid == "drop":
-                name, what = "on_invalid", "a text that is empty, malformed or too long"
-            raise ValueError(
-                f"{name}='drop': {(~kept).sum()} of {len(kept)} rows (first: row "
-                f"{np.flatnonzero(~kept)[0]}) hold {what} and would be left out, but {why}. "
-                f"Choose another {name}, or leave these rows out beforehand."
-            )
-        return kept
+        reason = ("overlong", f"a text of more than {self.max_length_} tokens")
+        if self.on_invalid == "drop":
+            reason = ("on_invalid", "a text that is empty, malformed or too long")
+        return rows_without_dropped(embeddings, X, y, reason)
 
     def _count_overlong(self, overlong, cells, place):
         self.n_overlong_ = int(overlong[cells[cells >= 0]].sum())

@@ -43,7 +43,7 @@ class EqualEmbeddings:
         """
         self._marks[numbers] = 0
 
-    def report(self, kind, cells, shape, max_length):
+    def report(self, kind, cells, shape, max_length=None):
         """Say in how many rows different texts have the same embedding.
 
         Parameters
@@ -55,8 +55,8 @@ class EqualEmbeddings:
             The number of each cell's text, -1 for none.
         shape : tuple of int
             Shape of the table.
-        max_length : int
-            The limit in force, for the message.
+        max_length : int, default=None
+            The limit in force, for the message; None where a server has one that is not known.
 
         Returns
         -------
@@ -85,6 +85,8 @@ class EqualEmbeddings:
             f"{max_length} tokens), or left out by the chat template or the tokenizer, or is not "
             "read by these layers and poolings."
         )
+        if max_length is None:
+            why = "What tells them apart may have been cut off by the server."
         if kind == "pairs":
             warn(
                 f"in {count} of {len(cells)} rows (first: row {first}) chosen and rejected are "

@@ -88,7 +88,7 @@ def _is_array(value):
 
 
 def _is_estimator(value):
-    return hasattr(value, "get_fitted_state") or hasattr(value, "steps")
+    return hasattr(value, "get_fitted_state") or hasattr(value, "get_params")
 
 
 def _is_text(value):

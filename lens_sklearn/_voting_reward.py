@@ -97,7 +97,8 @@ class VotingRewardRegressor(MetaEstimatorMixin, RewardRegressor, _BaseCompositio
         self.estimators_ = [
             clone(estimator).fit(X, y, **params[name]) for name, estimator in self.estimators
         ]
-        self.n_features_in_ = self.estimators_[0].n_features_in_
+        # Not the first part's: a step of another library counts a pair's two columns as features.
+        self.n_features_in_ = int(np.shape(X)[-1])
         return self
 
     def _check_parts(self):

@@ -2,8 +2,11 @@
 
 A pickle runs whatever its author wrote. Here a file names classes out of a fixed list, their
 parameters and their fitted state as numbers, texts and arrays, and nothing else is built from it.
+Estimators of other libraries go through skops, which builds types of a list of its own.
 """
 
+import base64
+import binascii
 import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
@@ -12,6 +15,7 @@ from itertools import pairwise
 
 import numpy as np
 from sklearn.base import BaseEstimator
+from sklearn.model_selection._search import BaseSearchCV
 from sklearn.pipeline import Pipeline
 from sklearn.utils._param_validation import validate_parameter_constraints
 from sklearn.utils.validation import check_is_fitted
@@ -28,6 +32,7 @@ from ._contrastive_vae import ContrastiveVAE
 from ._distillation import DistillationAugmenter
 from ._embedder import LLMEmbedder
 from ._fitted_state import check_kinds
+from ._foreign_estimators import read_estimator, write_estimator
 from ._gp_reward import GPRewardRegressor
 from ._latent_augmenter import LatentPairAugmenter
 from ._linear_reward import LinearRewardRegressor
@@ -77,26 +82,33 @@ OF_THE_MACHINE = {
 }
 
 
-def save(model, folder):
+def save(model, folder, *, trusted=()):
     """Save a fitted pipeline without pickle.
 
     Parameters
     ----------
     model : Pipeline, LLMEmbedder, EmbeddingScaler, augmenter or reward model
-        Fitted. A Pipeline's steps, also of one within, are estimators of this package; each is
-        asked for its fitted state. What belongs to the machine is not written: ``store``,
-        ``out``, ``memory``, ``n_jobs`` and ``callbacks`` become None, ``device`` "auto". Language
-        models are kept by name: one in a local folder by the path that it has here.
+        Fitted. Estimators of this package are asked for their fitted state; those of other
+        libraries, a ``PCA`` for example, are written by skops (extra ``save``). A fitted search
+        is not saved, its ``best_estimator_`` is. What belongs to the machine is not written:
+        ``store``, ``out``, ``memory``, ``n_jobs`` and ``callbacks`` become None, ``device``
+        "auto". Language models are kept by name: one in a local folder by the path that it has
+        here.
     folder : str or Path
         Made if it is not there; gets ``pipeline.json`` and ``weights-….safetensors``, whose name
         tells its content. The description is replaced last and at once, so a process that is
         killed, or two that save to one folder, leave one whole model.
+    trusted : sequence of str, default=()
+        Names of types in estimators of other libraries that skops does not trust by itself,
+        such as ``"sklearn.tree._tree.Tree"``. Loading needs the same.
 
     Raises
     ------
+    ImportError
+        If an estimator of another library is there and skops is not.
     ValueError
-        If a step is of another class, a parameter cannot be written as JSON, or a fitted value is
-        not finite.
+        If the model is a search, a parameter cannot be written as JSON, a type is not trusted,
+        or a fitted value is not finite.
     OSError
         If the folder cannot be written; what was in it is still there.
     sklearn.exceptions.NotFittedError
@@ -119,26 +131,30 @@ def save(model, folder):
     >>> bool((again.predict(toy.candidates) == reward.predict(toy.candidates)).all())
     True
     """
+    _refuse_search(model)
     is_pipeline = isinstance(model, Pipeline)
-    steps, arrays = [], {}
+    steps, arrays, trusted = [], {}, _names(trusted)
     for name, step in model.steps if is_pipeline else [("model", model)]:
         check_is_fitted(step)
-        steps.append({"name": name} | _write_fitted(step, name, arrays))
+        steps.append({"name": name} | _write_fitted(step, name, arrays, trusted))
     description = {"pipeline": is_pipeline, "steps": steps, "versions": versions()}
     try:
-        _read_model(description, arrays)  # what could not be loaded is not saved
+        _read_model(description, arrays, trusted)  # what could not be loaded is not saved
     except _MALFORMED as error:
         raise ValueError(f"{type(model).__name__} cannot be saved: {_words(error)}.") from error
     write_model(folder, description, arrays)
 
 
-def load(folder):
+def load(folder, *, trusted=()):
     """Load what :func:`save` wrote; no code from the files is run.
 
     Parameters
     ----------
     folder : str or Path
         The folder.
+    trusted : sequence of str, default=()
+        Names of types that estimators of other libraries may hold besides those that skops
+        trusts. Give those alone of which you know where they come from.
 
     Returns
     -------
@@ -149,10 +165,12 @@ def load(folder):
     ------
     FileNotFoundError
         If the folder holds no saved pipeline.
+    ImportError
+        If it holds an estimator of another library and skops is not installed.
     ValueError
         If the files are damaged, do not belong together, are of a newer format, name a class or
-        parameter that is not known, promise other sizes than the weights have, or hold a chat
-        template that could take memory without end.
+        parameter that is not known, a type that is not trusted, promise other sizes than the
+        weights have, or hold a chat template that could take memory without end.
 
     See Also
     --------
@@ -164,9 +182,10 @@ def load(folder):
     that loading and predicting write no files. ``model_name`` is: give a model that you load a
     name that you trust, as it is read or downloaded when texts are embedded.
     """
+    trusted = _names(trusted)
     description, arrays = read_model(folder)
     try:
-        return _read_model(description, arrays)
+        return _read_model(description, arrays, trusted)
     except _MALFORMED as error:
         raise ValueError(f"{os.path.join(folder, DESCRIPTION)}: {_words(error)}.") from error
 
@@ -183,7 +202,22 @@ def _words(error):
     return words if len(words) <= LONGEST_WORDS else f"{words[:LONGEST_WORDS]}…"
 
 
-def _read_model(description, arrays):
+def _names(trusted):
+    """Return names of types as a list; a lone one is a common slip."""
+    if isinstance(trusted, str) or not all(isinstance(name, str) for name in trusted):
+        raise TypeError(f"trusted has to be a list of names of types; got {trusted!r}.")
+    return list(trusted)
+
+
+def _refuse_search(model):
+    if isinstance(model, BaseSearchCV):
+        raise ValueError(
+            f"a {type(model).__name__} holds the record of a search; save what it found: "
+            "export.save(search.best_estimator_, folder)."
+        )
+
+
+def _read_model(description, arrays, trusted):
     """Return the model of a description; every array has to be asked for, once."""
     arrays = dict(arrays)
     is_pipeline, steps = description["pipeline"], description["steps"]
@@ -191,7 +225,7 @@ def _read_model(description, arrays):
         raise ValueError(f"'pipeline' has to be true or false, not {is_pipeline!r:.100}")
     if not is_pipeline and (len(steps), steps[0]["name"]) != (1, "model"):
         raise ValueError("what is no pipeline has one step of the name 'model'")
-    pipeline = _read_pipeline(steps, lambda step, name: _read_fitted(step, name, arrays))
+    pipeline = _read_pipeline(steps, lambda step, name: _read_fitted(step, name, arrays, trusted))
     if arrays:
         raise ValueError(f"the weights hold {sorted(arrays)[0]!r}, which nothing asks for")
     return pipeline if is_pipeline else pipeline.steps[0][1]
@@ -210,6 +244,7 @@ def _read_pipeline(steps, read):
         if not hasattr(step, "transform"):
             raise ValueError(f"step {name!r} does not transform, and {following!r} follows it")
         d = getattr(step, "n_features_out_", getattr(step, "n_features_in_", None))
+        d = d if type(step) in CLASSES.values() else None  # others need not keep their features
         expected = getattr(other, "n_features_in_", d)
         if None not in (d, expected) and d != expected:
             raise ValueError(
@@ -236,27 +271,30 @@ def versions():
 
 
 # ------------------------------------------------------------------------------ parameters
-def _write_params(estimator, where):
+def _is_ours(estimator):
+    return CLASSES.get(type(estimator).__name__) is type(estimator)
+
+
+def _write_params(estimator, where, trusted):
     """Return an estimator's class and parameters as JSON types."""
     if isinstance(estimator, Pipeline):
         steps = estimator.steps
-        return {"steps": [{"name": n} | _write_params(s, f"{where}__{n}") for n, s in steps]}
-    name = type(estimator).__name__
-    if CLASSES.get(name) is not type(estimator):
-        raise ValueError(
-            f"{where}: {type(estimator).__name__} cannot be saved without pickle; known are "
-            f"{sorted(CLASSES)}. joblib.dump saves anything."
-        )
+        return {
+            "steps": [{"name": n} | _write_params(s, f"{where}__{n}", trusted) for n, s in steps]
+        }
+    if not _is_ours(estimator):
+        written = write_estimator(estimator, where, trusted).tobytes()
+        return {"foreign": base64.b64encode(written).decode()}
     params = {
         key: OF_THE_MACHINE[key]
         if key in OF_THE_MACHINE
-        else _write_param(value, f"{where}__{key}")
+        else _write_param(value, f"{where}__{key}", trusted)
         for key, value in estimator.get_params(deep=False).items()
     }
-    return {"class": name, "params": params}
+    return {"class": type(estimator).__name__, "params": params}
 
 
-def _write_param(value, where):
+def _write_param(value, where, trusted):
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, np.generic):
@@ -266,22 +304,28 @@ def _write_param(value, where):
     if isinstance(value, np.ndarray):
         return value.tolist()
     if isinstance(value, list | tuple):
-        return [_write_param(v, where) for v in value]
+        return [_write_param(v, where, trusted) for v in value]
     if isinstance(value, BaseEstimator):
-        return _write_params(value, where)
+        return _write_params(value, where, trusted)
     raise ValueError(
         f"{where}: a {type(value).__name__} cannot be written as JSON; set it to a number, a "
         "text or None before saving. joblib.dump saves whatever pickles."
     )
 
 
-def _read_params(description):
+def _read_params(description, trusted):
     """Return the estimator that `_write_params` described, not fitted."""
     if "steps" in description:
-        return _read_pipeline(description["steps"], lambda step, _: _read_params(step))
+        return _read_pipeline(description["steps"], lambda step, _: _read_params(step, trusted))
+    if "foreign" in description:
+        try:
+            data = base64.b64decode(description["foreign"], validate=True)
+        except (binascii.Error, TypeError) as error:
+            raise ValueError(f"an estimator of another library is no base64: {error}") from error
+        return read_estimator(np.frombuffer(data, dtype=np.uint8), "a parameter", trusted)
     if description["class"] not in list(CLASSES):  # it need not be hashable
         raise ValueError(f"class {description['class']!r:.100} is none of {sorted(CLASSES)}")
-    params = {key: _read_param(value) for key, value in description["params"].items()}
+    params = {key: _read_param(value, trusted) for key, value in description["params"].items()}
     params |= {key: value for key, value in OF_THE_MACHINE.items() if key in params}
     kind = CLASSES[description["class"]]
     for name, parameter in signature(kind).parameters.items():
@@ -296,10 +340,10 @@ def _read_params(description):
     return estimator
 
 
-def _read_param(value):
+def _read_param(value, trusted):
     if isinstance(value, list):
-        return [_read_param(v) for v in value]
-    return _read_params(value) if isinstance(value, dict) else value
+        return [_read_param(v, trusted) for v in value]
+    return _read_params(value, trusted) if isinstance(value, dict) else value
 
 
 # ------------------------------------------------------------------------------ fitted state
@@ -307,20 +351,26 @@ def _read_param(value):
 ARRAY, ESTIMATOR, MAPPING, TEXTS = "array", "estimator", "mapping", "texts"
 
 
-def _write_fitted(estimator, where, arrays):
+def _write_fitted(estimator, where, arrays, trusted):
     """Return a fitted estimator as JSON types; its arrays go to `arrays`, by their place."""
     if isinstance(estimator, Pipeline):
-        steps = estimator.steps
-        return {"steps": [{"name": n} | _write_fitted(s, f"{where}/{n}", arrays) for n, s in steps]}
-    written = _write_params(estimator, where)
+        steps = [
+            {"name": n} | _write_fitted(s, f"{where}/{n}", arrays, trusted)
+            for n, s in estimator.steps
+        ]
+        return {"steps": steps}
+    if not _is_ours(estimator):
+        arrays[where] = write_estimator(estimator, where, trusted)
+        return {"foreign": where}
+    written = _write_params(estimator, where, trusted)
     state = {
-        key: _write_state(value, f"{where}/{key}", arrays)
+        key: _write_state(value, f"{where}/{key}", arrays, trusted)
         for key, value in estimator.get_fitted_state().items()
     }
     return written | {"state": state}
 
 
-def _write_state(value, where, arrays):
+def _write_state(value, where, arrays, trusted):
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, np.generic):
@@ -331,24 +381,30 @@ def _write_state(value, where, arrays):
         arrays[where] = np.array(value, order="C")  # keeps 0-d arrays such
         return {"kind": ARRAY, "name": where}
     if isinstance(value, list | tuple):
-        return [_write_state(v, f"{where}/{i}", arrays) for i, v in enumerate(value)]
+        return [_write_state(v, f"{where}/{i}", arrays, trusted) for i, v in enumerate(value)]
     if isinstance(value, dict):  # its keys need not be texts
-        items = [[key, _write_state(v, f"{where}/{key}", arrays)] for key, v in value.items()]
+        items = [
+            [key, _write_state(v, f"{where}/{key}", arrays, trusted)] for key, v in value.items()
+        ]
         return {"kind": MAPPING, "items": items}
     if isinstance(value, BaseEstimator):
-        return {"kind": ESTIMATOR} | _write_fitted(value, where, arrays)
+        return {"kind": ESTIMATOR} | _write_fitted(value, where, arrays, trusted)
     raise ValueError(f"{where}: a {type(value).__name__} cannot be saved without pickle.")
 
 
-def _read_fitted(description, where, arrays):
+def _read_fitted(description, where, arrays, trusted):
     if "steps" in description:
         return _read_pipeline(
             description["steps"],
-            lambda step, name: _read_fitted(step, f"{where}/{name}", arrays),
+            lambda step, name: _read_fitted(step, f"{where}/{name}", arrays, trusted),
         )
-    estimator = _read_params(description)
+    if "foreign" in description:
+        if description["foreign"] != where:
+            raise ValueError(f"{where} asks for the array {description['foreign']!r:.100}")
+        return read_estimator(arrays.pop(where), where, trusted)
+    estimator = _read_params(description, trusted)
     state = {
-        key: _read_state(value, f"{where}/{key}", arrays)
+        key: _read_state(value, f"{where}/{key}", arrays, trusted)
         for key, value in description["state"].items()
     }
     check_kinds(estimator, state)
@@ -356,9 +412,9 @@ def _read_fitted(description, where, arrays):
     return estimator
 
 
-def _read_state(value, where, arrays):
+def _read_state(value, where, arrays, trusted):
     if isinstance(value, list):
-        return [_read_state(v, f"{where}/{i}", arrays) for i, v in enumerate(value)]
+        return [_read_state(v, f"{where}/{i}", arrays, trusted) for i, v in enumerate(value)]
     if not isinstance(value, dict):
         return value
     if value["kind"] == ARRAY:
@@ -378,10 +434,10 @@ def _read_state(value, where, arrays):
             for item in items
         ):
             raise ValueError(f"{where} has to be a list of keys and values")
-        table = {key: _read_state(v, f"{where}/{key}", arrays) for key, v in items}
+        table = {key: _read_state(v, f"{where}/{key}", arrays, trusted) for key, v in items}
         if len(table) < len(items):
             raise ValueError(f"a key of {where} comes twice")
         return table
     if value["kind"] == ESTIMATOR:
-        return _read_fitted(value, where, arrays)
+        return _read_fitted(value, where, arrays, trusted)
     raise ValueError(f"{where}: a value of the kind {value['kind']!r:.100} is not known")

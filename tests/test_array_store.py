@@ -68,6 +68,29 @@ def test_a_later_record_replaces_an_earlier_one(store):
     assert (store.get_many(keys_of(3), 8)[0] == vectors_of(3, seed=1)).all()
 
 
+def test_vectors_of_different_lengths_are_found_as_they_were(store):
+    keys, vectors = keys_of(4), [vectors_of(1, dim)[0] for dim in (3, 1, 5)]
+    store.put_many(keys[:3], vectors)
+    found = store.get_each([keys[i] for i in (2, 3, 0, 1, 2)])
+    assert found[1] is None
+    for vector, i in zip((found[0], *found[2:]), (2, 0, 1, 2), strict=True):
+        assert vector.dtype == np.float32 and (vector == vectors[i]).all()
+    with pytest.raises(ValueError):
+        store.put_many(keys, vectors)
+
+
+def test_a_damaged_record_of_any_length_is_said_and_missing(store):
+    keys = keys_of(2)
+    store.put_many(keys, [np.ones(3, dtype=np.float32), np.ones(4, dtype=np.float32)])
+    file = store.folder / DATA_FILE
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    with pytest.warns(RuntimeWarning, match="1 of 2 records"):
+        first, second = store.get_each(keys)
+    assert first.tolist() == [1, 1, 1] and second is None
+
+
 def test_nothing_asked_nothing_found(store):
     vectors, found, _ = store.get_many([], 8)
     assert vectors.shape == (0, 8) and found.shape == (0,)

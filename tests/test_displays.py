@@ -355,6 +355,14 @@ def test_labels_do_not_lie_over_each_other_and_keep_their_order(scored):
     assert len(boxes) == 10
 
 
+def test_without_a_layout_names_are_in_a_legend(pyplot):
+    # Labels beside the axes would be cut off, or lie on the next axes.
+    ax = pyplot.subplots()[1]
+    display = DataMultiplierDisplay.from_scores([1, 2], {"a": [0, 1], "b": [0.5, 1]}, ax=ax)
+    assert labels_of(ax) == ["a", "b, 1× at 2"] and not ax.texts
+    assert [text.get_text() for text in display.labels_] == labels_of(ax)
+
+
 def test_estimators_score_the_candidates(candidates):
     X, gold = candidates
     reward = LinearRewardRegressor().fit(X[:, :2])

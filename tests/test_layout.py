@@ -12,13 +12,13 @@ import lens_sklearn
 PACKAGE = Path(lens_sklearn.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 HEAVY = ("transformers", "datasets", "matplotlib", "pandas", "narwhals", "dask", "tqdm",
-         "trl", "peft", "accelerate")  # fmt: skip
+         "trl", "peft", "accelerate", "openai")  # fmt: skip
 
 # Who may import whom: a module imports only modules of lower floors.
 FLOORS = [
     {"__version__", "_arrow_rows", "_atomic_fit", "_augmented_rows", "_blueprint", "_calibration",
-     "_covariance", "_demo_data", "_device", "_divergence", "_embedding_array",
-     "_embedding_files", "_feature_scale", "_fitted_state", "_hidden_states", "_kernels",
+     "_covariance", "_demo_data", "_device", "_divergence", "_embedding_array", "_embedding_files",
+     "_feature_scale", "_fitted_state", "_foreign_estimators", "_hidden_states", "_kernels",
      "_learning_state", "_lipschitz", "_log_likelihood", "_low_rank_error", "_messages",
      "_model_folder", "_model_weights", "_number_checks", "_packaged_model", "_pair_subsets",
      "_printed_lists", "_progress", "_records", "_rendered_text", "_result_lines", "_saved_model",
@@ -38,7 +38,7 @@ FLOORS = [
     {"_gp_reward"},
     {"_distillation"},
     {"_auto_reward"},
-    {"_comparison", "_demo", "_reward_function", "export", "textual", "theory"},
+    {"_comparison", "_demo", "_reward_function", "_suspect_pairs", "export", "textual", "theory"},
     {"cli"},
     {"__main__"},
 ]  # fmt: skip

@@ -18,7 +18,7 @@ from lens_sklearn import LLMEmbedder
 from lens_sklearn._language_model import LanguageModel, resolve_model
 from lens_sklearn._model_weights import load_weights
 from lens_sklearn.textual import RewardModelLabeller
-from lens_sklearn.textual._networks import ignore_deprecations
+from lens_sklearn.textual._extras import ignore_deprecations
 
 peft = pytest.importorskip("peft")
 

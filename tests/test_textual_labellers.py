@@ -4,18 +4,16 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from sklearn.base import BaseEstimator, clone
+from sklearn.base import clone
 from sklearn.pipeline import make_pipeline
 from tiny_models import CHAT_TEMPLATE, save_causal, save_encoder, save_reward, sentence
 
 from lens_sklearn import BTRewardRegressor, EmbeddingScaler, LLMEmbedder
 from lens_sklearn.textual import (
-    AugmentedRows,
     ImplicitPreferenceLabeller,
     PairLabeller,
     RewardLabeller,
     RewardModelLabeller,
-    SelfEvolvedLabeller,
     SelfRewardingLabeller,
 )
 
@@ -63,11 +61,12 @@ def labellers(causal, reward_model):
         "pointwise": SelfRewardingLabeller(causal, instruction=JUDGE),
         "pairwise": SelfRewardingLabeller(causal, mode="pairwise"),
         "p_yes": ImplicitPreferenceLabeller(causal),
+        "p_yes_plain": ImplicitPreferenceLabeller(causal, mode="p_yes_plain"),
         "likelihood": ImplicitPreferenceLabeller(causal, mode="likelihood"),
     }
 
 
-NAMES = ["reward_model", "pointwise", "pairwise", "p_yes", "likelihood"]
+NAMES = ["reward_model", "pointwise", "pairwise", "p_yes", "p_yes_plain", "likelihood"]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -206,6 +205,15 @@ def test_pairwise_cancels_the_position(causal):
     by_hand = [(ab + ac) / 2, (1 - ab + bc) / 2, (2 - ac - bc) / 2]
     np.testing.assert_allclose(three, by_hand, atol=3e-6)
     assert judge.score(["why"], [[a]]).tolist() == [[0.5]]
+    assert np.isnan(judge.position_bias_)
+
+
+def test_position_bias_is_what_the_first_place_gains(causal, monkeypatch):
+    judge = SelfRewardingLabeller(causal, mode="pairwise")
+    answers = np.array([[0.9, 0.1], [0.6, 0.4]])  # of a against b, and of b against a
+    monkeypatch.setattr(judge, "_evaluate", lambda *_: answers)
+    np.testing.assert_allclose(judge.score(["why"], [["the cat", "no"]]), [[0.65, 0.35]])
+    assert judge.position_bias_ == pytest.approx(0.25)
 
 
 def test_p_yes_and_likelihood_by_hand(causal):
@@ -230,6 +238,32 @@ def test_p_yes_and_likelihood_by_hand(causal):
     labeller = ImplicitPreferenceLabeller(causal, instruction=JUDGE, dtype="float32")
     p_yes = labeller.score(["the cat"], [["sat"]])[0, 0]
     assert p_yes == pytest.approx((yes / (yes + no)).item(), abs=1e-5)
+
+
+def test_p_yes_plain_by_hand(causal, tmp_path, caplog):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    asked = {"instruction": "yes no {prompt} said {response}", "mode": "p_yes_plain"}
+    judge = ImplicitPreferenceLabeller(causal, **asked)
+    assert judge.rendered(["the cat"], [["sat"]]) == ["yes no the cat said sat"]
+    tokenizer = AutoTokenizer.from_pretrained(causal)
+    ids = tokenizer("yes no the cat said sat", return_tensors="pt")
+    assert ids["input_ids"][0, 0] == tokenizer.bos_token_id
+    with torch.no_grad():
+        logits = AutoModelForCausalLM.from_pretrained(causal).eval()(**ids).logits[0, -1]
+    yes, no = logits[tokenizer.convert_tokens_to_ids(["Yes", "No"])].exp()
+    score = judge.score(["the cat"], [["sat"]])[0, 0]
+    assert score == pytest.approx((yes / (yes + no)).item(), abs=1e-5)
+    # all but the first tokens are cut, of which <s> is one
+    judge.set_params(max_length=6)
+    assert judge.rendered(["the cat"], [["sat"]]) == ["yes no the cat said"]
+    assert judge.score(["the cat"], [["sat"]])[0, 0] != score and judge.n_overlong_ == 1
+    assert "longer than 6 tokens; their ends were cut" in caplog.text
+    long = ImplicitPreferenceLabeller(save_causal(tmp_path, context=2048), **asked)
+    (text,) = long.rendered(["the cat"], [["sat " * 1500]])
+    assert len(text.split()) == 1023
+    with pytest.raises(ValueError, match="chat_template has no effect with mode='p_yes_plain'"):
+        clone(judge).set_params(chat_template=CHAT_TEMPLATE).rendered(["why"], [["no"]])
 
 
 def test_likelihood_keeps_the_answer_where_the_context_is_short(causal):
@@ -302,81 +336,3 @@ def test_an_ordinary_reward_labels_and_survives_cloning(reward, rows):
     scores = labeller.score(PROMPTS, RESPONSES)
     candidates = [{"prompt": p, "responses": r} for p, r in zip(PROMPTS, RESPONSES, strict=True)]
     np.testing.assert_array_equal(scores, fitted.predict(candidates))
-
-
-def test_self_evolution_trains_anew_on_what_it_keeps(reward, rows):
-    rng = np.random.RandomState(2)
-    candidates = [{"responses": [sentence(rng, n) for n in (1, 5, 12)]} for _ in rows]
-    labeller = SelfEvolvedLabeller(reward, n_iterations=2).fit(rows, candidates)
-    assert len(labeller.n_kept_) == 2 and 0 < labeller.n_kept_[0] <= len(rows)
-    once = SelfEvolvedLabeller(reward, n_iterations=0).fit(rows, candidates)
-    first = clone(reward).fit(rows)
-    np.testing.assert_allclose(
-        once.score(PROMPTS, RESPONSES),
-        RewardLabeller(first).score(PROMPTS, RESPONSES) - first.predict(rows).mean(),
-        atol=1e-6,
-    )
-    difference = labeller.score(PROMPTS, RESPONSES) - once.score(PROMPTS, RESPONSES)
-    assert np.nanmax(np.abs(difference)) > 1e-3
-    # the same first reward, the same confident pairs
-    assert clone(labeller).fit(rows, candidates).n_kept_ == labeller.n_kept_
-
-
-class Fixed(BaseEstimator):
-    """A reward of 0 for preference rows and fixed rewards for candidates; keeps what it fits."""
-
-    def __init__(self, rewards):
-        self.rewards = rewards
-
-    def fit(self, X, y=None):
-        self.rows_ = X
-        return self
-
-    def predict(self, X):
-        return np.array([[0, 0] if "chosen" in row else self.rewards for row in X], dtype=float)
-
-
-@pytest.mark.parametrize(
-    ("rewards", "kept"),
-    [
-        ([0.25, -0.25], True),  # .56 and .44
-        ([0.25, -0.15], False),  # .56 and .46
-        ([0.15, -0.25], False),  # .54 and .44
-        ([3.0, 0.3], True),  # .95 and .57: a gap above .3
-        ([3.0, 0.7], False),  # .95 and .67
-        ([1.0, 1.0], False),
-    ],
-)
-@pytest.mark.filterwarnings("ignore:iteration 1 .* is sure of none of 2 pairs")
-def test_confident_pairs_are_trained_on(rows, rewards, kept):
-    candidates = [{"responses": ["yes", "no"]}, {"responses": ["no"]}, {"responses": ["a", "the"]}]
-    labeller = SelfEvolvedLabeller(Fixed(rewards), n_iterations=1).fit(rows[:3], candidates)
-    assert labeller.n_kept_ == [2 * kept]
-    new = [
-        {"prompt": rows[0]["prompt"], "chosen": "yes", "rejected": "no"},
-        {"prompt": rows[2]["prompt"], "chosen": "a", "rejected": "the"},
-    ]
-    training = labeller.reward_.rows_
-    assert isinstance(training, AugmentedRows)
-    assert list(training) == rows[:3] + (new if kept else [])
-    assert training.parent.tolist() == [0, 1, 2] + ([0, 2] if kept else [])
-
-
-def test_rewards_are_centered_by_the_preference_rows(rows):
-    class Shifted(Fixed):
-        def predict(self, X):
-            return super().predict(X) + 5
-
-    labeller = SelfEvolvedLabeller(Shifted([0.25, -0.25]), n_iterations=1)
-    labeller.fit(rows[:1], [{"responses": ["yes", "no"]}])
-    assert labeller.center_ == 5 and labeller.n_kept_ == [1]
-    np.testing.assert_allclose(labeller.score(["why"], [["yes", "no"]]), [[0.25, -0.25]])
-
-
-def test_self_evolution_that_is_sure_of_nothing_warns(reward, rows):
-    labeller = SelfEvolvedLabeller(reward)
-    with pytest.warns(UserWarning, match="iteration 1 .* is sure of none of 0 pairs"):
-        labeller.fit(rows, [{"responses": ["the cat"]}] * len(rows))
-    assert labeller.n_kept_ == [0]
-    with pytest.raises(ValueError, match="got 24 rows and candidates for 1"):
-        labeller.fit(rows, [{"responses": ["the cat"]}])

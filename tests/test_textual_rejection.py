@@ -5,12 +5,13 @@ import json
 import numpy as np
 import pytest
 from sklearn.base import clone
-from tiny_models import save_causal
+from tiny_models import WORDS, save_causal
 
 from benchmarks import sft
-from lens_sklearn.textual import RejectionSampler
+from lens_sklearn.textual import RejectionSampler, ResponseGenerator
 
 THEIRS = pytest.mark.filterwarnings(r"ignore:`\w*gradient_checkpointing\w*` is deprecated")
+pytestmark = pytest.mark.filterwarnings("ignore:.* were cut at max_new_tokens")
 
 
 class Length:
@@ -51,8 +52,48 @@ def test_what_it_refuses():
         def predict(self, rows):
             return np.full((len(rows), 4), np.nan)
 
-    with pytest.raises(ValueError, match="row 0: no response has a reward"):
+    with pytest.raises(ValueError, match="none of 2 prompts has a response with a reward"):
         RejectionSampler(Nothing()).transform(ROWS)
+
+
+@pytest.mark.parametrize("empty", [[], (), np.array([]), "[]"])
+def test_a_prompt_without_responses_is_left_out(empty):
+    rows = [{"prompt": "so", "responses": empty}, *ROWS, {"prompt": "so", "responses": empty}]
+    sampler = RejectionSampler(Length())
+    with pytest.warns(UserWarning, match=r"2 of 4 prompts \(first: row 0\) have no response"):
+        picks = sampler.transform(rows)
+    assert picks == RejectionSampler(Length()).transform(ROWS) and sampler.n_left_out_ == 2
+    sampler.transform(ROWS)
+    assert sampler.n_left_out_ == 0
+    with pytest.raises(ValueError, match="none of 2 prompts has a response to pick"):
+        sampler.transform([rows[0], rows[-1]])
+    with pytest.raises(ValueError, match=r"row 2, responses\[0\]: expected a str"):
+        sampler.transform([rows[0], ROWS[0], {"prompt": "so", "responses": [3]}])
+
+
+def test_a_prompt_without_a_reward_is_left_out():
+    class Short(Length):
+        def predict(self, rows):
+            rewards = super().predict(rows)
+            return np.where(rewards > 2, np.nan, rewards)
+
+    sampler, long = RejectionSampler(Short()), {"prompt": "so", "responses": ["a big dog"]}
+    with pytest.warns(UserWarning, match=r"1 of 3 prompts \(first: row 1\)"):
+        picks = sampler.transform([ROWS[0], long, ROWS[1]])
+    assert [row["score"] for row in picks] == [2, 2] and sampler.n_left_out_ == 1
+
+
+def test_what_the_generator_returns_is_picked_from(tmp_path):
+    model = save_causal(tmp_path)
+    prompts = [f"{word} cat" for word in WORDS]
+    generator = ResponseGenerator(model, n_samples=1, max_new_tokens=1, random_state=0)
+    with pytest.warns(UserWarning, match="responses are empty"):  # one token, the end among them
+        rows = generator.fit_transform(prompts)
+    n_empty = sum(not row["responses"] for row in rows)
+    assert 0 < n_empty < len(prompts)
+    sampler = RejectionSampler(Length())
+    with pytest.warns(UserWarning, match=f"{n_empty} of {len(rows)} prompts"):
+        assert len(sampler.transform(rows)) == len(rows) - n_empty
 
 
 @THEIRS

@@ -74,7 +74,7 @@ def models(tmp_path_factory):
 
 @pytest.fixture
 def synthesizer():
-    return TextPairSynthesizer(Sampler(RESPONSES), Length(), factor=3)
+    return TextPairSynthesizer(Sampler(RESPONSES), Length(), factor=3, draws="once")
 
 
 # ------------------------------------------------------------------------------ rows
@@ -123,6 +123,128 @@ def test_further_columns_are_left_out(synthesizer):
 
 def test_factor_one_is_the_rows(synthesizer, rows):
     assert synthesizer.set_params(factor=1).fit_transform(rows) == rows
+
+
+# ------------------------------------------------------------------------------ draws
+class Numbered(BaseEstimator):
+    """Further responses where a prompt comes again, as a ResponseGenerator has; any seed."""
+
+    def __init__(self, draws, random_state=None):
+        self.draws = draws  # prompt: a list of responses a draw
+        self.random_state = random_state
+
+    def fit(self, X=None, y=None):
+        return self
+
+    def transform(self, X):
+        seen = dict.fromkeys(self.draws, 0)
+        rows = []
+        for row in X:
+            prompt = row["prompt"]
+            rows.append({"prompt": prompt, "responses": self.draws[prompt][seen[prompt]]})
+            seen[prompt] += 1
+        return rows
+
+
+DRAWS = {
+    "why": [["a", "the cat sat", "a dog"], ["no", "no", "a dog ran under"], ["yes", "you said so"]],
+    "how": [["red"], ["the red cat", "blue"], ["a", "yes"]],
+}
+TWO = [{"prompt": p, "chosen": "yes", "rejected": "no"} for p in DRAWS]
+
+
+def test_each_synthetic_row_is_best_against_worst_of_a_draw_of_its_own():
+    synthesizer = TextPairSynthesizer(Numbered(DRAWS), Length())
+    with pytest.warns(UserWarning, match="2 of 6 .* ties the two responses of 1 and too few"):
+        out = synthesizer.fit_transform(TWO)
+    assert [(r["prompt"], r["chosen"], r["rejected"]) for r in list(out)[2:]] == [
+        ("why", "the cat sat", "a"),
+        ("why", "a dog ran under", "no"),
+        ("how", "the red cat", "blue"),
+        ("why", "you said so", "yes"),
+    ]
+    assert out.parent.tolist() == [0, 1, 0, 0, 1, 0] and out.number.tolist() == [0, 0, 1, 2, 2, 3]
+    assert (synthesizer.n_missing_, synthesizer.n_tied_, synthesizer.n_repeated_) == (1, 1, 0)
+
+
+@pytest.mark.filterwarnings("ignore:.* synthetic pairs are left out")
+def test_smaller_factors_are_the_first_of_larger_ones():
+    draws = {"why": DRAWS["why"] + [["b", "big cat"]] * 3}
+    twins = [TWO[0], {**TWO[0], "chosen": "maybe"}]  # one prompt: their draws come in turn
+    three, two = (
+        TextPairSynthesizer(Numbered(draws), Length(), factor=f).fit_transform(twins)
+        for f in (3, 2)
+    )
+    assert three[np.flatnonzero(three.number < 2)] == two
+    assert [row["chosen"] for row in two] == ["yes", "maybe", "the cat sat", "a dog ran under"]
+
+
+def test_a_pair_that_comes_again_is_left_out():
+    draws = {"why": [["a", "the cat"], ["the cat", "a"], ["a", "the dog"]]}
+    synthesizer = TextPairSynthesizer(Numbered(draws), Length())
+    with pytest.warns(UserWarning, match="1 of 3 .* left out: 1 were made of another draw already"):
+        out = synthesizer.fit_transform(TWO[:1])
+    assert synthesizer.n_repeated_ == 1 and out.number.tolist() == [0, 1, 3]
+
+
+def test_responses_without_a_judgement_are_in_no_pair():
+    def judge(prompts, responses):  # knows nothing of texts with "cat"
+        return [[None if "cat" in t else len(t.split()) for t in row] for row in responses]
+
+    synthesizer = TextPairSynthesizer(Numbered(DRAWS), judge)
+    with (
+        pytest.warns(UserWarning, match="2 of 11 responses got no judgement .NaN. by Function"),
+        pytest.warns(UserWarning, match="too few different responses were sampled and judged for"),
+    ):
+        out = synthesizer.fit_transform(TWO)
+    assert synthesizer.n_unjudged_ == 2 and synthesizer.n_missing_ == 2
+    assert [(r["chosen"], r["rejected"]) for r in list(out)[2:4]] == [
+        ("a dog", "a"), ("a dog ran under", "no"),
+    ]  # fmt: skip
+    once = TextPairSynthesizer(Sampler(RESPONSES), judge, factor=2, draws="once")
+    with pytest.warns(UserWarning, match="2 of 6 responses got no judgement"):
+        new = once.fit_transform(TWO[:1])[1]
+    assert (new["chosen"], new["rejected"]) == ("a big dog ran", "no")
+
+
+@pytest.mark.filterwarnings("ignore:.* synthetic pairs are left out")
+def test_a_labeller_that_learns_is_given_all_responses_of_a_row():
+    class Learner(Length):
+        def fit(self, rows, candidates):
+            self.given_ = rows, candidates
+            return self
+
+    synthesizer = TextPairSynthesizer(Numbered(DRAWS), Learner())
+    synthesizer.fit_transform(TWO)
+    rows, candidates = synthesizer.labeller_.given_
+    assert rows == TWO and [row["prompt"] for row in candidates] == ["why", "how"]
+    assert [row["responses"] for row in candidates] == [sum(DRAWS[p], []) for p in DRAWS]
+
+
+def test_one_seed_makes_all_of_it_repeatable():
+    class Seeded(Length):
+        def __init__(self, reward=None, random_state=None):
+            self.reward = reward
+            self.random_state = random_state
+
+    class Learner(Seeded):
+        def fit(self, rows, candidates):
+            return self
+
+    def fitted(labeller, random_state):
+        synthesizer = TextPairSynthesizer(Numbered(DRAWS), labeller, random_state=random_state)
+        synthesizer.fit()
+        return synthesizer.generator_.random_state, synthesizer.labeller_.get_params()
+
+    reward = Numbered(DRAWS)
+    seed, learner = fitted(Learner(reward), 0)
+    assert fitted(Learner(reward), 0)[0] == seed and fitted(Learner(reward), 1)[0] != seed
+    assert len({seed, learner["random_state"], learner["reward__random_state"]}) == 3
+    assert fitted(Learner(reward, random_state=7), 0)[1]["random_state"] == 7
+    # what does not learn keeps what it holds as it is
+    assert fitted(Seeded(reward), 0)[1]["reward__random_state"] is None
+    assert fitted(Learner(reward), None)[1]["random_state"] is None
+    assert reward.random_state is None
 
 
 # ------------------------------------------------------------------------------ AugmentedRows
@@ -299,6 +421,7 @@ def test_grid_search_scores_rows_as_they_are(synthesizer, models, rows):
 
 
 @pytest.mark.filterwarnings("ignore:.* responses are empty")  # a random model's
+@pytest.mark.filterwarnings("ignore:.* were cut at max_new_tokens")
 def test_end_to_end_on_tiny_models(models, rows):
     rows = rows[:8]
     generator = ResponseGenerator(models["causal"], n_samples=6, max_new_tokens=6)
@@ -327,7 +450,7 @@ def test_a_labeller_that_ties_everything(rows):
         def score(self, prompts, responses):
             return super().score(prompts, responses) * 0
 
-    synthesizer = TextPairSynthesizer(Sampler(RESPONSES), Tied(), factor=3)
+    synthesizer = TextPairSynthesizer(Sampler(RESPONSES), Tied(), factor=3, draws="once")
     with pytest.warns(UserWarning, match="40 of 40 .* ties .* of 40. Nothing was synthesised"):
         out = synthesizer.fit_transform(rows)
     assert out == rows and synthesizer.n_tied_ == 40
@@ -356,7 +479,9 @@ def test_a_generator_without_different_responses(rows, responses):
 
 
 def test_some_pairs_are_left_out(rows):
-    synthesizer = TextPairSynthesizer(Sampler(["no", "yes", "the cat", "no"]), Length(), factor=3)
+    synthesizer = TextPairSynthesizer(
+        Sampler(["no", "yes", "the cat", "no"]), Length(), factor=3, draws="once"
+    )
     with pytest.warns(UserWarning, match="20 of 40 synthetic pairs are left out: too few"):
         assert len(synthesizer.fit_transform(rows)) == 40
 
@@ -365,7 +490,10 @@ def test_some_pairs_are_left_out(rows):
     ("scores", "message"),
     [
         (lambda n, k: np.zeros((n, k + 1)), r"Odd scored 20 × 6 responses with shape \(20, 7\)"),
-        (lambda n, k: np.full((n, k), np.nan), "Odd gave nan to row 0, response 0"),
+        (
+            lambda n, k: np.where(np.arange(n * k).reshape(n, k) == 7, np.inf, 0),
+            "Odd gave inf to row 1, response 1",
+        ),
     ],
 )
 def test_a_labeller_that_breaks_its_promise(rows, scores, message):
@@ -374,7 +502,23 @@ def test_a_labeller_that_breaks_its_promise(rows, scores, message):
             return scores(len(responses), len(responses[0]))
 
     with pytest.raises(ValueError, match=message):
-        TextPairSynthesizer(Sampler(RESPONSES), Odd()).fit_transform(rows)
+        TextPairSynthesizer(Sampler(RESPONSES), Odd(), factor=2).fit_transform(rows)
+
+
+def test_a_class_or_a_word_is_no_labeller(rows):
+    with pytest.raises(TypeError, match=r"the labeller is the class Length; give an object"):
+        TextPairSynthesizer(Sampler(RESPONSES), Length).fit(rows)
+    with pytest.raises(ValueError, match="'labeller' parameter"):
+        TextPairSynthesizer(Sampler(RESPONSES), "length").fit(rows)
+
+
+def test_a_generator_that_loses_rows_is_named(rows):
+    class Lossy(Sampler):
+        def transform(self, X):
+            return super().transform(X)[1:]
+
+    with pytest.raises(ValueError, match="Lossy returned 59 candidate rows for 60 rows"):
+        TextPairSynthesizer(Lossy(RESPONSES), Length()).fit_transform(rows)
 
 
 def test_what_it_refuses(synthesizer, rows):
@@ -382,8 +526,12 @@ def test_what_it_refuses(synthesizer, rows):
         synthesizer.fit_transform(rows, np.ones(20))
     with pytest.raises(ValueError, match="augmented already"):
         synthesizer.fit_transform(synthesizer.fit_transform(rows))
-    with pytest.raises(ValueError, match="needs n_samples >= 14; got 6"):
+    with pytest.raises(ValueError, match="best 7 responses .* needs n_samples >= 14; got 6"):
         synthesizer.set_params(factor=8).fit(rows)
+    one = TextPairSynthesizer(Sampler(RESPONSES, n_samples=1), Length())
+    with pytest.raises(ValueError, match="best and worst, so .* needs n_samples >= 2; got 1"):
+        one.fit(rows)
+    one.set_params(factor=1).fit(rows)
     with pytest.raises(ValueError, match="expected preference rows"):
         synthesizer.set_params(factor=2).fit_transform([{"prompt": "why", "responses": ["no"]}])
     with pytest.raises(ValueError, match="row 0: there is no prompt"):

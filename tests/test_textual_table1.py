@@ -8,6 +8,7 @@ from benchmarks import table1
 
 @pytest.mark.filterwarnings("ignore:iteration 1 of the self-evolved labeller is sure of none")
 @pytest.mark.filterwarnings("ignore:.* responses are empty")  # random models do both
+@pytest.mark.filterwarnings("ignore:.* were cut at max_new_tokens")
 def test_every_row_runs_and_a_second_call_repeats_nothing(tmp_path):
     records = table1.table1("tiny", folder=tmp_path, factors=(1, 2), report=lambda line: None)
     cells = {(r["system"], r["factor"]): r for r in records}

@@ -11,6 +11,11 @@ CHAT_TEMPLATE = (
     "{{ bos_token }}{% for m in messages %}{{ m['role'] }} {{ m['content'] }} {{ eos_token }}"
     "{% endfor %}"
 )
+CHATML = (
+    "{% if messages[0]['role'] != 'system' %}<|im_start|>system\nBe kind.<|im_end|>\n{% endif %}"
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n"
+    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
 ANSWERS = "Yes No A B 1 2 3 4 5".split()
 BOS, EOS, PAD, UNKNOWN = "<s>", "</s>", "<pad>", "<unk>"
 
@@ -93,6 +98,43 @@ def _save_headed(folder, head, seed, family, chat_template, context, **options):
         model_max_length=10**9,
     )
     tokenizer.chat_template = chat_template
+    return _save(folder, getattr(transformers, family + head), config, tokenizer, seed)
+
+
+def save_chatml(folder, *, seed=0, family="Llama", context=4096, **options):
+    """Save a random causal model that reads bytes in ChatML, where BOS begins every turn."""
+    import transformers
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(
+        models.BPE({text: i for i, text in enumerate([*special, *letters])}, merges=[])
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token="<|im_start|>",
+        eos_token="<|im_end|>",
+        pad_token="<|im_end|>",
+        unk_token="<|endoftext|>",
+        chat_template=CHATML,
+    )
+    tokenizer.add_tokens(["<tool_call>"])
+    config = getattr(transformers, f"{family}Config")(
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=context,
+        bos_token_id=1,
+        eos_token_id=2,
+        pad_token_id=2,
+        **({"intermediate_size": 32, "num_key_value_heads": 1} if family != "GPT2" else {}),
+        **options,
+    )
+    head = "LMHeadModel" if family == "GPT2" else "ForCausalLM"
     return _save(folder, getattr(transformers, family + head), config, tokenizer, seed)
 
 

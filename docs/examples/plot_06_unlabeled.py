@@ -8,8 +8,8 @@ that?
 """
 
 # %%
-# A toy world whose embeddings have 128 features, most of them noise. Five worlds, each with 10 to 80
-# labeled pairs, without and with four answers to each of 300 other prompts.
+# A toy world whose embeddings have 128 features, most of them noise. Five worlds, each with
+# 10 to 80 labeled pairs, without and with four answers to each of 300 other prompts.
 import matplotlib.pyplot as plt
 import numpy as np
 
@@ -42,6 +42,7 @@ for name, values, marker in zip(
 ):
     left.plot(sizes, values.mean(axis=0), marker=marker, label=name)
 gain = gold_of_pick[1] - gold_of_pick[0]
+error = gain.std(axis=0, ddof=1) / np.sqrt(len(gain))
 right.errorbar(
     sizes, gain.mean(axis=0), gain.std(axis=0, ddof=1) / np.sqrt(5), marker="o", capsize=3
 )
@@ -54,7 +55,7 @@ left.legend()
 
 # %%
 # **What to take away.** Where embeddings hold much that says nothing and pairs are few, answers
-# without labels help a little; with clean embeddings, or many pairs, they do not. In a Pipeline of texts they go through
-# the steps before: ``Pipeline([...], transform_input=["unlabeled"])`` and ``pipe.fit(pairs,
-# unlabeled=rows)``. On your own pairs, ``lens-sklearn compare pairs.jsonl --unlabeled
-# rows.jsonl`` says whether they do.
+# without labels help; with ``embedding_noise=0.1`` they do not. In a Pipeline of texts they go
+# through the steps before: ``Pipeline([...], transform_input=["unlabeled"])`` and
+# ``pipe.fit(pairs, unlabeled=rows)``. On your own pairs,
+# ``lens-sklearn compare pairs.jsonl --unlabeled rows.jsonl`` says whether they do.

@@ -285,7 +285,7 @@ class BestOfNComparisonDisplay:
     ----------
     lines_ : dict of str to matplotlib Line2D
         By name, set by :meth:`plot`.
-    labels_ : list of matplotlib Annotation
+    labels_ : list of matplotlib Text
         The names at the lines' ends.
     ax_, figure_ : matplotlib Axes, matplotlib Figure
         Set by :meth:`plot`.

@@ -128,20 +128,23 @@ def spread(positions, heights):
 def label_line_ends(ax, ends):
     """Write names at the ends of lines, to the right of the axes and not over each other.
 
-    Draw everything and set the limits first.
+    Draw everything and set the limits first. A figure without a layout engine would cut them off,
+    so names are in a legend there.
 
     Parameters
     ----------
     ax : matplotlib Axes
         With the lines.
     ends : list of (str, float, float, color)
-        Name, where the line ends, and its color.
+        Name, where the line ends, and its color. The name begins with the line's label.
 
     Returns
     -------
-    list of matplotlib Annotation
+    list of matplotlib Text
         The labels.
     """
+    if ax.figure.get_layout_engine() is None:
+        return _name_in_legend(ax, [name for name, *_ in ends])
     ScaledTranslation = load_matplotlib("transforms").ScaledTranslation
     size = load_matplotlib("font_manager").FontProperties(size="small").get_size_in_points()
     figure = ax.figure
@@ -168,6 +171,18 @@ def label_line_ends(ax, ends):
         labels.append(label)
     ax.spines[["top", "right"]].set_visible(False)
     return labels
+
+
+def _name_in_legend(ax, names):
+    """Put names in a legend, whatever stands behind the labels of their lines."""
+    known = list(zip(*ax.get_legend_handles_labels(), strict=True))
+    found = {}
+    for name in names:
+        for handle, label in known:
+            if f"{name}\n".startswith(f"{label}\n"):
+                found[name] = handle
+    labels = [name.replace("\n", ", ") for name in found]
+    return ax.legend(list(found.values()), labels, fontsize="small").get_texts()
 
 
 def darken(color):

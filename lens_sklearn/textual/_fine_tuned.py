@@ -255,7 +255,8 @@ class FineTunedRewardRegressor(RegressorMixin, BaseEstimator):
             )
         items = _put_winner_first(table.items, y)
         repeats = _repetitions(sample_weight, X, len(items))
-        model, seed = headed_model(self, "reward"), draw_seed(self.random_state)
+        model = headed_model(self, "reward", fresh=True)
+        seed = draw_seed(self.random_state)
         model.tokenizer.chat_template = template_text(self.chat_template, model.tokenizer)
         ids = self._ids(model, items)
         _warn_of_equal_pairs(items, ids, self.max_length)
@@ -300,7 +301,7 @@ class FineTunedRewardRegressor(RegressorMixin, BaseEstimator):
     def predict(self, X):
         """Return the rewards of texts.
 
-        The network is loaded for this call and released at its end: call it once with all.
+        The network stays loaded until another is used (:func:`release_networks`).
 
         Parameters
         ----------

@@ -1,22 +1,16 @@
 """Sample responses of a language model, the same whatever the batch, resumable from disk."""
 
-import logging
 import os
-from collections import Counter
 from numbers import Integral, Real
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
+from sklearn.base import _fit_context
 from sklearn.utils._param_validation import Interval, Options, StrOptions
-from sklearn.utils.validation import check_is_fitted
 
 from .._array_store import ArrayStore, store_keys
 from .._device import draw_seed
 from .._language_model import template_text
-from .._rows import read_prompts
-from .._warnings import warn
-from ._conversations import as_messages
 from ._networks import (
     headed_model,
     pad_left,
@@ -25,19 +19,19 @@ from ._networks import (
     token_ids,
     truncate_left,
 )
+from ._sampled_rows import SAMPLING_CONSTRAINTS, SampledRows, row_name
+from ._sampling import GumbelNoise, StopAtText, cut_at_stop, logits_processors, stop_tokens
 
 END = -1  # fills a stored response up to max_new_tokens
 
-logger = logging.getLogger("lens_sklearn.textual")
 
-
-class ResponseGenerator(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
+class ResponseGenerator(SampledRows):
     """Sample responses to the prompts of rows with a causal language model.
 
     Every sample has a random generator of its own, seeded by ``random_state``, the prompt and
     the sample's number. So the responses depend neither on the batches nor on what was
-    generated before an interruption, and no global seed is set. The network is loaded for the
-    length of a call and released at its end.
+    generated before an interruption, and no global seed is set. The network stays
+    loaded until another is used (:func:`release_networks`).
 
     Parameters
     ----------
@@ -51,8 +45,19 @@ class ResponseGenerator(TransformerMixin, BaseEstimator, auto_wrap_output_keys=N
         Divides the logits; the paper samples at 1.
     top_p : float, default=1.0
         Samples among the likeliest tokens that have this much probability together.
+    top_k : int, default=None
+        Samples among this many of the likeliest tokens; None among all.
+    min_p : float, default=None
+        Samples among the tokens that are at least this share as likely as the likeliest one;
+        None among all. Where several are given, ``temperature``, ``top_k``, ``top_p`` and
+        ``min_p`` act in this order.
     max_new_tokens : int, default=256
         Longest response.
+    stop : list of str, default=None
+        Texts that end a response: it is cut before the first of them. A special token of the
+        tokenizer ends it too.
+    system_prompt : str, default=None
+        A system message before each prompt that has none of its own.
     chat_template : "auto", str, None or False, default="auto"
         As in :class:`~lens_sklearn.LLMEmbedder`. Without a template the contents of a prompt
         are joined by line breaks and continued.
@@ -85,6 +90,8 @@ class ResponseGenerator(TransformerMixin, BaseEstimator, auto_wrap_output_keys=N
         How many of its responses were empty, and left out.
     n_identical_ : int
         How many of its prompts got one and the same response all the time.
+    n_cut_ : int
+        How many were cut at ``max_new_tokens``; a warning says if more than a tenth were.
     n_generated_ : int
         How many responses it generated, the others being in the store.
 
@@ -106,24 +113,20 @@ class ResponseGenerator(TransformerMixin, BaseEstimator, auto_wrap_output_keys=N
     >>> generator = ResponseGenerator(n_samples=4, random_state=0)
     >>> rows = generator.fit_transform([{"prompt": "Why is the sky blue?"}])  # doctest: +SKIP
     >>> sorted(rows[0]), len(rows[0]["responses"])  # doctest: +SKIP
-    (['prompt', 'responses'], 4)
+    (['finish_reasons', 'prompt', 'responses'], 4)
     """
 
-    _parameter_constraints = {
+    _parameter_constraints = SAMPLING_CONSTRAINTS | {
         "model_name": [str, os.PathLike],
         "revision": [str, None],
-        "n_samples": [Interval(Integral, 1, None, closed="left")],
         "temperature": [Interval(Real, 0, None, closed="neither")],
-        "top_p": [Interval(Real, 0, 1, closed="right")],
-        "max_new_tokens": [Interval(Integral, 1, None, closed="left")],
+        "top_k": [Interval(Integral, 1, None, closed="left"), None],
+        "min_p": [Interval(Real, 0, 1, closed="right"), None],
         "chat_template": [str, None, Options(bool, {False})],
         "overlong": [StrOptions({"truncate", "raise"})],
         "batch_tokens": [Interval(Integral, 1, None, closed="left")],
         "dtype": [StrOptions({"auto", "float32", "bfloat16", "float16"})],
         "device": [str],
-        "store": [str, os.PathLike, None],
-        "random_state": ["random_state"],
-        "show_progress": ["boolean", None],
     }
 
     def __init__(
@@ -134,7 +137,11 @@ class ResponseGenerator(TransformerMixin, BaseEstimator, auto_wrap_output_keys=N
         n_samples=16,
         temperature=1.0,
         top_p=1.0,
+        top_k=None,
+        min_p=None,
         max_new_tokens=256,
+        stop=None,
+        system_prompt=None,
         chat_template="auto",
         overlong="truncate",
         batch_tokens=16384,
@@ -149,7 +156,11 @@ class ResponseGenerator(TransformerMixin, BaseEstimator, auto_wrap_output_keys=N
         self.n_samples = n_samples
         self.temperature = temperature
         self.top_p = top_p
+        self.top_k = top_k
+        self.min_p = min_p
         self.max_new_tokens = max_new_tokens
+        self.stop = stop
+        self.system_prompt = system_prompt
         self.chat_template = chat_template
         self.overlong = overlong
         self.batch_tokens = batch_tokens
@@ -178,83 +189,30 @@ class ResponseGenerator(TransformerMixin, BaseEstimator, auto_wrap_output_keys=N
         Raises
         ------
         ValueError
-            If the context has no room for ``max_new_tokens``, or ``store`` is given without a
-            ``random_state``.
+            If the context has no room for ``max_new_tokens``, ``store`` is given without a
+            ``random_state``, or an entry of ``stop`` is no text.
         OSError
             If the model is not found, or the store cannot be written.
         """
-        if self.store is not None:
-            if self.random_state is None:
-                raise ValueError(
-                    "store is given and random_state is None: a resumed run would draw other "
-                    "samples and find none of its own. Give an int random_state."
-                )
-            ArrayStore(self.store)
+        self._check()
         self.context_ = headed_model(self, "causal").longest_input(np.iinfo(np.int32).max)
         if self.max_new_tokens >= self.context_:
             raise ValueError(
                 f"max_new_tokens={self.max_new_tokens} leaves no room for a prompt: the model's "
                 f"context has {self.context_} tokens."
             )
-        self.n_overlong_ = self.n_empty_ = self.n_identical_ = self.n_generated_ = 0
+        self.n_overlong_ = 0
         return self
 
-    def transform(self, X):
-        """Sample responses to the prompts of rows.
+    def _sample(self, prompts):
+        """Return (text, finish reason) of n_samples responses a prompt.
 
-        Parameters
-        ----------
-        X : rows of text
-            Preference or candidate rows, rows with a ``prompt`` alone, or a list of prompts.
-            Where a prompt comes several times it gets further samples each time.
-
-        Returns
-        -------
-        list of dict
-            Candidate rows: ``prompt``, a list of messages, and ``responses``, a list of
-            ``n_samples`` strings. Empty responses are left out.
-
-        Raises
-        ------
-        ValueError
-            If a row has no prompt, the chat template refuses one, or one is too long under
-            ``overlong="raise"``; the message names the row.
-
-        Warns
-        -----
-        UserWarning
-            If responses are empty, or all responses to a prompt are identical.
+        The network is loaded for those that are not in the store.
         """
-        check_is_fitted(self, "context_")
-        prompts = read_prompts(X)
         model = headed_model(self, "causal")
-        ids = token_ids(model, prompts, self.chat_template, _row, prompt=True)
-        limit = self.context_ - self.max_new_tokens
-        ids, overlong = truncate_left(model, ids, limit)
-        if overlong.any() and self.overlong == "raise":
-            raise ValueError(
-                f"{_row(np.flatnonzero(overlong)[0])}: the prompt has more than {limit} tokens, "
-                f"which with max_new_tokens={self.max_new_tokens} overruns the context of "
-                f"{self.context_}; {overlong.sum()} prompts do. Lower max_new_tokens, or choose "
-                "overlong='truncate'."
-            )
-        self.n_overlong_ = report_overlong(overlong, limit, _row)
-        responses = self._sample(model, prompts, ids)
-        self._report(responses)
-        return [
-            {
-                "prompt": as_messages(prompt),
-                "responses": [text for text in texts if text.strip()],
-            }
-            for prompt, texts in zip(prompts, responses, strict=True)
-        ]
-
-    def _sample(self, model, prompts, ids):
-        """Return n_samples responses a prompt, those in the store without the network."""
-        counts, samples = Counter(), []  # a sample: its prompt and its number
-        for prompt in prompts:  # a prompt that comes again gets the samples that follow
-            samples += [[prompt, counts[prompt] + j] for j in range(self.n_samples)]
-            counts[prompt] += self.n_samples
+        stop, stop_ids = stop_tokens(self.stop or (), model.tokenizer)
+        ids = self._prompt_ids(model, prompts)
+        samples = self._numbered(prompts)
         seed = draw_seed(self.random_state)
         # (n · n_samples, max_new_tokens); float32 holds whole numbers below 2²⁴ exactly
         tokens = np.full((len(samples), self.max_new_tokens), END, dtype=np.float32)
@@ -272,7 +230,11 @@ class ResponseGenerator(TransformerMixin, BaseEstimator, auto_wrap_output_keys=N
                 [len(i) + self.max_new_tokens for i in missing_ids],
                 self.batch_tokens,
                 lambda batch: self._generate(
-                    model, [missing_ids[i] for i in batch], [seeds[i] for i in batch]
+                    model,
+                    [missing_ids[i] for i in batch],
+                    [seeds[i] for i in batch],
+                    stop,
+                    stop_ids,
                 ),
                 show_progress=self.show_progress,
                 desc="Generating",
@@ -283,40 +245,67 @@ class ResponseGenerator(TransformerMixin, BaseEstimator, auto_wrap_output_keys=N
         texts = model.tokenizer.batch_decode(
             [row[row != END].astype(int).tolist() for row in tokens], skip_special_tokens=True
         )
-        return [texts[i : i + self.n_samples] for i in range(0, len(texts), self.n_samples)]
+        # What filled all the room has no end, unless its last tokens are a stop string.
+        is_full = (tokens != END).all(axis=1)
+        cut = [cut_at_stop(text, stop) for text in texts]
+        return self._by_prompt(
+            [
+                (text, "length" if full and not stopped else "stop")
+                for (text, stopped), full in zip(cut, is_full, strict=True)
+            ]
+        )
 
-    def _generate(self, model, ids, seeds):
+    def _prompt_ids(self, model, prompts):
+        """Return token ids of prompts that leave room for a response."""
+        ids = token_ids(model, prompts, self.chat_template, row_name, prompt=True)
+        limit = self.context_ - self.max_new_tokens
+        ids, overlong = truncate_left(model, ids, limit)
+        if overlong.any() and self.overlong == "raise":
+            raise ValueError(
+                f"{row_name(np.flatnonzero(overlong)[0])}: the prompt has more than {limit} "
+                f"tokens, which with max_new_tokens={self.max_new_tokens} overruns the context of "
+                f"{self.context_}; {overlong.sum()} prompts do. Lower max_new_tokens, or choose "
+                "overlong='truncate'."
+            )
+        self.n_overlong_ = report_overlong(overlong, limit, row_name)
+        return ids
+
+    def _generate(self, model, ids, seeds, stop, stop_ids):
         """Generate one batch; return token ids filled up with END."""
-        from transformers import GenerationConfig, TemperatureLogitsWarper, TopPLogitsWarper
+        from transformers import GenerationConfig, StoppingCriteriaList
 
         network = model.network
         tokens, mask = pad_left(ids, model.pad_id)
-        processors = [TemperatureLogitsWarper(float(self.temperature))]
-        if self.top_p < 1:
-            processors.append(TopPLogitsWarper(float(self.top_p)))
-        processors.append(GumbelNoise(seeds, network.device))
+        noise = GumbelNoise(seeds, network.device)
+        end_ids = [*model.end_ids, *stop_ids]
+        criteria = StopAtText(stop, model.tokenizer, tokens.shape[1])
         with torch.inference_mode():
             output = network.generate(
                 input_ids=torch.from_numpy(tokens).to(network.device),
                 attention_mask=torch.from_numpy(mask).to(network.device),
-                logits_processor=processors,
+                logits_processor=logits_processors(
+                    self.temperature, self.top_k, self.top_p, self.min_p, noise
+                ),
+                stopping_criteria=StoppingCriteriaList([criteria] if stop else []),
                 generation_config=GenerationConfig(
                     do_sample=False,  # the noise is in the logits already
                     max_new_tokens=self.max_new_tokens,
-                    eos_token_id=model.end_ids or None,
+                    eos_token_id=end_ids or None,
                     pad_token_id=model.pad_id,
                     use_cache=True,
                 ),
             )
         new = np.full((len(ids), self.max_new_tokens), END, dtype=np.float32)
         output = output[:, tokens.shape[1] :].cpu().numpy()  # (B, at most max_new_tokens)
-        is_past_end = np.cumsum(np.isin(output, model.end_ids), axis=1) > 0
+        is_past_end = np.cumsum(np.isin(output, end_ids), axis=1) > 0
+        for i, length in criteria.lengths.items():
+            is_past_end[i, length:] = True
         new[:, : output.shape[1]] = np.where(is_past_end, END, output)
         return new
 
     def _settings(self, model, seed):
         """Return all that a response depends on besides its prompt and number."""
-        return {
+        settings = {
             "model": model.spec.fingerprint or model.spec.name,
             "revision": model.commit or model.spec.revision,
             "template": template_text(self.chat_template, model.tokenizer),
@@ -327,59 +316,10 @@ class ResponseGenerator(TransformerMixin, BaseEstimator, auto_wrap_output_keys=N
             "device": model.spec.device.split(":")[0],
             "seed": seed,
         }
-
-    def _report(self, responses):
-        """Count what is of no use, and say so."""
-        n_empty = np.array([sum(not t.strip() for t in texts) for texts in responses])
-        identical = np.array([len(texts) > 1 and len(set(texts)) == 1 for texts in responses])
-        self.n_empty_, self.n_identical_ = int(n_empty.sum()), int(identical.sum())
-        if self.n_empty_:
-            warn(
-                f"{self.n_empty_} of {len(responses) * self.n_samples} responses are empty "
-                f"(first: {_row(np.flatnonzero(n_empty)[0])}) and are left out.",
-            )
-        if self.n_identical_:
-            warn(
-                f"{self.n_identical_} of {len(responses)} prompts (first: "
-                f"{_row(np.flatnonzero(identical)[0])}) got {self.n_samples} identical responses; "
-                "raise the temperature or max_new_tokens.",
-            )
+        # The system prompt is part of the prompts. What is not given leaves no trace, so that
+        # responses of versions without these parameters are found.
+        later = {"top_k": self.top_k, "min_p": self.min_p, "stop": sorted(self.stop or ()) or None}
+        return settings | {name: value for name, value in later.items() if value is not None}
 
     def __sklearn_is_fitted__(self):
         return hasattr(self, "context_")
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.string = True
-        tags.input_tags.two_d_array = False
-        tags.no_validation = True
-        return tags
-
-
-class GumbelNoise:
-    """Add Gumbel noise to logits, each row from a generator of its own.
-
-    The arg max of what comes out is a sample of the softmax of what goes in.
-
-    Parameters
-    ----------
-    seeds : list of bytes
-        A digest a row.
-    device : torch.device
-        Where the logits are.
-    """
-
-    def __init__(self, seeds, device):
-        self.generators = [
-            torch.Generator(device).manual_seed(int.from_bytes(seed[:8]) >> 1) for seed in seeds
-        ]
-
-    def __call__(self, input_ids, scores):
-        noise = torch.empty_like(scores, dtype=torch.float32)
-        for row, generator in zip(noise, self.generators, strict=True):
-            row.exponential_(generator=generator)
-        return scores - noise.clamp_(min=torch.finfo(torch.float32).tiny).log_()
-
-
-def _row(i):
-    return f"row {int(i)}"

@@ -5,8 +5,9 @@ import torch
 from sklearn.utils._param_validation import StrOptions
 
 from ._conversations import fill_in, plain_text
-from ._labelling import MODEL_CONSTRAINTS, LanguageModelLabeller, places
-from ._networks import last_logits, report_overlong, run_batches, token_ids, truncate_left
+from ._labelling import MODEL_CONSTRAINTS, Escaped, Inputs, QuestionLabeller, places
+from ._networks import decode_cut, tokenize_texts, truncate_left, write_texts
+from ._shared_prefix import SharedPrefix
 
 P_YES = """Question:
 {prompt}
@@ -16,8 +17,16 @@ Response:
 
 Is this response a good answer to the question? Reply with Yes or No alone. Answer:"""
 
+#: For a model that continues the text: no template, the instruction first, nothing behind.
+P_YES_PLAIN = """You see a question and a response to it. Decide whether the response is true, \
+useful, safe and answers what was asked. Say Yes or No and nothing else.
+Question: {prompt}
+Response: {response}
+"""
+LONGEST_PLAIN = 1024  # tokens, as in the source
 
-class ImplicitPreferenceLabeller(LanguageModelLabeller):
+
+class ImplicitPreferenceLabeller(QuestionLabeller):
     """Label responses by what a language model implicitly prefers (the paper's IPO).
 
     TRL's ``loss_type="ipo"`` is another thing of the same name: identity preference
@@ -27,26 +36,33 @@ class ImplicitPreferenceLabeller(LanguageModelLabeller):
     ----------
     model_name : str or Path, default="Qwen/Qwen2.5-0.5B-Instruct"
         Name on the Hugging Face Hub or a local folder.
-    mode : {"p_yes", "likelihood"}, default="p_yes"
+    mode : {"p_yes", "p_yes_plain", "likelihood"}, default="p_yes"
         "p_yes" scores P(Yes) / (P(Yes) + P(No)) from the next-token logits that follow the
-        question whether the response is good. "likelihood" is the mean log-likelihood of the
+        question whether the response is good. "p_yes_plain" is that as its source has it: without
+        a chat template, the instruction in front, and all but the first 1,024 tokens cut, so
+        that of long texts the end is not judged. "likelihood" is the mean log-likelihood of the
         response's tokens given the prompt: their sum would favour short responses.
     instruction : str, default=None
-        Another question for "p_yes", with ``{prompt}`` and ``{response}``. It should end where
-        Yes or No is to come. "likelihood" has no question and refuses one.
+        Another question for "p_yes" and "p_yes_plain", with ``{prompt}`` and ``{response}``. It
+        should end where Yes or No is to come. "likelihood" has no question and refuses one.
     revision : str, default=None
         Commit, branch or tag of a Hub model.
     max_length : int, default=4096
-        Longest text in tokens; the beginnings of longer ones are cut and their number is
-        logged.
+        Longest text in tokens. Of a longer question the end of the response is cut, and the
+        beginning of the prompt where it takes more than half of what the instruction leaves.
+        For a likelihood the prompt's beginning is cut, and the end of a response that is too
+        long by itself; "p_yes_plain" cuts the end of the whole. Their number is logged.
     chat_template : "auto", str, None or False, default="auto"
-        As in :class:`~lens_sklearn.LLMEmbedder`.
+        As in :class:`~lens_sklearn.LLMEmbedder`; "p_yes_plain" has none and refuses one.
     batch_tokens : int, default=16384
         Tokens of one batch. When memory runs out, batches are halved with a warning.
     dtype : {"auto", "float32", "bfloat16", "float16"}, default="auto"
         Precision; "auto" is bfloat16 on CUDA and float32 on the CPU.
     device : str, default="auto"
         As in :class:`ResponseGenerator`.
+    store : str or Path, default=None
+        A folder that keeps what the network said: a call that was killed resumes after its last
+        batch and judges nothing twice.
     show_progress : bool, default=None
         Show a progress bar; None shows it on a terminal when there is much to do.
 
@@ -54,6 +70,17 @@ class ImplicitPreferenceLabeller(LanguageModelLabeller):
     ----------
     n_overlong_ : int
         How many texts of the latest ``score`` were cut.
+    n_escaped_ : int
+        How many of its prompts and responses hold special tokens of the tokenizer. They are
+        data and begin or end no turns, so these are written as ordinary characters.
+    n_judged_ : int
+        How many different texts it computed, the others being in the store.
+
+    References
+    ----------
+    Garg, Singh, Singh and Chopra (2025), "IPO: Your Language Model is Secretly a Preference
+    Classifier". The questions here are in other words than theirs, and one instruction serves
+    all topics.
 
     Examples
     --------
@@ -64,7 +91,7 @@ class ImplicitPreferenceLabeller(LanguageModelLabeller):
     """
 
     _parameter_constraints = MODEL_CONSTRAINTS | {
-        "mode": [StrOptions({"p_yes", "likelihood"})],
+        "mode": [StrOptions({"p_yes", "p_yes_plain", "likelihood"})],
         "instruction": [str, None],
     }
 
@@ -80,6 +107,7 @@ class ImplicitPreferenceLabeller(LanguageModelLabeller):
         batch_tokens=16384,
         dtype="auto",
         device="auto",
+        store=None,
         show_progress=None,
     ):
         self.model_name = model_name
@@ -91,58 +119,104 @@ class ImplicitPreferenceLabeller(LanguageModelLabeller):
         self.batch_tokens = batch_tokens
         self.dtype = dtype
         self.device = device
+        self.store = store
         self.show_progress = show_progress
 
-    def _score(self, model, prompts, items, scores):
+    _choices = ("Yes", "No")
+
+    @property
+    def _cut(self):
+        cut = {"likelihood": "the beginnings of their prompts", "p_yes_plain": "their ends"}
+        return cut.get(self.mode, super()._cut)
+
+    def _limit(self, model):
+        limit = super()._limit(model)
+        return min(limit, LONGEST_PLAIN) if self.mode == "p_yes_plain" else limit
+
+    def _output(self, model):
+        return ("mean log-likelihood", 1) if self.mode == "likelihood" else super()._output(model)
+
+    def _refuse_what_has_no_effect(self):
+        if self.mode == "likelihood" and self.instruction is not None:
+            raise ValueError(
+                "instruction has no effect with mode='likelihood', which puts no question: "
+                "leave it out."
+            )
+        if self.mode == "p_yes_plain" and self.chat_template not in ("auto", None, False):
+            raise ValueError(
+                "chat_template has no effect with mode='p_yes_plain', which uses none: leave it "
+                "out, or choose mode='p_yes'."
+            )
+
+    def _inputs(self, model, prompts, items):
+        self._refuse_what_has_no_effect()
         where, place = places(items)
+        if self.mode == "p_yes_plain":
+            return self._continued(model, prompts, items, where, place)
         if self.mode == "likelihood":
-            if self.instruction is not None:
-                raise ValueError(
-                    "instruction has no effect with mode='likelihood', which puts no question: "
-                    "leave it out."
-                )
-            contexts = token_ids(
-                model, prompts, self.chat_template, lambda i: f"prompts[{i}]", prompt=True
-            )
-            answers = [plain_text(items[i, j]) for i, j in where]
-            scores[tuple(where.T)] = self._likelihoods(
-                model, [contexts[i] for i, _ in where], answers, place
-            )
-            return
-        instruction = self.instruction or P_YES
-        questions = [
-            fill_in(instruction, prompt=plain_text(prompts[i]), response=plain_text(items[i, j]))
+            return self._answers(model, prompts, items, where, place)
+        matches = [(i, {"response": j}) for i, j in where]
+        return self._ask(model, self.instruction or P_YES, prompts, items, matches, place)
+
+    def _continued(self, model, prompts, items, where, place):
+        """Return questions as plain texts, cut at their ends."""
+        escape, instruction = Escaped(model, None), self.instruction or P_YES_PLAIN
+        prompts = [escape(plain_text(prompt)) for prompt in prompts]
+        texts = [
+            fill_in(instruction, prompt=prompts[i], response=escape(plain_text(items[i, j])))
             for i, j in where
         ]
-        probabilities = self._answer_probabilities(model, questions, ("Yes", "No"), place)
-        scores[tuple(where.T)] = probabilities[:, 0]
+        ids = tokenize_texts(model, texts, np.ones(len(texts), dtype=bool), place, prompt=True)
+        limit = self._limit(model)
+        overlong = np.array([len(own) > limit for own in ids], dtype=bool)
+        ids = [own[:limit] for own in ids]
+        for i in np.flatnonzero(overlong):
+            texts[i] = decode_cut(model, ids[i], True)
+        n_last = np.ones(len(ids), dtype=int)
+        return Inputs(texts, ids, n_last, where[:, 0], overlong, place, escape.n_changed)
 
-    def _likelihoods(self, model, contexts, answers, place):
-        """Return the mean log-likelihood of the answers' tokens, given their contexts."""
-        answers = model.tokenize(answers, add_special_tokens=False, place=place)
-        answers, _ = truncate_left(model, answers, self._limit - 1)  # one token stays before
-        room = [self._limit - len(answer) for answer in answers]
-        lengths = [len(c) + len(a) for c, a in zip(contexts, answers, strict=True)]
-        self.n_overlong_ = report_overlong(np.array(lengths) > self._limit, self._limit, place)
-        contexts, _ = truncate_left(model, contexts, room)
-        ids = [np.concatenate(both) for both in zip(contexts, answers, strict=True)]
+    def _answers(self, model, prompts, items, where, place):
+        """Return prompts with their responses behind them."""
+        escape = Escaped(model, self.chat_template)
+        prompts = [tuple((m[0], escape(m[1]), *m[2:]) for m in prompt) for prompt in prompts]
+        written, plain = write_texts(
+            model, prompts, self.chat_template, lambda i: f"prompts[{i}]", prompt=True
+        )
+        contexts = tokenize_texts(
+            model, written, plain, lambda i: f"prompts[{i}]", prompt=True
+        )  # fmt: skip
+        texts = [escape(plain_text(items[i, j])) for i, j in where]
+        answers = model.tokenize(texts, add_special_tokens=False, place=place)
+        limit = self._limit(model)
+        whole = np.array([len(contexts[i]) for i, _ in where], dtype=int)
+        whole += np.array([len(answer) for answer in answers], dtype=int)
+        answers = [answer[: limit - 1] for answer in answers]  # one token stays before
+        room = [limit - len(answer) for answer in answers]
+        before, _ = truncate_left(model, [contexts[i] for i, _ in where], room)
+        overlong = whole > limit
+        ids = [np.concatenate(both) for both in zip(before, answers, strict=True)]
+        texts = [written[i] + text for (i, _), text in zip(where, texts, strict=True)]
+        for i in np.flatnonzero(overlong):
+            texts[i] = decode_cut(model, ids[i], plain[where[i, 0]])
+        n_last = np.array([len(answer) + 1 for answer in answers], dtype=int)
+        return Inputs(texts, ids, n_last, where[:, 0], overlong, place, escape.n_changed)
+
+    def _reader(self, model, inputs, output):
+        if self.mode != "likelihood":
+            return super()._reader(model, inputs, output)
+
+        shared = SharedPrefix(model, inputs.ids, inputs.n_last, inputs.prompt)
 
         def compute(batch):
-            longest = max(len(answers[i]) for i in batch)
-            logits = last_logits(model, [ids[i] for i in batch], longest + 1)  # (B, longest + 1, V)
+            ids, n_last = [inputs.ids[i] for i in batch], inputs.n_last[batch]
+            logits = shared.logits(batch)  # (B, longest + 1, V)
             means = []
-            for i, row in zip(batch, logits, strict=True):  # one float32 copy at a time
-                n = len(answers[i])
-                if n == 0:  # an empty answer has no token to count
+            for own, n, row in zip(ids, n_last, logits, strict=True):  # one float32 copy at a time
+                if n == 1:  # an empty answer has no token to count
                     means.append(torch.zeros((), device=row.device))
                     continue
-                own = torch.from_numpy(answers[i].astype(np.int64)).to(row.device)
-                means.append(-torch.nn.functional.cross_entropy(row[-n - 1 : -1].float(), own))
-            return torch.stack(means).cpu().numpy()
+                tokens = torch.from_numpy(own[-n + 1 :].astype(np.int64)).to(row.device)
+                means.append(-torch.nn.functional.cross_entropy(row[-n:-1].float(), tokens))
+            return torch.stack(means).cpu().numpy()[:, None]
 
-        likelihoods = np.empty(len(ids))
-        for batch, new in run_batches(
-            [len(i) for i in ids], self.batch_tokens, compute, show_progress=self.show_progress
-        ):
-            likelihoods[batch] = new
-        return likelihoods
+        return shared.lengths, self.batch_tokens, compute

@@ -1,15 +1,6 @@
-"""Language models with their heads: loaded for one piece of work, then released.
+"""Language models with their heads, texts as their token ids, and batches of them."""
 
-The models of text space are large and are needed one after the other (a generator, then a
-labeller, then a reward model), so none stays in the process's cache: a ``with`` block holds it.
-"""
-
-import gc
-import importlib
 import logging
-import pickle
-import warnings
-from contextlib import contextmanager
 from functools import partial
 
 import numpy as np
@@ -25,51 +16,30 @@ from .._language_model import (
 )
 from .._messages import join_contents
 from .._model_folder import adapter_base
-from .._model_weights import (
-    check_finite,
-    in_body,
-    load_weights,
-    load_with_report,
-    refuse_strangers,
-)
+from .._model_weights import load_weights
 from .._progress import progress_bar
 from .._warnings import warn
+from ._adapters import load_adapter
+from ._extras import import_extra
+from ._kept_networks import (
+    Kept,
+    begin_use,
+    end_use,
+    find_kept,
+    free_memory,
+    release_idle,
+    take_network,
+)
 
 CLASSES = {"causal": "AutoModelForCausalLM", "reward": "AutoModelForSequenceClassification"}
-
-LONGEST_REASON = 300  # characters of another package's error
 
 logger = logging.getLogger("lens_sklearn.textual")
 
 
-def import_extra(module):
-    """Import an optional package; name the extra that brings it where it is missing.
-
-    Parameters
-    ----------
-    module : str
-        Name of the package.
-
-    Returns
-    -------
-    module
-        Imported.
-
-    Raises
-    ------
-    ImportError
-        If it is not installed.
-    """
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise ImportError(
-            f'{module} is missing ({error}): pip install "lens-sklearn[textual]"'
-        ) from error
-
-
 class HeadedModel(LanguageModel):
-    """A language model with its head, whose network lives as long as a ``with`` block.
+    """A language model with its head; a ``with`` block says how long its network is in use.
+
+    The network is loaded by the first who asks for it. `_kept_networks` says when it goes.
 
     Parameters
     ----------
@@ -86,14 +56,30 @@ class HeadedModel(LanguageModel):
 
     def __init__(self, spec, head):
         super().__init__(spec)
-        self.head = head
+        self.head, self.end_ids = head, []
+        self.key = (spec, head)
 
     def __enter__(self):
+        begin_use(self.key)
         return self
 
     def __exit__(self, *exception):
-        self._network = None
-        free_memory()
+        if not end_use(self.key):
+            self._network = None
+
+    @property
+    def network(self):
+        """The network in evaluation mode; loaded by the first who asks."""
+        kept = take_network(self, self._load_kept)
+        self._network, self.end_ids = kept.network, kept.end_ids
+        return kept.network
+
+    def _load_kept(self):
+        import transformers
+
+        with quiet(transformers):
+            network = self._load(transformers).eval()
+        return Kept(self, network, self.end_ids)
 
     def load_for_training(self):
         """Load the network to be fine-tuned; a head that the weights lack is drawn.
@@ -101,7 +87,8 @@ class HeadedModel(LanguageModel):
         Returns
         -------
         transformers.PreTrainedModel
-            With one output, on the CPU; whoever loads it owns it.
+            With one output, on the CPU; whoever loads it owns it. Networks that nobody uses are
+        released first.
 
         Raises
         ------
@@ -110,6 +97,7 @@ class HeadedModel(LanguageModel):
         """
         import transformers
 
+        release_idle()
         loader = getattr(transformers, CLASSES[self.head])
         with quiet(transformers):
             return load_weights(
@@ -132,7 +120,7 @@ class HeadedModel(LanguageModel):
             options["device_map"] = "auto"
         if adapter_base(self.spec.name) is not None:
             with torch.random.fork_rng():  # weights are drawn before the saved ones replace them
-                network = _load_adapter(transformers, loader, self.spec.name, options, self.head)
+                network = load_adapter(transformers, loader, self.spec.name, options, self.head)
         else:
             network = load_weights(
                 loader,
@@ -159,7 +147,7 @@ class HeadedModel(LanguageModel):
         return sorted({*ends, self.tokenizer.eos_token_id} - {None})
 
 
-def headed_model(estimator, head, name=None):
+def headed_model(estimator, head, name=None, *, fresh=False):
     """Find the model of an estimator's parameters; no weights are loaded yet.
 
     Parameters
@@ -171,11 +159,13 @@ def headed_model(estimator, head, name=None):
         Which head it needs.
     name : str, default=None
         Another name or folder than the estimator's.
+    fresh : bool, default=False
+        Whether its tokenizer must be nobody else's, since it will be changed.
 
     Returns
     -------
     HeadedModel
-        A context manager.
+        A context manager; the one that is loaded already if there is one.
     """
     name, device = estimator.model_name if name is None else name, estimator.device
     if device == "auto" and torch.cuda.device_count() > 1:
@@ -183,104 +173,9 @@ def headed_model(estimator, head, name=None):
     spreads = device == "accelerate"
     revision = estimator.revision if name == estimator.model_name else None
     spec = resolve_model(name, revision, estimator.dtype, "auto" if spreads else device)
-    return HeadedModel(spec._replace(device="accelerate") if spreads else spec, head)
-
-
-def _load_adapter(transformers, loader, folder, options, head):
-    """Load the model that an adapter's folder names, and put the adapter on it."""
-    peft = import_extra("peft")
-    with _told_of_adapter(folder):
-        adapter = peft.PeftConfig.from_pretrained(folder)
-        saved = peft.load_peft_weights(folder, device="cpu")
-    if adapter.is_prompt_learning:
-        raise ValueError(
-            f"model_name={folder!r} holds an adapter of virtual tokens "
-            f"(peft_type {adapter.peft_type.value}), which is not read: they change which tokens a "
-            "text has. Take an adapter of weights, such as LoRA."
-        )
-    try:
-        network, missing, unexpected = load_with_report(
-            loader,
-            adapter.base_model_name_or_path,
-            revision=adapter.revision,
-            config=transformers.AutoConfig.from_pretrained(folder, local_files_only=True),
-            trust_remote_code=False,
-            **options,
-        )
-    except OSError as error:
-        raise OSError(
-            f"model_name={folder!r}: the adapter's model {adapter.base_model_name_or_path!r}, "
-            f"which adapter_config.json names (base_model_name_or_path), cannot be loaded: {error}"
-        ) from error
-    own = {key.removeprefix("base_model.model.") for key in saved}
-    lacking = {key for key in missing - own if not in_body(network, key)}
-    if lacking and lacking == missing - own:
-        raise ValueError(
-            f"model_name={folder!r}: neither the adapter nor its model "
-            f"{adapter.base_model_name_or_path!r} has a {head} head ({sorted(lacking)[:3]}), which "
-            "would be random. Save the adapter with the head, by modules_to_save of its "
-            "peft.LoraConfig."
-        )
-    refuse_strangers(network, adapter.base_model_name_or_path, missing - own, unexpected, head)
-    with ignore_deprecations(), _told_of_adapter(folder):
-        whole = peft.PeftModel.from_pretrained(network, folder)
-        report = whole.load_adapter(folder, "default")
-    wrong = sorted({*report.missing_keys, *report.unexpected_keys})
-    if wrong:
-        raise ValueError(
-            f"model_name={folder!r}: {len(wrong)} of the adapter's weights do not fit the model "
-            f"{adapter.base_model_name_or_path!r} ({wrong[0]!r}); it was made for another."
-        )
-    check_finite(whole, folder)
-    return whole
-
-
-@contextmanager
-def _told_of_adapter(folder):
-    """Name the folder of an adapter that PEFT fails to read."""
-    from safetensors import SafetensorError
-
-    try:
-        yield
-    except torch.cuda.OutOfMemoryError:
-        raise
-    except (
-        SafetensorError,
-        pickle.UnpicklingError,
-        ArithmeticError,
-        AttributeError,
-        EOFError,
-        LookupError,
-        RuntimeError,
-        TypeError,
-        ValueError,
-    ) as error:
-        reason = " ".join(str(error).split())
-        reason = reason if len(reason) <= LONGEST_REASON else f"{reason[:LONGEST_REASON]}…"
-        if isinstance(error, pickle.UnpicklingError):  # torch advises to run what the file says
-            reason = "the file *.bin holds other things than tensors, which are never run"
-        raise ValueError(
-            f"model_name={folder!r}: its adapter cannot be put on its model "
-            f"({type(error).__name__}: {reason}). It is damaged, was made for another model, or "
-            "its adapter_config.json is another adapter's."
-        ) from error
-
-
-@contextmanager
-def ignore_deprecations():
-    """Leave out the deprecations that are TRL's and PEFT's own to follow."""
-    with warnings.catch_warnings():
-        pattern = r"`\w*gradient_checkpointing\w*` is deprecated"
-        warnings.filterwarnings("ignore", pattern, FutureWarning)
-        warnings.filterwarnings("ignore", "Found missing adapter keys")  # said by an error
-        yield
-
-
-def free_memory():
-    """Give memory that nothing refers to back to the devices."""
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+    spec = spec._replace(device="accelerate") if spreads else spec
+    kept = None if fresh else find_kept((spec, head))
+    return HeadedModel(spec, head) if kept is None else kept
 
 
 # ------------------------------------------------------------------------------ token ids
@@ -306,6 +201,25 @@ def token_ids(model, conversations, chat_template, place, *, prompt=False):
     list of ndarray of int32
         Token ids; a template's text gets no further special tokens.
     """
+    texts, plain = write_texts(model, conversations, chat_template, place, prompt=prompt)
+    return tokenize_texts(model, texts, plain, place, prompt=prompt)
+
+
+def write_texts(model, conversations, chat_template, place, *, prompt=False):
+    """Write conversations as the tokenizer reads them.
+
+    Parameters
+    ----------
+    model, conversations, chat_template, place, prompt
+        As in :func:`token_ids`.
+
+    Returns
+    -------
+    texts : list of str
+        Rendered or joined.
+    plain : ndarray of bool, shape (len(conversations),)
+        Which the tokenizer puts its special tokens around.
+    """
     template = template_text(chat_template, model.tokenizer)
     texts, plain = [], np.zeros(len(conversations), dtype=bool)
     for i, conversation in enumerate(conversations):
@@ -319,6 +233,30 @@ def token_ids(model, conversations, chat_template, place, *, prompt=False):
             texts.append(
                 render(model, conversation, template, place, i, add_generation_prompt=prompt)
             )
+    return texts, plain
+
+
+def tokenize_texts(model, texts, plain, place, *, prompt=False):
+    """Turn written texts into token ids.
+
+    Parameters
+    ----------
+    model : LanguageModel
+        Whose tokenizer is used.
+    texts : list of str
+        What :func:`write_texts` returns.
+    plain : ndarray of bool, shape (len(texts),)
+        Likewise.
+    place : callable
+        Names text number i in an error.
+    prompt : bool, default=False
+        Whether an answer is to follow: what the tokenizer ends a plain text with is left out.
+
+    Returns
+    -------
+    list of ndarray of int32
+        Token ids.
+    """
     ids = [None] * len(texts)
     for special in (True, False):
         group = np.flatnonzero(plain == special)
@@ -331,9 +269,32 @@ def token_ids(model, conversations, chat_template, place, *, prompt=False):
             for i, tokens in zip(group, new, strict=True):
                 ids[i] = tokens
     ends = {model.tokenizer.eos_token_id, model.tokenizer.sep_token_id} - {None}
-    if prompt and template is None:  # some tokenizers end every text: nothing would follow
-        ids = [i[:-1] if len(i) > 1 and i[-1] in ends else i for i in ids]
+    for i in np.flatnonzero(plain) if prompt else ():  # else nothing would follow
+        if len(ids[i]) > 1 and ids[i][-1] in ends:
+            ids[i] = ids[i][:-1]
     return ids
+
+
+def decode_cut(model, ids, plain):
+    """Write the token ids of a text that was cut as text again.
+
+    Parameters
+    ----------
+    model : LanguageModel
+        Whose tokenizer is used.
+    ids : ndarray of int
+        Token ids.
+    plain : bool
+        Whether the tokenizer put its special tokens around the text: they are left out.
+
+    Returns
+    -------
+    str
+        The text.
+    """
+    before = model.added_tokens.before if plain else ()
+    begins = tuple(ids[: len(before)].tolist()) == tuple(before)
+    return model.tokenizer.decode(ids[len(before) if begins else 0 :])
 
 
 def truncate_left(model, ids, limit):
@@ -342,7 +303,7 @@ def truncate_left(model, ids, limit):
     Parameters
     ----------
     model : LanguageModel
-        Its tokenizer's BOS or CLS stays in front of what is left.
+        Its tokenizer's BOS or CLS stays in front of what is left, unless turns begin with it.
     ids : list of ndarray of int
         Token ids.
     limit : int or list of int
@@ -357,15 +318,45 @@ def truncate_left(model, ids, limit):
     """
     limits = np.broadcast_to(limit, len(ids))
     overlong = np.array([len(i) > n for i, n in zip(ids, limits, strict=True)], dtype=bool)
-    short = list(ids)
+    short, front = list(ids), lone_front_tokens(model) if overlong.any() else ()
     for i in np.flatnonzero(overlong):
-        keeps = int(ids[i][0]) in model.front_tokens and limits[i] > 1
+        keeps = int(ids[i][0]) in front and limits[i] > 1
         end = ids[i][len(ids[i]) - limits[i] + keeps :]
         short[i] = np.concatenate([ids[i][:1], end]) if keeps else end
     return short, overlong
 
 
-def report_overlong(overlong, limit, place):
+def lone_front_tokens(model):
+    """Return the tokens that stand in front of a text and nowhere else in it.
+
+    In ChatML the tokenizer's BOS may be the token that begins every turn. In front of a text
+    whose beginning was cut it would begin a turn that is none.
+
+    Parameters
+    ----------
+    model : LanguageModel
+        Whose tokenizer and template are looked at.
+
+    Returns
+    -------
+    set of int
+        What stays in front of a text that is cut.
+    """
+    from jinja2 import TemplateError
+
+    own = model.front_tokens - set(model.added_tokens.before)
+    template = template_text("auto", model.tokenizer) if own else None
+    if template is None:
+        return model.front_tokens
+    try:
+        text = model.render((("user", "a"), ("assistant", "a"), ("user", "a")), template)
+    except (TemplateError, TypeError, ValueError, LookupError, AttributeError):
+        return model.front_tokens
+    (ids,) = model.tokenize([text], add_special_tokens=False)
+    return model.front_tokens - {token for token in own if (ids == token).sum() > 1}
+
+
+def report_overlong(overlong, limit, place, what="their beginnings"):
     """Log how many texts were cut, and the first of them.
 
     Parameters
@@ -376,6 +367,8 @@ def report_overlong(overlong, limit, place):
         The most tokens a text may have.
     place : callable
         Names text number i.
+    what : str, default="their beginnings"
+        What was cut of them.
 
     Returns
     -------
@@ -384,8 +377,8 @@ def report_overlong(overlong, limit, place):
     """
     if overlong.any():
         logger.warning(
-            "%d of %d texts (first: %s) are longer than %d tokens; their beginnings were cut.",
-            overlong.sum(), len(overlong), place(int(np.flatnonzero(overlong)[0])), limit,
+            "%d of %d texts (first: %s) are longer than %d tokens; %s were cut.",
+            overlong.sum(), len(overlong), place(int(np.flatnonzero(overlong)[0])), limit, what,
         )  # fmt: skip
     return int(overlong.sum())
 
@@ -519,14 +512,37 @@ def predict_rewards(model, ids, batch_tokens, show_progress=None):
     ndarray of float64, shape (len(ids),)
         Rewards.
     """
+    compute, budget = reward_reader(model, ids, batch_tokens)
+    rewards = np.empty(len(ids))
+    lengths = [len(i) for i in ids]
+    for batch, new in run_batches(lengths, budget, compute, show_progress=show_progress):
+        rewards[batch] = new[:, 0]
+    return rewards
+
+
+def reward_reader(model, ids, batch_tokens):
+    """Return what computes the rewards of a batch of token ids.
+
+    Parameters
+    ----------
+    model : HeadedModel
+        With a reward head.
+    ids : list of ndarray of int
+        Token ids.
+    batch_tokens : int
+        Tokens of one batch.
+
+    Returns
+    -------
+    compute : callable
+        Takes an array of indices and returns rewards (B, 1) of float32.
+    budget : int
+        Tokens that a batch may have.
+    """
     network = model.network
     pad_id = network.config.get_text_config().pad_token_id
     if pad_id is not None and pad_id >= (model.n_tokens or np.inf):
         pad_id = None  # it was added, and the network has no embedding for it
-    # transformers finds a text's last token as the last one that is not `pad_token_id`; a
-    # network that has none takes the batch's last column, so its texts go one by one.
-    lengths = [len(i) for i in ids]
-    budget = batch_tokens if pad_id is not None else 1
 
     def compute(batch):
         tokens, mask = pad_right([ids[i] for i in batch], 0 if pad_id is None else pad_id)
@@ -535,9 +551,8 @@ def predict_rewards(model, ids, batch_tokens, show_progress=None):
                 input_ids=torch.from_numpy(tokens).to(network.device),
                 attention_mask=torch.from_numpy(mask).to(network.device),
             ).logits
-        return logits[:, 0].float().cpu().numpy()
+        return logits[:, :1].float().cpu().numpy()
 
-    rewards = np.empty(len(ids))
-    for batch, new in run_batches(lengths, budget, compute, show_progress=show_progress):
-        rewards[batch] = new
-    return rewards
+    # transformers finds a text's last token as the last one that is not `pad_token_id`; a
+    # network that has none takes the batch's last column, so its texts go one by one.
+    return compute, batch_tokens if pad_id is not None else 1

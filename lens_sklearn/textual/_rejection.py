@@ -1,12 +1,15 @@
 """Best-of-N picks as rows for supervised fine-tuning (rejection sampling)."""
 
+from collections.abc import Mapping
 from numbers import Integral
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
 from sklearn.utils._param_validation import HasMethods, Interval
 
+from .._records import as_records
 from .._rows import read_prompts, read_responses
+from .._warnings import warn
 from ._conversations import as_messages
 
 
@@ -19,6 +22,11 @@ class RejectionSampler(TransformerMixin, BaseEstimator, auto_wrap_output_keys=No
         Fitted; its ``predict`` takes candidate rows. ``clone`` keeps it as it is.
     n : int, default=None
         How many of each prompt's responses stand for selection, the first ones; None is all.
+
+    Attributes
+    ----------
+    n_left_out_ : int
+        How many prompts of the latest ``transform`` had no response, or none with a reward.
 
     Notes
     -----
@@ -76,41 +84,65 @@ class RejectionSampler(TransformerMixin, BaseEstimator, auto_wrap_output_keys=No
         Returns
         -------
         list of dict
-            A row a prompt: ``prompt``, ``completion``, ``score``, the picked response's
-            reward, and ``scores``, the rewards of all that stood for selection.
+            A row a prompt that has a pick: ``prompt``, ``completion``, ``score``, the picked
+            response's reward, and ``scores``, the rewards of all that stood for selection.
 
         Raises
         ------
         ValueError
-            If the rows are no candidate rows with prompts, or a prompt gets no finite reward.
+            If the rows are no candidate rows with prompts, or none of them has a pick.
+
+        Warns
+        -----
+        UserWarning
+            If prompts are left out, because they have no response, as where all that were
+            sampled were empty, or none with a reward, as where all texts were dropped.
         """
         self._validate_params()
-        table, prompts = read_responses(X), read_prompts(X)
+        n_rows, numbers, candidates = self._candidates(X)
+        if not candidates:
+            raise ValueError(f"none of {n_rows} prompts has a response to pick.")
+        rewards = np.asarray(self.reward.predict(candidates), dtype=float)  # (n_prompts, n)
+        picked = np.flatnonzero(~np.isnan(rewards).all(axis=1))
+        left_out = sorted(set(range(n_rows)) - {numbers[i] for i in picked})
+        self.n_left_out_ = len(left_out)
+        if not len(picked):
+            raise ValueError(f"none of {n_rows} prompts has a response with a reward: all are NaN.")
+        if left_out:
+            warn(
+                f"{len(left_out)} of {n_rows} prompts (first: row {left_out[0]}) have no response "
+                "to pick, or none with a reward that is not NaN, and are left out."
+            )
+        return [self._pick(candidates[i], rewards[i]) for i in picked]
+
+    def _candidates(self, X):
+        """Return how many rows there are, the numbers of those with responses, and these."""
+        rows = as_records(X)
+        kept = [i for i, row in enumerate(rows) if not _is_without_responses(row)]
+        # In place of no response stands an empty one, so that errors name the row that is meant.
+        read = [{**row, "responses": [""]} if _is_without_responses(row) else row for row in rows]
+        table, prompts = read_responses(read), read_prompts(read)
         if table.kind != "candidates":
             raise ValueError(f"expected candidate rows (prompt, responses), got {table.kind}.")
         items = table.responses[:, : self.n]
         candidates = [
             {
-                "prompt": as_messages(prompt),
-                "responses": [_response(i) for i in row if i is not None],
+                "prompt": as_messages(prompts[i]),
+                "responses": [_response(item) for item in items[i] if item is not None],
             }
-            for prompt, row in zip(prompts, items, strict=True)
+            for i in kept
         ]
-        rewards = np.asarray(self.reward.predict(candidates), dtype=float)  # (n_prompts, n)
-        empty = np.flatnonzero(np.isnan(rewards).all(axis=1))
-        if len(empty):
-            raise ValueError(f"row {empty[0]}: no response has a reward that is not NaN.")
-        return [
-            {
-                "prompt": row["prompt"],
-                "completion": _completion(row["responses"][best]),
-                "score": float(scores[best]),
-                "scores": scores[: len(row["responses"])].tolist(),
-            }
-            for row, scores, best in zip(
-                candidates, rewards, np.nanargmax(rewards, axis=1), strict=True
-            )
-        ]
+        return len(rows), kept, candidates
+
+    @staticmethod
+    def _pick(row, rewards):
+        best = int(np.nanargmax(rewards))
+        return {
+            "prompt": row["prompt"],
+            "completion": _completion(row["responses"][best]),
+            "score": float(rewards[best]),
+            "scores": rewards[: len(row["responses"])].tolist(),
+        }
 
     def __sklearn_clone__(self):
         return type(self)(self.reward, self.n)
@@ -125,6 +157,14 @@ class RejectionSampler(TransformerMixin, BaseEstimator, auto_wrap_output_keys=No
         tags.requires_fit = False
         tags.no_validation = True
         return tags
+
+
+def _is_without_responses(row):
+    """Say whether a row has an empty list of responses, as ResponseGenerator may return."""
+    responses = row.get("responses", "") if isinstance(row, Mapping) else ""
+    if isinstance(responses, str):
+        return responses.strip() == "[]"  # a table writes lists as JSON
+    return hasattr(responses, "__len__") and len(responses) == 0
 
 
 def _response(messages):

@@ -1,7 +1,9 @@
 """A trained reward model of language as labeller."""
 
-from ._labelling import LanguageModelLabeller, places
-from ._networks import predict_rewards
+import numpy as np
+
+from ._labelling import Inputs, LanguageModelLabeller, places
+from ._networks import decode_cut, reward_reader, tokenize_texts, truncate_left, write_texts
 
 
 class RewardModelLabeller(LanguageModelLabeller):
@@ -28,6 +30,9 @@ class RewardModelLabeller(LanguageModelLabeller):
         Precision; "auto" is bfloat16 on CUDA and float32 on the CPU.
     device : str, default="auto"
         As in :class:`ResponseGenerator`.
+    store : str or Path, default=None
+        A folder that keeps what the network said: a call that was killed resumes after its last
+        batch and scores nothing twice.
     show_progress : bool, default=None
         Show a progress bar; None shows it on a terminal when there is much to do.
 
@@ -35,12 +40,19 @@ class RewardModelLabeller(LanguageModelLabeller):
     ----------
     n_overlong_ : int
         How many conversations of the latest ``score`` were cut.
+    n_judged_ : int
+        How many different ones it computed, the others being in the store.
 
     Notes
     -----
     The paper's text baselines are labelled by a reward model that was trained on the full set
     of more than 100,000 pairs: privileged information, which the systems that start from the
     few pairs alone do not have. Say so wherever they stand side by side.
+
+    Contents go to the chat template as they are, as in :class:`FineTunedRewardRegressor` and
+    :class:`~lens_sklearn.LLMEmbedder`, since a reward model was trained and is compared so. A
+    special token within a response, such as one that ends a turn, is then read as such: take
+    them out of responses that you do not trust.
 
     Examples
     --------
@@ -62,6 +74,7 @@ class RewardModelLabeller(LanguageModelLabeller):
         batch_tokens=16384,
         dtype="auto",
         device="auto",
+        store=None,
         show_progress=None,
     ):
         self.model_name = model_name
@@ -71,9 +84,24 @@ class RewardModelLabeller(LanguageModelLabeller):
         self.batch_tokens = batch_tokens
         self.dtype = dtype
         self.device = device
+        self.store = store
         self.show_progress = show_progress
 
-    def _score(self, model, prompts, items, scores):
+    _cut = "their beginnings"
+
+    def _inputs(self, model, prompts, items):
         where, place = places(items)
-        ids = self._ids(model, [prompts[i] + items[i, j] for i, j in where], place)
-        scores[tuple(where.T)] = predict_rewards(model, ids, self.batch_tokens, self.show_progress)
+        conversations = [prompts[i] + items[i, j] for i, j in where]
+        texts, plain = write_texts(model, conversations, self.chat_template, place)
+        ids = tokenize_texts(model, texts, plain, place)
+        ids, overlong = truncate_left(model, ids, self._limit(model))
+        for i in np.flatnonzero(overlong):
+            texts[i] = decode_cut(model, ids[i], plain[i])
+        return Inputs(texts, ids, np.ones(len(ids), dtype=int), where[:, 0], overlong, place)
+
+    def _output(self, model):
+        return "reward", 1
+
+    def _reader(self, model, inputs, output):
+        compute, budget = reward_reader(model, inputs.ids, self.batch_tokens)
+        return [len(ids) for ids in inputs.ids], budget, compute

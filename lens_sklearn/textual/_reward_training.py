@@ -11,7 +11,7 @@ import torch
 
 from .._divergence import has_finite_weights, raise_diverged
 from .._language_model import quiet
-from ._networks import ignore_deprecations, import_extra
+from ._extras import ignore_deprecations, import_extra
 
 LORA = {"task_type": "SEQ_CLS", "r": 32, "lora_alpha": 16, "modules_to_save": ["score"]}
 MODEL, CHECKPOINTS, HISTORY = "model", "checkpoints", "history.json"

@@ -5,8 +5,7 @@ from itertools import combinations
 import numpy as np
 from sklearn.utils._param_validation import StrOptions
 
-from ._conversations import fill_in, plain_text
-from ._labelling import MODEL_CONSTRAINTS, LanguageModelLabeller, places
+from ._labelling import MODEL_CONSTRAINTS, QuestionLabeller, places
 
 POINTWISE = """Review the user's question and the response below. Rate the response from 1 to 5:
 1: it is irrelevant, wrong or harmful.
@@ -38,7 +37,7 @@ Response B:
 Reply with A or B alone. The better response is"""
 
 
-class SelfRewardingLabeller(LanguageModelLabeller):
+class SelfRewardingLabeller(QuestionLabeller):
     """Label responses with a language model as judge, usually the one that wrote them.
 
     Nothing is generated or parsed: the answer is read off the next-token logits, so small
@@ -61,8 +60,9 @@ class SelfRewardingLabeller(LanguageModelLabeller):
     revision : str, default=None
         Commit, branch or tag of a Hub model.
     max_length : int, default=4096
-        Longest question to the judge in tokens; the beginnings of longer ones are cut and
-        their number is logged.
+        Longest question to the judge in tokens. Of longer ones the ends of the responses are
+        cut, those of two to equal room, and the beginning of the prompt where it takes more
+        than half of what the instruction leaves; their number is logged.
     chat_template : "auto", str, None or False, default="auto"
         As in :class:`~lens_sklearn.LLMEmbedder`.
     batch_tokens : int, default=16384
@@ -71,6 +71,9 @@ class SelfRewardingLabeller(LanguageModelLabeller):
         Precision; "auto" is bfloat16 on CUDA and float32 on the CPU.
     device : str, default="auto"
         As in :class:`ResponseGenerator`.
+    store : str or Path, default=None
+        A folder that keeps what the network said: a call that was killed resumes after its last
+        batch and judges nothing twice.
     show_progress : bool, default=None
         Show a progress bar; None shows it on a terminal when there is much to do.
 
@@ -78,6 +81,20 @@ class SelfRewardingLabeller(LanguageModelLabeller):
     ----------
     n_overlong_ : int
         How many questions of the latest ``score`` were cut.
+    n_escaped_ : int
+        How many of its prompts and responses hold special tokens of the tokenizer. They are
+        data and no turns of the judge's conversation, so these are written as ordinary
+        characters.
+    n_judged_ : int
+        How many different questions it computed, the others being in the store.
+    position_bias_ : float
+        Of "pairwise": mean probability that the response shown first wins, less ½. Each pair
+        is asked in both orders, so 0 is no preference for a position. NaN without a pair.
+
+    Notes
+    -----
+    Yuan et al. (2024) let the judge reason and write a score from 0 to 5 by an additive
+    rubric; here it answers by a single token, and the question is in other words than theirs.
 
     Examples
     --------
@@ -104,6 +121,7 @@ class SelfRewardingLabeller(LanguageModelLabeller):
         batch_tokens=16384,
         dtype="auto",
         device="auto",
+        store=None,
         show_progress=None,
     ):
         self.model_name = model_name
@@ -115,48 +133,62 @@ class SelfRewardingLabeller(LanguageModelLabeller):
         self.batch_tokens = batch_tokens
         self.dtype = dtype
         self.device = device
+        self.store = store
         self.show_progress = show_progress
 
-    def _score(self, model, prompts, items, scores):
+    @property
+    def _choices(self):
+        return "AB" if self.mode == "pairwise" else "12345"
+
+    def _inputs(self, model, prompts, items):
         if self.mode == "pairwise":
-            self._compare(model, prompts, items, scores)
-            return
-        instruction = self.instruction or POINTWISE
-        where, place = places(items)
-        questions = [
-            fill_in(instruction, prompt=plain_text(prompts[i]), response=plain_text(items[i, j]))
-            for i, j in where
-        ]
-        probabilities = self._answer_probabilities(model, questions, "12345", place)  # (m, 5)
-        scores[tuple(where.T)] = probabilities @ np.arange(1, 6)
+            instruction, matches = self.instruction or PAIRWISE, comparisons(items)
 
-    def _compare(self, model, prompts, items, scores):
+            def place(m):
+                i, names = matches[m]
+                return f"responses[{i}][{names['first']}] and [{names['second']}]"
+
+        else:
+            where, place = places(items)
+            instruction = self.instruction or POINTWISE
+            matches = [(i, {"response": j}) for i, j in where]
+        return self._ask(model, instruction, prompts, items, matches, place)
+
+    def _scores(self, items, values):
+        if self.mode == "pairwise":
+            return self._mean_wins(items, values)
+        return super()._scores(items, values @ np.arange(1, 6)[:, None])
+
+    def _mean_wins(self, items, values):
         """Give each response its mean probability of beating another of its prompt."""
-        instruction = self.instruction or PAIRWISE
-        matches, questions = [], []
-        for i, row in enumerate(items):
-            present = [j for j, item in enumerate(row) if item is not None]
-            scores[i, present] = 0.5 if len(present) == 1 else 0
-            for a, b in combinations(present, 2):
-                for first, second in ((a, b), (b, a)):
-                    matches.append((i, first, second, len(present) - 1))
-                    questions.append(
-                        fill_in(
-                            instruction,
-                            prompt=plain_text(prompts[i]),
-                            first=plain_text(row[first]),
-                            second=plain_text(row[second]),
-                        )
-                    )
-        if not questions:
-            return
+        present = items != None  # noqa: E711 - element by element
+        n_others = present.sum(axis=1) - 1
+        scores = np.where(present, np.where(n_others, 0, 0.5)[:, None], np.nan)
+        # Of two equal texts each gets ½, to the bit.
+        wins = values[:, 0] / values.sum(axis=1)
+        self.position_bias_ = float(wins.mean()) - 0.5 if len(wins) else np.nan
+        for (i, names), win in zip(comparisons(items), wins, strict=True):
+            scores[i, names["first"]] += win / (2 * n_others[i])
+            scores[i, names["second"]] += (1 - win) / (2 * n_others[i])
+        return scores
 
-        def place(m):
-            i, first, second, _ = matches[m]
-            return f"responses[{i}][{first}] and [{second}]"
 
-        probabilities = self._answer_probabilities(model, questions, "AB", place)  # (m, 2)
-        for match, (a, b) in zip(matches, probabilities, strict=True):
-            i, first, second, n_others = match
-            scores[i, first] += a / (2 * n_others)
-            scores[i, second] += b / (2 * n_others)
+def comparisons(items):
+    """Return all pairs of a prompt's responses, each in both orders.
+
+    Parameters
+    ----------
+    items : ndarray of object, shape (n, k)
+        None is padding.
+
+    Returns
+    -------
+    list of (int, dict)
+        The number of a prompt, and of its responses by the names "first" and "second".
+    """
+    return [
+        (i, {"first": first, "second": second})
+        for i, row in enumerate(items)
+        for pair in combinations([j for j, item in enumerate(row) if item is not None], 2)
+        for first, second in (pair, pair[::-1])
+    ]

@@ -1,0 +1,355 @@
+"""A judge that reasons, then adds up points (Yuan et al., 2024)."""
+
+import logging
+import re
+import warnings
+from numbers import Integral
+
+import numpy as np
+from sklearn.base import BaseEstimator, clone
+from sklearn.utils._param_validation import HasMethods, Interval
+
+from .._device import draw_seed
+from .._language_model import template_text
+from .._rows import read_dialogues
+from .._warnings import warn
+from ._conversations import fill_in, plain_text
+from ._generator import ResponseGenerator
+from ._labelling import places
+from ._networks import headed_model, token_ids
+from ._special_tokens import Escape
+
+MODEL = "Qwen/Qwen2.5-0.5B-Instruct"
+MAX_POINTS = 5
+
+logger = logging.getLogger("lens_sklearn.textual")
+
+RUBRIC = """Below are a user's question and a response to it. Judge the response by points. Begin \
+with 0 and add 1 for each of these statements that is true:
+- The response is about the question and tells the user something of use, even if much is missing.
+- It deals with a large part of what was asked, even if something is left open.
+- It answers the core of the question in a way that the user can work with.
+- It speaks to the user as a good assistant does: directly, in good order, complete and helpful.
+- It is made for this very question, shows expert knowledge and has nothing that is out of place.
+
+Question:
+{prompt}
+
+Response:
+{response}
+
+First explain in at most 100 words which points the response gets. Then end with a line of the \
+form "Score: n", where n is the sum of the points, from 0 to 5."""
+
+_SCORE = re.compile(r"\bscore\b[\s*_`\"']*[:=][\s*_`\"']*", re.IGNORECASE)
+_POINTS = re.compile(
+    r"(\d+(?:\.\d+)?)\s*(?:points?\b)?"
+    r"\s*(?:\(?\s*(?:/|out of|of)\s*5(?:\.0+)?\b\s*\)?)?(?!\w|[.,]\d)"
+)
+_OTHER_SCALE = re.compile(r"\s*\(?\s*(?:[-–/]|to\b|out of\b|of\b)")
+
+
+class RubricLabeller(BaseEstimator):
+    """Label responses by the points that a language model gives them after some reasoning.
+
+    The judge is asked to award one point for each of five statements that is true of a response,
+    to give its reasons, and to end with a line "Score: n". Several such judgements are sampled;
+    a response's score is their mean. A small model does not keep to the form (SmolLM2 with 135
+    million parameters wrote no score in 8 judgements); it is better asked by
+    :class:`SelfRewardingLabeller`, which reads the rating off the next-token probabilities.
+
+    Parameters
+    ----------
+    model_name : str or Path, default="Qwen/Qwen2.5-0.5B-Instruct"
+        The judge, sampled at temperature 0.7 and ``top_p=0.9`` with at most 256 tokens. For
+        anything else give a `generator`.
+    generator : ResponseGenerator, default=None
+        Writes the judgements: any estimator whose ``fit`` and ``transform`` turn rows with a
+        ``prompt`` into candidate rows, with a parameter ``n_samples``, which `n_judgements`
+        replaces. It brings a ``store``, so that a killed call resumes, and its own temperature,
+        batches and longest judgement.
+    n_judgements : int, default=3
+        Judgements sampled for each response.
+    instruction : str, default=None
+        Another text for the judge, with ``{prompt}`` and ``{response}``. It must ask for a last
+        line "Score: n", n from 0 to 5.
+    random_state : int, RandomState instance or None, default=None
+        Seeds a generator that has no seed of its own.
+
+    Attributes
+    ----------
+    n_unparsed_ : int
+        How many judgements of the latest ``score`` had no score that can be read.
+    n_overlong_ : int
+        How many questions left too little room for a judgement, so that the response was cut.
+
+    See Also
+    --------
+    SelfRewardingLabeller : Expected rating, without reasoning.
+
+    Notes
+    -----
+    The last "Score:" of a judgement counts, with a number from 0 to 5 behind it; "4/5" and "4 out
+    of 5" are 4. If what stands there is another number, a range or a word, the judgement has no
+    score, and an earlier line is not taken for it. A response without any judgement gets NaN.
+
+    Where a question is too long for the judge's context, the end of the response is cut, and if
+    that is not enough the beginning of the prompt; the instruction stays whole.
+
+    References
+    ----------
+    W. Yuan et al., "Self-Rewarding Language Models", 2024. The five additive points, reasons
+    before the score and the mean of three judgements are theirs; the words are not.
+
+    Examples
+    --------
+    >>> from lens_sklearn.textual import ResponseGenerator, RubricLabeller
+    >>> labeller = RubricLabeller(generator=ResponseGenerator(store="judged", random_state=0))
+    >>> labeller.score(["2 + 2?"], [["4", "A fish."]])  # doctest: +SKIP
+    array([[4.33, 0.67]])
+    """
+
+    _parameter_constraints = {
+        "model_name": ResponseGenerator._parameter_constraints["model_name"],
+        "generator": [HasMethods(["fit", "transform", "get_params"]), None],
+        "n_judgements": [Interval(Integral, 1, None, closed="left")],
+        "instruction": [str, None],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(
+        self,
+        model_name=MODEL,
+        *,
+        generator=None,
+        n_judgements=3,
+        instruction=None,
+        random_state=None,
+    ):
+        self.model_name = model_name
+        self.generator = generator
+        self.n_judgements = n_judgements
+        self.instruction = instruction
+        self.random_state = random_state
+
+    def score(self, prompts, responses):
+        """Score responses.
+
+        Parameters
+        ----------
+        prompts : list of n prompts
+            Strings or lists of ``{"role", "content"}`` messages.
+        responses : list of n lists of responses
+            Strings or lists of messages, up to k a prompt.
+
+        Returns
+        -------
+        ndarray of float64, shape (n, k)
+            Mean points from 0 to 5; NaN is the padding of shorter lists, and a response without
+            a judgement that can be read.
+
+        Raises
+        ------
+        ValueError
+            As :meth:`judgements`.
+
+        Warns
+        -----
+        UserWarning
+            If judgements have no score that can be read.
+        """
+        judged = self.judgements(prompts, responses)
+        scores = np.full((len(judged), max(map(len, judged))), np.nan)
+        self.n_unparsed_, without, first = 0, 0, None
+        for i, row in enumerate(judged):
+            for j, texts in enumerate(row):
+                points = [p for p in map(read_score, texts) if p is not None]
+                n_lost = self.n_judgements - len(points)
+                first = first or (f"responses[{i}][{j}]" if n_lost > 0 else None)
+                self.n_unparsed_ += n_lost
+                without += not points
+                if points:
+                    scores[i, j] = np.mean(points)
+        if self.n_unparsed_:
+            n = self.n_judgements * sum(map(len, judged))
+            warn(
+                f'{self.n_unparsed_} of {n} judgements have no "Score: n" from 0 to 5 that can be '
+                f"read (first: {first}); {without} responses have no other and get NaN. Take a "
+                "larger judge, or a generator with more max_new_tokens."
+            )
+        return scores
+
+    def judgements(self, prompts, responses):
+        """Return the texts of the judgements.
+
+        Parameters
+        ----------
+        prompts : list of n prompts
+            Strings or lists of ``{"role", "content"}`` messages.
+        responses : list of n lists of responses
+            Strings or lists of messages, up to k a prompt.
+
+        Returns
+        -------
+        list of list of list of str
+            For each response of each prompt its judgements, empty ones left out.
+
+        Raises
+        ------
+        ValueError
+            If a text is malformed, the instruction lacks a field, `model_name` or `random_state`
+            is given along with a generator that has its own, or not even the instruction fits
+            the judge's context.
+        """
+        self._validate_params()
+        prompts, items = read_dialogues(prompts, responses)
+        where, place = places(items)
+        texts = [(plain_text(prompts[i]), plain_text(items[i, j])) for i, j in where]
+        instruction = RUBRIC if self.instruction is None else self.instruction
+        for prompt, response in texts[:1] or [("", "")]:
+            question(instruction, prompt, response)
+        generator = self._fitted_generator()
+        self.n_overlong_ = 0
+        questions = self._questions(generator, instruction, texts, place)
+        judged = [[] for _ in prompts]
+        if not questions:
+            return judged
+        rows = [{"prompt": [{"role": "user", "content": text}]} for text in questions]
+        with warnings.catch_warnings():  # both are said by n_unparsed_, and in terms of responses
+            warnings.filterwarnings("ignore", ".*(responses are empty|identical responses)")
+            answers = generator.transform(rows)
+        if len(answers) != len(rows):
+            raise ValueError(
+                f"{type(generator).__name__} returned {len(answers)} candidate rows for "
+                f"{len(rows)} questions; expected as many, in their order."
+            )
+        for (i, _), row in zip(where, answers, strict=True):
+            judged[i].append(list(row["responses"]))
+        return judged
+
+    def _fitted_generator(self):
+        """Return the generator, fitted, with as many samples as there are judgements."""
+        if self.generator is None:
+            generator = ResponseGenerator(
+                self.model_name, temperature=0.7, top_p=0.9, random_state=self.random_state
+            )
+        else:
+            generator = clone(self.generator)
+        parameters = generator.get_params(deep=False)
+        if "n_samples" not in parameters:
+            raise ValueError(
+                f"generator: {type(generator).__name__} has no parameter n_samples, which says how "
+                "many judgements it samples."
+            )
+        if self.generator is not None and self.model_name != MODEL:
+            raise ValueError(
+                f"model_name={str(self.model_name)!r} has no effect beside a generator, which "
+                "has its own model."
+            )
+        if self.generator is not None and self.random_state is not None:
+            if parameters.get("random_state", 0) is not None:
+                raise ValueError("random_state has no effect: the generator has its own, or none.")
+            generator.set_params(random_state=draw_seed(self.random_state))
+        if "overlong" in parameters:  # never cut the instruction
+            generator.set_params(overlong="raise")
+        return generator.set_params(n_samples=self.n_judgements).fit()
+
+    def _questions(self, generator, instruction, texts, place):
+        """Return the questions to the judge, short enough where its tokens can be counted."""
+        if not isinstance(generator, ResponseGenerator):
+            return [question(instruction, *both) for both in texts]
+        model = headed_model(generator, "causal")
+        # What users wrote is data: no special token of theirs may begin or end a turn.
+        escape = Escape(model.tokenizer, template_text(generator.chat_template, model.tokenizer))
+        texts = [tuple(map(escape, both)) for both in texts]
+        questions = [question(instruction, *both) for both in texts]
+        limit = generator.context_ - generator.max_new_tokens
+
+        system = getattr(generator, "system_prompt", None)
+        before = () if system is None else (("system", system),)
+
+        def n_tokens(some, places):
+            conversations = [(*before, ("user", text)) for text in some]
+            ids = token_ids(model, conversations, generator.chat_template, places, prompt=True)
+            return np.array(list(map(len, ids)))
+
+        overlong = n_tokens(questions, place) > limit if questions else np.zeros(0, dtype=bool)
+        for i in np.flatnonzero(overlong):
+            questions[i] = _shortened(
+                lambda prompt, response: question(instruction, prompt, response),
+                texts[i],
+                lambda text, i=i: n_tokens([text], lambda _, i=i: place(i))[0] <= limit,
+                f"{place(i)}: the instruction alone has more than {limit} tokens, what the "
+                f"judge's context of {generator.context_} leaves beside "
+                f"max_new_tokens={generator.max_new_tokens}.",
+            )
+        self.n_overlong_ = int(overlong.sum())
+        if self.n_overlong_:
+            logger.warning(
+                "%d of %d questions (first: %s) are longer than %d tokens; the ends of their "
+                "responses were cut.",
+                *(self.n_overlong_, len(questions), place(np.flatnonzero(overlong)[0]), limit),
+            )
+        return questions
+
+
+def question(instruction, prompt, response):
+    """Put a prompt and a response into the instruction.
+
+    Parameters
+    ----------
+    instruction : str
+        Has ``{prompt}`` and ``{response}``.
+    prompt, response : str
+        The user's texts.
+
+    Returns
+    -------
+    str
+        What the judge reads.
+    """
+    return fill_in(instruction, prompt=prompt, response=response)
+
+
+def read_score(judgement):
+    """Read the points off a judgement.
+
+    Parameters
+    ----------
+    judgement : str
+        What the judge wrote.
+
+    Returns
+    -------
+    float or None
+        The number behind the last "Score:", from 0 to 5; None if there is no such number.
+    """
+    *_, last = (None, *_SCORE.finditer(judgement))
+    points = last and _POINTS.match(judgement, last.end())
+    if not points or _OTHER_SCALE.match(judgement, points.end()):  # "4 to 5", "4 of 10"
+        return None
+    value = float(points[1])
+    return value if value <= MAX_POINTS else None
+
+
+def _shortened(write, texts, fits, error):
+    """Return the longest question that fits: the response loses its end, then the prompt."""
+    prompt, response = texts
+    n = _most(len(response), lambda n: fits(write(prompt, response[:n])))
+    if n is not None:
+        return write(prompt, response[:n])
+    n = _most(len(prompt), lambda n: fits(write(prompt[len(prompt) - n :], "")))
+    if n is None:
+        raise ValueError(error)
+    return write(prompt[len(prompt) - n :], "")
+
+
+def _most(n, fits):
+    """Return the largest number up to n that fits, None if not even 0 does."""
+    if not fits(0):
+        return None
+    low, high = 0, n + 1  # low fits, high does not
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low

@@ -1,0 +1,63 @@
+"""``lens-sklearn suspect``: which pairs are to be read again."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from tiny_models import WORDS, save_decoder
+
+from lens_sklearn.cli import main
+from lens_sklearn.datasets import make_preference_pairs
+
+
+def run(*arguments):
+    return main([str(argument) for argument in arguments])
+
+
+def test_flipped_embeddings_come_first(tmp_path, capsys):
+    toy = make_preference_pairs(n_pairs=100, n_features=4, random_state=0)
+    pairs = toy.pairs.copy()
+    pairs[7] = pairs[7, ::-1]
+    np.savez(tmp_path / "pairs.npz", pairs=pairs, groups=np.arange(100) // 2)
+    assert run("suspect", tmp_path / "pairs.npz", "-o", tmp_path / "out.csv", "-n", 20) == 0
+    with open(tmp_path / "out.csv", encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    probabilities = [float(row["probability"]) for row in rows]
+    assert len(rows) == 20 and probabilities == sorted(probabilities)
+    assert "7" in [row["row"] for row in rows]
+    said = capsys.readouterr()
+    assert "row" in said.out and "20 of 100 pairs in" in said.err
+    assert run("suspect", tmp_path / "pairs.npz", "-o", tmp_path / "out.csv") == 2
+    assert "--force overwrites it" in capsys.readouterr().err
+
+
+def test_text_comes_back_with_its_row(tmp_path, capsys):
+    model = save_decoder(tmp_path / "model")
+    rows = [
+        {"prompt": f"why {w}", "chosen": f"{w} sat on the mat", "rejected": f"{w} no"}
+        for w in WORDS[:20]
+    ]
+    rows[3] |= {"chosen": rows[3]["rejected"], "rejected": rows[3]["chosen"]}
+    source = tmp_path / "pairs.jsonl"
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    out = tmp_path / "suspects.jsonl"
+    assert run("suspect", source, "-o", out, "--model", model, "--splits", 4) == 0
+    found = [json.loads(line) for line in out.read_text().splitlines()]
+    assert len(found) == 20 and found[0]["row"] == 3 and found[0]["probability"] < 0.5
+    assert {k: found[0][k] for k in rows[3]} == rows[3]
+    assert "accuracy 0.95" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["--splits", "1"], "--splits 1 leaves nothing to learn from"),
+        (["--splits", "21"], "n_splits=21 and 20 prompts"),
+    ],
+)
+def test_parts_have_to_be_possible(given, message, tmp_path, capsys):
+    pairs = np.random.default_rng(0).standard_normal((20, 2, 3))
+    np.save(tmp_path / "pairs.npy", pairs)
+    assert run("suspect", tmp_path / "pairs.npy", "-o", tmp_path / "o.csv", *given) == 2
+    assert message in capsys.readouterr().err

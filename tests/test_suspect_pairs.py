@@ -1,0 +1,105 @@
+"""Pairs whose label is unlike the others', found without their own prompts."""
+
+import numpy as np
+import pytest
+from scipy.special import expit
+from sklearn.base import BaseEstimator
+from sklearn.pipeline import make_pipeline
+
+from lens_sklearn import LinearRewardRegressor, suspect_pairs
+from lens_sklearn.datasets import make_preference_pairs
+
+
+class FirstFeature(BaseEstimator):
+    """Log-odds are the difference of the first feature; notes what it was fitted on."""
+
+    fits = []
+
+    def fit(self, X, y=None, groups=None):
+        FirstFeature.fits.append((np.asarray(X)[:, 0, 0].tolist(), y, groups))
+        return self
+
+    def decision_function(self, X):
+        return X[:, 0, 0] - X[:, 1, 0]
+
+
+class Longer(BaseEstimator):
+    """Log-odds of rows of text are the difference of their lengths."""
+
+    def fit(self, X, y=None):
+        return self
+
+    def decision_function(self, X):
+        return np.array([len(row["chosen"]) - len(row["rejected"]) for row in X], dtype=float)
+
+
+def pairs_with(differences):
+    pairs = np.zeros((len(differences), 2, 2))
+    pairs[:, 0, 0] = differences
+    return pairs
+
+
+def test_the_least_likely_label_comes_first():
+    found = suspect_pairs(FirstFeature(), pairs_with([2.0, -3.0, 0.5, -1.0]), n_splits=2)
+    assert found.index.tolist() == [1, 3, 2, 0]
+    assert found.log_odds.tolist() == [-3.0, -1.0, 0.5, 2.0]
+    np.testing.assert_allclose(found.probability, expit([-3.0, -1.0, 0.5, 2.0]))
+
+
+def test_targets_say_which_side_the_label_is_on():
+    y = [0.0, 0.0, 1.0, 0.5]  # log-odds for the label: -2, 3, .5 and 0
+    found = suspect_pairs(FirstFeature(), pairs_with([2.0, -3.0, 0.5, -9.0]), y, n_splits=2)
+    assert found.index.tolist() == [0, 3, 2, 1]
+    np.testing.assert_allclose(found.probability, expit([-2.0, 0.0, 0.5, 3.0]))
+
+
+def test_no_pair_is_judged_with_its_own_prompt():
+    FirstFeature.fits.clear()
+    groups = np.array([0, 0, 1, 1, 2, 2])
+    pairs = pairs_with([0.0, 1.0, 2.0, 3.0, 4.0, 5.0])
+    suspect_pairs(FirstFeature(), pairs, groups=groups, n_splits=3)
+    assert len(FirstFeature.fits) == 3
+    left_out = []
+    for seen, y, prompts in FirstFeature.fits:
+        assert y is None and len(seen) == len(prompts) == 4
+        assert set(groups[np.array(seen, dtype=int)]) == set(prompts)
+        left_out += set(range(3)) - set(prompts)
+    assert sorted(left_out) == [0, 1, 2]
+
+
+def test_rows_of_text_are_grouped_by_their_prompts():
+    rows = [{"prompt": f"p{i % 3}", "chosen": "x" * i, "rejected": "y" * 4} for i in range(1, 7)]
+    found = suspect_pairs(Longer(), rows, n_splits=3)
+    assert found.index.tolist() == [0, 1, 2, 3, 4, 5]
+    assert found.rows(rows, 1) == [{"row": 0, "probability": found.probability[0]} | rows[0]]
+    with pytest.raises(ValueError, match="n_splits=4 and 3 prompts"):
+        suspect_pairs(Longer(), rows, n_splits=4)
+
+
+def test_a_flipped_label_stands_out_on_data():
+    toy = make_preference_pairs(n_pairs=200, n_features=6, random_state=0)
+    pairs = toy.pairs.copy()
+    flipped = np.arange(0, 200, 10)
+    pairs[flipped] = pairs[flipped, ::-1]
+    for reward in (LinearRewardRegressor(), make_pipeline("passthrough", LinearRewardRegressor())):
+        found = suspect_pairs(reward, pairs)
+        rank = np.empty(200)
+        rank[found.index] = np.arange(200)
+        assert rank[flipped].mean() < 60 < 90 < np.delete(rank, flipped).mean()
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"groups": [0, 1]}, r"groups must have shape \(4,\)"),
+        ({"y": [1, 0, 1]}, r"y must have shape \(4,\)"),
+    ],
+)
+def test_lengths_are_checked(params, message):
+    with pytest.raises(ValueError, match=message):
+        suspect_pairs(FirstFeature(), pairs_with([1.0, 2.0, 3.0, 4.0]), n_splits=2, **params)
+
+
+def test_candidates_are_no_pairs():
+    with pytest.raises(ValueError, match="expected preference rows"):
+        suspect_pairs(Longer(), [{"prompt": "p", "responses": ["a", "b"]}] * 5)
