@@ -17,6 +17,7 @@ EXAMPLES = sorted((DOCS / "examples").glob("plot_*.py"))
 
 sys.path.insert(0, str(DOCS / "_extensions"))
 from links_out_of_the_docs import rewrite  # noqa: E402
+from math_without_a_script import mathml  # noqa: E402
 
 
 def page_id(page):
@@ -113,3 +114,23 @@ def test_links_out_of_the_docs_go_to_the_repository():
     assert sent("../examples") == "[x](../auto_examples/index.rst)"
     for same in ("results.md#a", "../user_guide/theory.md", "../../nothing.md", "https://a.b/c"):
         assert sent(same) == f"[x]({same})"
+
+
+class Equation:
+    def __init__(self, text):
+        self.astext = lambda: text
+
+
+@pytest.mark.parametrize(
+    "text, within",
+    [
+        (r"\hat e_i^\pm", "<msubsup><mi>ê</mi><mi>i</mi><mo>±</mo></msubsup>"),  # not under the hat
+        (r"\hat{r}", "<mover><mi>r</mi>"),  # no such letter
+        ("r\u0302", "<mover><mi>r</mi>"),
+        (r"\Big[ x \bigr]", "<mo>[</mo><mi>x</mi><mo>]</mo>"),
+        (r"a &= 1 \\ b &= 2", "<mtable"),
+    ],
+)
+def test_equations_are_mathml(text, within):
+    found = re.sub(r">\s+<", "><", mathml(Equation(text), as_block=True))
+    assert within in found and found.startswith("<math") and 'display="block"' in found

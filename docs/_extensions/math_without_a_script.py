@@ -8,9 +8,18 @@ from docutils.utils.math import MathError
 from docutils.utils.math.latex2mathml import tex2mathml
 from sphinx.util import logging
 
-HATS = re.compile(r"\\hat\s*(?:\{([a-zA-Z])\}|([a-zA-Z]))")  # docutils puts indices under a hat
 logger = logging.getLogger(__name__)
+HATS = re.compile(r"\\hat\s*(?:\{([a-zA-Z])\}|([a-zA-Z]))")
 SIZES = re.compile(r"\\[bB]ig{1,2}[lr]?(?![a-zA-Z])")  # in MathML brackets grow by themselves
+
+
+def one_letter(match):
+    """Return a letter with its hat as one character, where there is one.
+
+    docutils would put indices under a hat that is a command.
+    """
+    letter = unicodedata.normalize("NFC", f"{match[1] or match[2]}\u0302")
+    return letter if len(letter) == 1 else match[0]
 
 
 def mathml(node, as_block):
@@ -29,7 +38,7 @@ def mathml(node, as_block):
         HTML. What cannot be read is a warning, and stays LaTeX.
     """
     text = SIZES.sub("", node.astext().strip())
-    text = HATS.sub(lambda m: unicodedata.normalize("NFC", f"{m[1] or m[2]}\u0302"), text)
+    text = HATS.sub(one_letter, re.sub("([a-zA-Z])\u0302", r"\\hat{\1}", text))
     if as_block and r"\\" in text and r"\begin" not in text:
         text = rf"\begin{{aligned}}{text}\end{{aligned}}"
     try:
