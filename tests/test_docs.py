@@ -125,9 +125,9 @@ class Equation:
     "text, within",
     [
         (r"\hat e_i^\pm", "<msubsup><mi>ê</mi><mi>i</mi><mo>±</mo></msubsup>"),  # not under the hat
-        (r"\hat{r}", "<mover><mi>r</mi>"),  # no such letter
-        ("r\u0302", "<mover><mi>r</mi>"),
-        (r"\Big[ x \bigr]", "<mo>[</mo><mi>x</mi><mo>]</mo>"),
+        (r"\hat{r}", '<mover accent="true"><mi>r</mi>'),  # no such letter
+        ("r\u0302", '<mover accent="true"><mi>r</mi>'),
+        (r"\Big[ x \bigr]", "[</mo><mi>x</mi><mo"),
         (r"a &= 1 \\ b &= 2", "<mtable"),
     ],
 )

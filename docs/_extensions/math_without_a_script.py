@@ -10,7 +10,7 @@ from sphinx.util import logging
 
 logger = logging.getLogger(__name__)
 HATS = re.compile(r"\\hat\s*(?:\{([a-zA-Z])\}|([a-zA-Z]))")
-SIZES = re.compile(r"\\[bB]ig{1,2}[lr]?(?![a-zA-Z])")  # in MathML brackets grow by themselves
+SIZES = re.compile(r"\\[bB]ig{1,2}[lr]?(?![a-zA-Z])")  # docutils knows no sizes
 
 
 def one_letter(match):
