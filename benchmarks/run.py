@@ -5,6 +5,7 @@
     python -m benchmarks.run --suite curves --data FOLDER --n-jobs 2
     python -m benchmarks.run --suite table5 figure4 --data FOLDER
     python -m benchmarks.run --quick --data FOLDER --n-jobs 2
+    python -m benchmarks.run --suite table1 --size small --data FOLDER
 
 FOLDER holds the .npz and .jsonl.gz files; ``LENS_SKLEARN_DATA`` names it as well, and the
 data set ``toy`` needs none. Results go to ``results/SUITE.jsonl`` (:mod:`.records`), each as soon
@@ -245,9 +246,9 @@ def parser():
     parser.add_argument("--methods", **_some(METHODS), help=_alone(METHODS))
     parser.add_argument(
         "--size",
-        choices=("tiny", "paper"),
+        choices=("tiny", "small", "paper"),
         help="with --suite table1: every row of the table, those of text space too, on models of "
-        "this size; takes the other options of benchmarks.table1",
+        "this size; takes the options of benchmarks.table1 in the place of those above",
     )
     return parser
 
@@ -255,13 +256,15 @@ def parser():
 def main(argv=None):
     """Read the command line and run."""
     command = parser()
-    args, others = command.parse_known_args(argv)
-    if args.size is not None:
-        if args.suite != ["table1"]:
+    sized = argparse.ArgumentParser(prog=command.prog, add_help=False, allow_abbrev=False)
+    sized.add_argument("--suite", nargs="+")
+    sized.add_argument("--size")
+    asked, others = sized.parse_known_args(argv)
+    if asked.size is not None:
+        if asked.suite != ["table1"]:
             command.error("--size goes with --suite table1 alone")
-        return importlib.import_module("benchmarks.table1").main(["--size", args.size, *others])
-    if others:
-        command.error(f"unrecognized arguments: {' '.join(others)}")
+        return importlib.import_module("benchmarks.table1").main(["--size", asked.size, *others])
+    args = command.parse_args(argv)
     suites = {
         name: restricted(SUITES[name](), args.dataset, args.n_pairs, args.splits, args.methods)
         for name in args.suite

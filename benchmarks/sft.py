@@ -18,9 +18,13 @@ GPUs, 512 tokens, ZeRO-2.
 import argparse
 import json
 import os
+import shutil
+import tempfile
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+from scipy import stats
 
 from lens_sklearn.textual import ResponseGenerator, SelfRewardingLabeller
 
@@ -31,42 +35,139 @@ def read_rows(path):
 
 
 def train(rows, model, output, *, batch_size=32, micro_batch=4, deepspeed=None, seed=0):
-    """Fine-tune a model on rows with ``prompt`` and ``completion``; save it in `output`."""
+    """Fine-tune a model on rows with ``prompt`` and ``completion``; save it in `output`.
+
+    The folder `output` must not be there yet. It holds the model and its tokenizer, no pickle.
+    """
     import torch
     import transformers
     import trl
     from datasets import Dataset
 
+    output = Path(output).expanduser()
+    if output.exists():
+        raise FileExistsError(f"{output}: it exists already. Give a folder that does not.")
     rows = [{"prompt": row["prompt"], "completion": row["completion"]} for row in rows]
     on_cpu = not torch.cuda.is_available()
     n_processes = int(os.environ.get("WORLD_SIZE", 1))
-    config = trl.SFTConfig(
-        output_dir=str(Path(output) / "checkpoints"),
-        num_train_epochs=1,
-        learning_rate=1e-5,
-        per_device_train_batch_size=micro_batch,
-        gradient_accumulation_steps=max(1, batch_size // (micro_batch * n_processes)),
-        max_length=512,
-        completion_only_loss=True,
-        deepspeed=deepspeed,
-        use_cpu=on_cpu,
-        bf16=not on_cpu,
-        dataloader_pin_memory=not on_cpu,
-        save_strategy="no",
-        report_to="none",
-        seed=seed,
-    )
-    trainer = trl.SFTTrainer(str(model), args=config, train_dataset=Dataset.from_list(rows))
-    trainer.remove_callback(transformers.PrinterCallback)
-    loss = trainer.train().training_loss
-    trainer.save_model(str(output))
+    with tempfile.TemporaryDirectory() as scratch:  # the trainer makes a folder, and leaves it
+        config = trl.SFTConfig(
+            output_dir=scratch,
+            num_train_epochs=1,
+            learning_rate=1e-5,
+            per_device_train_batch_size=micro_batch,
+            gradient_accumulation_steps=max(1, batch_size // (micro_batch * n_processes)),
+            max_length=512,
+            completion_only_loss=True,
+            deepspeed=deepspeed,
+            use_cpu=on_cpu,
+            bf16=not on_cpu,
+            dataloader_pin_memory=not on_cpu,
+            save_strategy="no",
+            report_to="none",
+            seed=seed,
+        )
+        trainer = trl.SFTTrainer(str(model), args=config, train_dataset=Dataset.from_list(rows))
+        trainer.remove_callback(transformers.PrinterCallback)
+        loss = trainer.train().training_loss
+        _save(trainer, output)
     return loss
 
 
-def judge(rows, first, second, judge_model, *, seed=0, **generator):
-    """Return the mean probability that the first model's response beats the second's.
+def _save(trainer, output):
+    """Write the trained model, complete or not at all."""
+    partial = output.with_name(f".{output.name}.partial")  # of all processes the same
+    if trainer.is_world_process_zero():
+        shutil.rmtree(partial, ignore_errors=True)
+    trainer.accelerator.wait_for_everyone()
+    trainer.save_model(str(partial))
+    trainer.accelerator.wait_for_everyone()
+    if trainer.is_world_process_zero():
+        (partial / "training_args.bin").unlink(missing_ok=True)  # a pickle
+        os.replace(partial, output)
 
-    Both answer each prompt once; the judge compares the two in both orders.
+
+class Comparison(NamedTuple):
+    """What a judge says of two models' answers.
+
+    Attributes
+    ----------
+    orders : ndarray of float, shape (n, 2)
+        Probability that the first model's answer is better, shown first and shown second.
+    tie : float
+        A mean of both orders within this of 1/2 is a tie.
+    n_equal : int
+        How many of the n prompts have the same answer of both, a tie that no judge is asked.
+    n_rows : int
+        Prompts in all; those without an answer of either model are left out.
+    """
+
+    orders: np.ndarray
+    tie: float
+    n_equal: int
+    n_rows: int
+
+    @property
+    def means(self):
+        """Mean probability of both orders, shape (n,)."""
+        return self.orders.mean(axis=1)
+
+    @property
+    def counts(self):
+        """Wins, ties and losses of the first model, by the mean of both orders."""
+        return _count(self.means - 0.5, self.tie)
+
+    @property
+    def win_rate(self):
+        """Share of wins, ties counting half, and its Wilson interval of 95 %."""
+        wins, ties, losses = self.counts
+        n = wins + ties + losses
+        return (wins + ties / 2) / n, *wilson(wins + ties / 2, n)
+
+    def __str__(self):
+        wins, ties, losses = self.counts
+        both = np.sign(_beyond(self.orders - 0.5, self.tie)).sum(axis=1) / 2  # 1: wins in both
+        rate, low, high = self.win_rate
+        shown_first = (self.orders[:, 0] + 1 - self.orders[:, 1]).mean() / 2
+        return (
+            f"{len(self.orders)} of {self.n_rows} prompts have an answer of both models.\n"
+            f"The first model wins {wins}, ties {ties} ({self.n_equal} of them by equal answers) "
+            f"and loses {losses}: win rate {rate:.3f} [{low:.3f}, {high:.3f}], ties counting half "
+            "(Wilson, 95 %).\n"
+            f"In both orders alike it wins {(both == 1).sum()} and loses {(both == -1).sum()}; in "
+            f"{_position_decides(self.orders, self.tie)} prompts the position decides. The answer "
+            f"that is shown first has mean probability {shown_first:.3f}.\n"
+            f"Mean probability that the first model is better: {self.means.mean():.3f}."
+        )
+
+
+def _beyond(margin, tie):
+    """Return margins with 0 for ties."""
+    return np.where(np.abs(margin) > tie, margin, 0.0)
+
+
+def _count(margin, tie):
+    margin = _beyond(margin, tie)
+    return int((margin > 0).sum()), int((margin == 0).sum()), int((margin < 0).sum())
+
+
+def _position_decides(orders, tie):
+    """Count the prompts where another answer wins in the other order."""
+    signs = np.sign(_beyond(orders - 0.5, tie))
+    return int((signs[:, 0] * signs[:, 1] < 0).sum())
+
+
+def wilson(successes, n, confidence=0.95):
+    """Return Wilson's interval of a share; half successes make it a little too wide."""
+    z, p = stats.norm.ppf((1 + confidence) / 2), successes / n
+    center, spread = p + z**2 / (2 * n), z * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
+    return tuple((center + sign * spread) / (1 + z**2 / n) for sign in (-1, 1))
+
+
+def judge(rows, first, second, judge_model, *, tie=0.01, seed=0, **generator):
+    """Return the :class:`Comparison` of two models by a third.
+
+    Both answer each prompt once; the judge compares different answers in both orders.
     """
     answers = [
         ResponseGenerator(model, n_samples=1, random_state=seed, **generator).fit_transform(rows)
@@ -79,9 +180,14 @@ def judge(rows, first, second, judge_model, *, seed=0, **generator):
     ]
     if not both:
         raise ValueError("no prompt has a response of both models.")
-    prompts, responses = zip(*both, strict=True)
-    labeller = SelfRewardingLabeller(judge_model, mode="pairwise")
-    return labeller.score(list(prompts), list(responses))[:, 0]
+    orders = np.full((len(both), 2), 0.5)
+    asked = [i for i, (_, (one, two)) in enumerate(both) if one != two]
+    if asked:
+        labeller = SelfRewardingLabeller(judge_model, mode="pairwise")
+        labeller.score([both[i][0] for i in asked], [both[i][1] for i in asked])
+        shown_first = labeller.shown_first_  # (m, 2)
+        orders[asked] = np.stack([shown_first[:, 0], 1 - shown_first[:, 1]], axis=1)
+    return Comparison(orders, tie, len(both) - len(asked), len(rows))
 
 
 def parser():
@@ -101,6 +207,9 @@ def parser():
     for name in ("--first", "--second", "--judge"):
         judging.add_argument(name, required=True)
     judging.add_argument("--max-new-tokens", type=int, default=256)
+    judging.add_argument(
+        "--tie", type=float, default=0.01, help="mean probabilities within this of 1/2 are ties"
+    )
     return parser
 
 
@@ -114,13 +223,12 @@ def main(argv=None):
         )
         print(f"{len(rows)} rows, mean training loss {loss:.4f}; saved in {args.output}")
         return
-    wins = judge(rows, args.first, args.second, args.judge, max_new_tokens=args.max_new_tokens)
-    error = np.std(wins, ddof=1) / np.sqrt(len(wins)) if len(wins) > 1 else np.nan
     print(
-        f"{len(wins)} of {len(rows)} prompts: the first model beats the second with mean "
-        f"probability {wins.mean():.3f} (standard error {error:.3f}); preferred in "
-        f"{np.mean(wins > 0.5):.1%} of them, the second in {np.mean(wins < 0.5):.1%}."
-    )
+        judge(
+            rows, args.first, args.second, args.judge,
+            tie=args.tie, max_new_tokens=args.max_new_tokens,
+        )
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ from ._language_model import (
 from ._messages import join_contents
 from ._progress import progress_bar
 from ._reading import check_same_model, is_decoder, read_layers, read_poolings
-from ._response_span import equal_inputs, tokenize_texts
+from ._response_span import ends_of_turns, equal_inputs, tokenize_texts
 from ._rows import read_texts
 
 READ_AT_ONCE = 1 << 24  # bytes of embeddings from the store, copied to where they belong
@@ -59,7 +59,8 @@ class LLMEmbedder(
     Parameters
     ----------
     model_name : str or Path, default="Qwen/Qwen2.5-0.5B-Instruct"
-        Name on the Hugging Face Hub or a local folder.
+        Name on the Hugging Face Hub, a local folder, or "minilm" or "smollm2" of the extras
+        ``demo`` and ``smollm2``.
     revision : str, default=None
         Commit, branch or tag of a Hub model; ``fit`` pins the commit that it finds.
     pooling : {"auto", "last", "mean", "response_mean", "cls", "weighted_mean", "max"} or list of \
@@ -71,9 +72,10 @@ class LLMEmbedder(
         for an encoder.
 
         The response is the last message of a conversation, and so what follows the column
-        ``prompt``; what the template writes behind it, such as the end of the turn, counts. Of a
-        plain text without a prompt it is all tokens, and of one whose response was cut off
-        entirely the last token.
+        ``prompt``; what the template writes behind it, such as the end of the turn, counts, and
+        "last" ends there: it is not the line break that ChatML and others write behind a turn.
+        Of a plain text without a prompt the response is all tokens, and of one whose response
+        was cut off entirely the last token.
     layer : int, list of int, "all" or "auto", default="auto"
         Which hidden states: 0 is the embedding layer, -1 the last. Several are concatenated,
         poolings side by side within each layer. "auto" is the one at 3/5 of the depth of a
@@ -151,6 +153,8 @@ class LLMEmbedder(
         The hidden states used, counted from 0.
     poolings_ : tuple of str
         The poolings used.
+    last_of_turn_ : bool
+        Whether "last" ends the turn; what earlier versions fitted reads the text's last token.
     max_length_ : int
         The length limit in force.
     revision_ : str or None
@@ -203,7 +207,9 @@ class LLMEmbedder(
         "show_progress": ["boolean", None],
     }  # fmt: skip
     fitted_state_names = ("n_features_out_", "n_response_features_", "max_length_", "revision_",
-                          "n_overlong_", "layers_", "poolings_")  # fmt: skip
+                          "n_overlong_", "layers_", "poolings_", "last_of_turn_")  # fmt: skip
+    optional_state_names = ("last_of_turn_",)
+    last_of_turn_ = False  # of embedders that earlier versions saved
 
     def __init__(
         self,
@@ -278,6 +284,7 @@ class LLMEmbedder(
                 "tokens have no likelihood. Take a decoder, or log_likelihood=False."
             )
         self.poolings_ = read_poolings(self.pooling, decoder)
+        self.last_of_turn_ = "last" in self.poolings_
         self.layers_ = read_layers(self.layer, language_model.n_hidden_states, decoder)
         self.n_response_features_ = int(self.log_likelihood)
         self.max_length_ = language_model.longest_input(self.max_length)
@@ -448,6 +455,8 @@ class LLMEmbedder(
             kept = np.flatnonzero(~cut)
             missing, cut, ids = missing[kept], cut[kept], [ids[i] for i in kept]
             spans = None if spans is None else spans[kept]
+        if self.last_of_turn_:
+            spans = np.column_stack([spans, ends_of_turns(language_model, ids, spans)])
         once, first_of = equal_inputs(ids, spans)
         members = np.split(np.argsort(first_of, kind="stable"), np.bincount(first_of).cumsum()[:-1])
         spans = None if spans is None else spans[once]
@@ -515,11 +524,12 @@ class LLMEmbedder(
 
     def _settings(self, spec, template):
         """Return all that a vector depends on besides its text."""
+        last = "last of turn" if self.last_of_turn_ and template else "last"
         return {
             "model": spec.fingerprint or spec.name,
             "revision": spec.revision,
             "template": template,
-            "pooling": self.poolings_,
+            "pooling": [last if name == "last" else name for name in self.poolings_],
             "layers": self.layers_,
             "max_length": self.max_length_,
             "dtype": spec.dtype,
@@ -562,7 +572,8 @@ class LLMEmbedder(
 
     @property
     def _reads_responses(self):
-        return "response_mean" in self.poolings_ or bool(self.n_response_features_)
+        reads = self.last_of_turn_ or "response_mean" in self.poolings_
+        return reads or self.n_response_features_ > 0
 
     @property
     def _n_features_out(self):

@@ -28,7 +28,7 @@ def pad_right(ids, pad_id):
     return tokens, mask.astype(np.int64)
 
 
-def pool(hidden, mask, pooling, starts=None):
+def pool(hidden, mask, pooling, starts=None, lasts=None):
     """Pool the hidden states of each text's own tokens, in float32.
 
     Which tokens are padding is read from the mask alone, so a padding token that is also the
@@ -46,6 +46,8 @@ def pool(hidden, mask, pooling, starts=None):
     starts : Tensor of int, shape (B,), default=None
         First token of each response, counted without padding. Where there is no such token, its
         mean is the last one; None is the whole text.
+    lasts : Tensor of int, shape (B,), default=None
+        The token that "last" reads, counted likewise; None is the text's last.
 
     Returns
     -------
@@ -57,6 +59,8 @@ def pool(hidden, mask, pooling, starts=None):
         # argmax returns the first of equal maxima: the first token, seen from either end.
         if pooling == "cls":
             index = mask.int().argmax(dim=1)
+        elif lasts is not None:
+            index = mask.int().argmax(dim=1) + lasts
         else:
             index = mask.shape[1] - 1 - mask.int().flip(1).argmax(dim=1)
         return hidden[torch.arange(len(hidden), device=hidden.device), index].float()

@@ -72,7 +72,8 @@ def resolve_model(name, revision=None, dtype="auto", device="auto"):
     Parameters
     ----------
     name : str or Path
-        Name on the Hugging Face Hub, a local folder, or "minilm", which the extra ``demo`` has.
+        Name on the Hugging Face Hub, a local folder, or "minilm" or "smollm2", which the extras
+        ``demo`` and ``smollm2`` have.
     revision : str, default=None
         Commit, branch or tag of a Hub model.
     dtype : {"auto", "float32", "bfloat16", "float16"}, default="auto"
@@ -385,8 +386,9 @@ class LanguageModel:
             Indices of hidden states; 0 is the embedding layer.
         poolings : sequence of str
             Names that :func:`pool` knows.
-        spans : ndarray of int, shape (len(ids), 2), default=None
-            First token of each response and the one behind its last; None is the whole text.
+        spans : ndarray of int, shape (len(ids), 2 or 3), default=None
+            First token of each response, the one behind its last, and the one that "last" reads
+            if that is not the text's last; None is the whole text.
         log_likelihood : bool, default=False
             Whether the mean log-likelihood of the responses' tokens follows.
 
@@ -424,19 +426,20 @@ class LanguageModel:
         final = []  # the last hidden states, for the log-likelihoods
         with torch.inference_mode():
             mask = torch.from_numpy(mask).to(self.spec.device)
-            starts = torch.from_numpy(spans[:, 0]).to(self.spec.device)
+            marks = torch.from_numpy(spans).to(self.spec.device)
+            starts, lasts = marks[:, 0], marks[:, 2] if marks.shape[1] > 2 else None
 
             def pooled(layer, state):
                 if log_likelihood and layer == last:
                     final.append(state)
                 if layer in layers:
-                    return [pool(state, mask, name, starts) for name in poolings]
+                    return [pool(state, mask, name, starts, lasts) for name in poolings]
 
             tokens = torch.from_numpy(tokens).to(self.spec.device)
             found = reader.read(tokens, mask, asked, pooled)
             vectors = [vector for layer in layers for vector in found[layer]]
             if log_likelihood:
-                means = mean_log_likelihoods(self.causal_network, final[0], ids, spans)
+                means = mean_log_likelihoods(self.causal_network, final[0], ids, spans[:, :2])
                 vectors.append(means[:, None])
             return torch.cat(vectors, dim=1).cpu().numpy()
 

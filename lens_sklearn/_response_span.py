@@ -67,6 +67,41 @@ def tokenize_texts(language_model, texts, template, max_length, place, *, with_s
     return ids, overlong, spans
 
 
+def ends_of_turns(language_model, ids, spans):
+    """Find the token that ends each text's last turn, before white space that a template writes.
+
+    ChatML and others write a line break behind it. A text without a template's token behind its
+    response, such as one that was cut there, ends with the response.
+
+    Parameters
+    ----------
+    language_model : LanguageModel
+        Whose tokenizer made the tokens.
+    ids : list of ndarray of int
+        Token ids, cut already.
+    spans : ndarray of int, shape (len(ids), 2)
+        First token of each response and the one behind its last.
+
+    Returns
+    -------
+    ndarray of int, shape (len(ids),)
+        Behind the response the last token that is not white space alone; where there is none,
+        the response's last token, or what stands before an empty response.
+    """
+    is_blank, found = {}, np.empty(len(ids), dtype=np.int64)
+    for i, (own, (_, end)) in enumerate(zip(ids, spans, strict=True)):
+        j = len(own) - 1
+        while j >= end:
+            token = int(own[j])
+            if token not in is_blank:
+                is_blank[token] = not language_model.tokenizer.decode([token]).strip()
+            if not is_blank[token]:
+                break
+            j -= 1
+        found[i] = max(j, 0)
+    return found
+
+
 def equal_inputs(ids, spans=None):
     """Find texts that a network reads alike.
 
@@ -74,8 +109,8 @@ def equal_inputs(ids, spans=None):
     ----------
     ids : list of ndarray of int32
         Token ids.
-    spans : ndarray of int, shape (len(ids), 2), default=None
-        Where the responses are; None if that makes no difference.
+    spans : ndarray of int, shape (len(ids), 2 or 3), default=None
+        Where the responses are, and what else is read; None if that makes no difference.
 
     Returns
     -------

@@ -891,6 +891,9 @@ def test_every_row_of_table_1_is_a_size_of_the_suite(monkeypatch, capsys):
     monkeypatch.setattr(table1, "main", asked.append)
     run.main(["--suite", "table1", "--size", "tiny", "--factors", "1", "2"])
     assert asked == [["--size", "tiny", "--factors", "1", "2"]]
+    words = ["--size", "small", "--data", "here", "--n-pairs", "5"]  # options of both commands
+    run.main(["--suite", "table1", *words])
+    assert asked[1:] == [words]
     for arguments in (["--size", "tiny"], ["--suite", "table1", "--factors", "1"]):
         with pytest.raises(SystemExit):
             run.main(arguments)

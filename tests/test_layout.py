@@ -12,7 +12,8 @@ import lens_sklearn
 PACKAGE = Path(lens_sklearn.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 HEAVY = ("transformers", "datasets", "matplotlib", "pandas", "narwhals", "dask", "tqdm",
-         "trl", "peft", "accelerate", "openai")  # fmt: skip
+         "trl", "peft", "accelerate", "openai", "fastapi",
+         "uvicorn")  # fmt: skip
 
 # Who may import whom: a module imports only modules of lower floors.
 FLOORS = [
@@ -20,13 +21,13 @@ FLOORS = [
      "_covariance", "_demo_data", "_device", "_divergence", "_embedding_array", "_embedding_files",
      "_feature_scale", "_fitted_state", "_foreign_estimators", "_hidden_states", "_kernels",
      "_learning_state", "_lipschitz", "_log_likelihood", "_low_rank_error", "_messages",
-     "_model_folder", "_model_weights", "_number_checks", "_packaged_model", "_pair_subsets",
+     "_model_folder", "_model_weights", "_number_checks", "_pair_subsets",
      "_printed_lists", "_progress", "_records", "_rendered_text", "_result_lines", "_saved_model",
      "_state_reader", "_statistics", "_template_check", "_text_counts", "_text_lines",
      "_text_tables", "_tokens", "_warnings"},
     {"_array_store", "_conversation_text", "_csv_table", "_equal_embeddings", "_json_rows",
-     "_laplace", "_linear_algebra", "_pair_lists", "_pair_vae", "_pools", "_reading", "_rows",
-     "_training_step", "_whitening", "metrics"},
+     "_laplace", "_linear_algebra", "_packaged_model", "_pair_lists", "_pair_vae", "_pools",
+     "_reading", "_rows", "_training_step", "_whitening", "metrics"},
     {"_augmented_pairs", "_comparison_table", "_inducing", "_io", "_language_model",
      "_pair_table", "_shortcuts"},
     {"_replayed_epochs", "_response_span", "_validation", "datasets", "displays"},
@@ -39,6 +40,7 @@ FLOORS = [
     {"_distillation"},
     {"_auto_reward"},
     {"_comparison", "_demo", "_reward_function", "_suspect_pairs", "export", "textual", "theory"},
+    {"serving"},
     {"cli"},
     {"__main__"},
 ]  # fmt: skip

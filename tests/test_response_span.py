@@ -1,5 +1,7 @@
 """Where in a text's tokens its response is, and the mean over them."""
 
+import pickle
+
 import numpy as np
 import pytest
 import tiny_models
@@ -11,7 +13,7 @@ from tiny_models import CHAT_TEMPLATE
 from lens_sklearn import LLMEmbedder, _response_span
 from lens_sklearn._hidden_states import pool
 from lens_sklearn._language_model import get_language_model, resolve_model
-from lens_sklearn._response_span import equal_inputs, tokenize_texts
+from lens_sklearn._response_span import ends_of_turns, equal_inputs, tokenize_texts
 
 TALK = (("user", "why the cat"), ("assistant", "because the dog ran"))
 ROWS = [
@@ -341,3 +343,124 @@ def test_the_same_words_split_elsewhere_are_another_record(folders, tmp_path):
     assert np.abs(first[0] - first[1]).max() > 1e-3
     again = LLMEmbedder(folders["decoder"], store=tmp_path, **options).fit_transform(rows[::-1])
     np.testing.assert_array_equal(again[::-1], first)
+
+
+# ---------------------------------------------------------------------------------- last
+# As ChatML, but for the line break between turns, so that a text with and without the last line
+# break has the same states up to it.
+TURNS = (
+    "{% for m in messages %}<s> {{ m['role'] }} {{ m['content'] }} </s>"
+    "{% if loop.last %}{{ '\n' }}{% endif %}{% endfor %}"
+)
+BARE = TURNS.replace("{{ '\n' }}", "")
+LAST = {"layer": -1, "pooling": "last", "dtype": "float32", "chat_template": TURNS}
+
+
+@pytest.fixture(scope="module")
+def breaking(tmp_path_factory):
+    """A decoder whose tokenizer has a token for a line break, as real ones have."""
+    from transformers import AutoTokenizer
+
+    folder = tmp_path_factory.mktemp("breaking")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tiny_models, "WORDS", [*tiny_models.WORDS, "\n"])
+        tiny_models.save_decoder(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_tokens(["\n"])
+    tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+def forget_rule(embedder):
+    """Make a fitted embedder what earlier versions saved."""
+    state = embedder.get_fitted_state()
+    assert state.pop("last_of_turn_") is ("last" in state["poolings_"])
+    old = LLMEmbedder(**embedder.get_params())
+    old.set_fitted_state(state)
+    return old
+
+
+def test_last_ends_the_turn_before_its_line_break(breaking):
+    bare = LLMEmbedder(breaking, **LAST | {"chat_template": BARE}).fit_transform(ROWS)
+    new = LLMEmbedder(breaking, **LAST).fit(ROWS)
+    np.testing.assert_allclose(new.transform(ROWS), bare, **TOLERANCE)
+    old = forget_rule(new).transform(ROWS)
+    assert (np.abs(old - bare).max(axis=-1) > 1e-2).all()
+    # several turns, a text that was rendered beforehand, and beside other poolings
+    model = get_language_model(resolve_model(breaking))
+    rendered = [model.render(TALK, TURNS), model.render(TALK, BARE)]
+    vectors = new.transform([[text] for text in rendered])
+    np.testing.assert_allclose(vectors[0], vectors[1], **TOLERANCE)
+    both = LLMEmbedder(breaking, **LAST | {"pooling": ["last", "response_mean"]})
+    np.testing.assert_allclose(both.fit_transform(ROWS)[..., :16], bare, **TOLERANCE)
+
+
+def test_what_was_saved_earlier_reads_what_it_was_fitted_on(breaking, tmp_path):
+    new = LLMEmbedder(breaking, store=tmp_path, **LAST).fit(ROWS)
+    old = forget_rule(new)
+    expected = [forget_rule(LLMEmbedder(breaking, **LAST).fit()).transform(ROWS),
+                LLMEmbedder(breaking, **LAST).fit_transform(ROWS)]  # fmt: skip
+    for _ in range(2):  # made, then read from the store: neither finds the other's records
+        for embedder, vectors in zip((old, new), expected, strict=True):
+            np.testing.assert_array_equal(embedder.transform(ROWS), vectors)
+    again = pickle.loads(pickle.dumps(old))
+    np.testing.assert_array_equal(again.transform(ROWS), expected[0])
+    del vars(new)["last_of_turn_"]  # an older pickle
+    np.testing.assert_array_equal(new.transform(ROWS), expected[0])
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("decoder", {"chat_template": None}),
+        ("encoder", {}),
+        ("decoder", {"pooling": ["mean", "response_mean"]}),
+    ],
+)
+def test_where_nothing_changed_records_are_found_again(folders, tmp_path, kind, options):
+    options = LAST | {"chat_template": "auto"} | options
+    new = LLMEmbedder(folders[kind], store=tmp_path, **options).fit(ROWS)
+    vectors = forget_rule(new).transform(ROWS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lens_sklearn._embedder.embed_batch", None)  # nothing is computed
+        np.testing.assert_array_equal(new.transform(ROWS), vectors)
+
+
+def test_a_template_that_ends_with_its_end_of_turn_changes_nothing(folders):
+    new = LLMEmbedder(folders["decoder"], **LAST | {"chat_template": "auto"}).fit(ROWS)
+    np.testing.assert_array_equal(new.transform(ROWS), forget_rule(new).transform(ROWS))
+
+
+def test_a_response_that_was_cut_ends_where_it_was_cut(breaking):
+    short = LLMEmbedder(breaking, **LAST | {"max_length": 9}).fit(ROWS)
+    long = [{"prompt": "why", "responses": ["maybe never always i you we they said"]}]
+    np.testing.assert_array_equal(short.transform(long), forget_rule(short).transform(long))
+
+
+@pytest.mark.parametrize(
+    ("text", "end", "last"),
+    [
+        ("<s> why no </s> \n", 3, 3),
+        ("<s> why no </s> \n \n", 3, 3),
+        ("<s> why no </s>", 3, 3),
+        ("<s> why no \n", 3, 2),  # no token ends the turn: the response's last
+        ("<s> why no \n", 4, 3),  # the line break is the response's own
+        ("<s> why </s> \n", 2, 2),  # an empty response
+        ("\n", 0, 0),
+    ],
+)
+def test_ends_of_turns(breaking, text, end, last):
+    model = get_language_model(resolve_model(breaking))
+    ids = model.tokenizer(text, add_special_tokens=False)["input_ids"]
+    assert len(ids) == len(text.split(" "))
+    assert ends_of_turns(model, [np.array(ids)], [(0, end)]).tolist() == [last]
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_the_token_that_last_reads_is_counted_without_padding(side):
+    hidden = torch.arange(10.0).reshape(2, 5, 1)
+    mask = torch.tensor([[1, 1, 1, 1, 1], [0, 0, 1, 1, 1]])
+    if side == "right":
+        mask = mask.flip(1)
+    found = pool(hidden, mask, "last", lasts=torch.tensor([3, 1]))
+    assert found.ravel().tolist() == [3.0, 8.0 if side == "left" else 6.0]

@@ -2,11 +2,14 @@
 
 import pickle
 import random
+import shutil
+import warnings
 from pathlib import Path
 
 import joblib
 import numpy as np
 import pytest
+import tiny_models
 import torch
 from sklearn.base import clone
 from sklearn.pipeline import make_pipeline
@@ -17,8 +20,10 @@ from lens_sklearn.textual import (
     FineTunedRewardRegressor,
     RewardLabeller,
     RewardModelLabeller,
+    _reward_model_labeller,
 )
 from lens_sklearn.textual._networks import headed_model
+from lens_sklearn.textual._prediction_settings import SETTINGS
 from lens_sklearn.textual._reward_training import last_checkpoint
 
 pytest.importorskip("trl", reason="needs the extra textual")
@@ -281,6 +286,147 @@ def test_a_temporary_folder_is_warned_of_and_goes_away(folder, rows):
     del reward
     with pytest.raises(FileNotFoundError, match="A pickle holds their folder's name alone"):
         again.predict(rows)
+
+
+# ------------------------------------------------------------------------------ settings
+@pytest.fixture(scope="module")
+def long_rows():
+    """Rows of far more than twelve tokens, whose beginnings decide nothing where they are cut."""
+    rng = np.random.RandomState(2)
+    return [
+        {"prompt": sentence(rng, 9), "chosen": sentence(rng, 20), "rejected": sentence(rng, 12)}
+        for _ in range(4)
+    ]
+
+
+def scores_of(labeller, rows):
+    return labeller.score(
+        [row["prompt"] for row in rows], [[row["chosen"], row["rejected"]] for row in rows]
+    )
+
+
+def warning_free_load(folder, **params):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        return FineTunedRewardRegressor.load(folder, device="cpu", **params)
+
+
+@pytest.mark.parametrize("kind", ["full", "lora"])
+def test_a_saved_model_keeps_where_it_cuts(folder, rows, long_rows, tmp_path, kind):
+    reward = make_reward(folder, kind, max_epochs=1, max_length=12).fit(rows[:8])
+    expected, cut = reward.predict(long_rows), reward.n_overlong_
+    assert cut == 8
+    reward.save(tmp_path / "saved")
+    again = warning_free_load(tmp_path / "saved")
+    assert again.max_length == 12
+    np.testing.assert_array_equal(again.predict(long_rows), expected)
+    assert again.n_overlong_ == cut
+    # another limit wins where it is given, and is another prediction
+    other = warning_free_load(tmp_path / "saved", max_length=1024)
+    assert other.max_length == 1024
+    assert (np.abs(other.predict(long_rows) - expected) > 1e-4).any()
+    for where in (tmp_path / "saved", reward.folder_):
+        labeller = RewardModelLabeller(where, device="cpu")
+        np.testing.assert_allclose(scores_of(labeller, long_rows), expected, atol=1e-6)
+        assert labeller.n_overlong_ == cut
+        labeller.set_params(max_length=1024)
+        np.testing.assert_allclose(
+            scores_of(labeller, long_rows), other.predict(long_rows), atol=1e-6
+        )
+
+
+def test_what_is_saved_is_what_the_estimator_predicts_with(fitted, long_rows, tmp_path):
+    other = clone(fitted).set_params(max_length=9)
+    other.folder_ = fitted.folder_
+    expected = other.predict(long_rows)
+    other.save(tmp_path / "a")
+    again = warning_free_load(tmp_path / "a")
+    np.testing.assert_array_equal(again.predict(long_rows), expected)
+    again.save(tmp_path / "b")
+    assert warning_free_load(tmp_path / "b").max_length == 9
+    with pytest.raises(FileExistsError, match="it exists already"):
+        again.save(tmp_path / "b")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    "template", [False, None, "{% for m in messages %}{{ m.content }} a {% endfor %}"]
+)
+def test_a_chat_template_is_kept(folder, rows, tmp_path, template):
+    reward = make_reward(folder, "full", max_epochs=1, chat_template=template).fit(rows[:4])
+    expected = reward.predict(rows[:4])
+    reward.save(tmp_path / "saved")
+    np.testing.assert_array_equal(warning_free_load(tmp_path / "saved").predict(rows[:4]), expected)
+    labeller = RewardModelLabeller(tmp_path / "saved", device="cpu")
+    np.testing.assert_allclose(scores_of(labeller, rows[:4]), expected, atol=1e-6)
+    # one that was changed after the fit, too
+    own = warning_free_load(tmp_path / "saved", chat_template=tiny_models.CHAT_TEMPLATE)
+    changed = own.predict(rows[:4])
+    assert (np.abs(changed - expected) > 1e-6).any()
+    own.save(tmp_path / "changed")
+    np.testing.assert_array_equal(
+        warning_free_load(tmp_path / "changed").predict(rows[:4]), changed
+    )
+    back = warning_free_load(tmp_path / "changed", chat_template=template)
+    back.save(tmp_path / "back")
+    np.testing.assert_array_equal(warning_free_load(tmp_path / "back").predict(rows[:4]), expected)
+
+
+def test_a_folder_without_settings_is_warned_of_once(fitted, rows, tmp_path, monkeypatch):
+    fitted.save(tmp_path / "old")
+    (tmp_path / "old" / SETTINGS).unlink()
+    with pytest.warns(UserWarning, match="the default is taken, max_length=1024") as caught:
+        again = FineTunedRewardRegressor.load(tmp_path / "old", device="cpu")
+    assert len(caught) == 1 and caught[0].filename == __file__
+    again.predict(rows[:2])  # no second warning: they are errors here
+    assert warning_free_load(tmp_path / "old", max_length=7).max_length == 7
+    labeller = RewardModelLabeller(tmp_path / "old", device="cpu")
+    for longest, n_cut in ((_reward_model_labeller.MAX_LENGTH, 0), (5, 1)):
+        monkeypatch.setattr(_reward_model_labeller, "MAX_LENGTH", longest)
+        labeller.score(["why"], [["a cat sat on the mat"]])
+        assert labeller.n_overlong_ == n_cut
+
+
+def test_a_store_of_an_earlier_version_gets_its_settings(folder, rows, long_rows, tmp_path):
+    stored = make_reward(folder, "full", max_epochs=1, max_length=12, store=tmp_path)
+    first = clone(stored).fit(rows[:4])
+    (Path(first.folder_) / SETTINGS).unlink()
+    again = clone(stored).fit(rows[:4])
+    assert again.folder_ == first.folder_
+    loaded = warning_free_load(again.folder_)
+    np.testing.assert_array_equal(loaded.predict(long_rows), first.predict(long_rows))
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("{", "Expecting"),
+        ("[]", "list indices"),
+        ('{"format": 2}', "format 2; this version reads 1"),
+        ('{"format": 1, "dtype": "float32"}', "'max_length' is missing"),
+        ('{"format": 1, "max_length": 0, "dtype": "float32"}', "max_length 0 is no whole number"),
+        ('{"format": 1, "max_length": true, "dtype": "float32"}', "max_length True is no whole"),
+        ('{"format": 1, "max_length": 9, "dtype": "int8"}', "dtype 'int8' is none of float32"),
+    ],
+)
+def test_settings_that_say_something_else_are_named(fitted, tmp_path, text, reason):
+    fitted.save(tmp_path / "saved")
+    (tmp_path / "saved" / SETTINGS).write_text(text)
+    with pytest.raises(ValueError, match=f"{SETTINGS}: it does not say how .*{reason}"):
+        FineTunedRewardRegressor.load(tmp_path / "saved")
+    with pytest.raises(ValueError, match=reason):
+        RewardModelLabeller(tmp_path / "saved", device="cpu").score(["why"], [["no"]])
+
+
+def test_nothing_that_a_trainer_leaves_is_copied(fitted, tmp_path):
+    shutil.copytree(fitted.folder_, tmp_path / "checkpoint")
+    for name in ("training_args.bin", "optimizer.pt", "rng_state_0.pth"):
+        (tmp_path / "checkpoint" / name).write_bytes(b"a pickle")
+    warning_free_load(tmp_path / "checkpoint").save(tmp_path / "saved")
+    names = {path.name for path in (tmp_path / "saved").iterdir()}
+    assert names == {path.name for path in Path(fitted.folder_).iterdir()}
+    with pytest.raises(ValueError, match="The 'max_length' parameter"):
+        FineTunedRewardRegressor.load(tmp_path / "saved", max_length=0)
 
 
 # ------------------------------------------------------------------------------ resuming

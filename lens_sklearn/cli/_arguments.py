@@ -296,6 +296,19 @@ def share(text):
     return _number(text, lambda value: 0 <= value < 1, "at least 0 and below 1")
 
 
+def number(text):
+    """Read any number that is finite."""
+    return _number(text, lambda value: True, "finite")
+
+
+def port(text):
+    """Read a port."""
+    value = _whole(text)
+    if not 0 <= value <= 65535:
+        raise argparse.ArgumentTypeError(f"{value} does not lie between 0 and 65535")
+    return value
+
+
 def layer(text):
     """Read a layer, several with commas, all or auto."""
     if text in ("all", "auto"):
@@ -371,7 +384,7 @@ def add_text_model(parser, store_help="folder that keeps embeddings between runs
     text.add_argument(
         "--model",
         default=TEXT_DEFAULTS["model"],
-        help="name on the Hugging Face Hub, a folder, or minilm",
+        help="name on the Hugging Face Hub, a folder, minilm or smollm2",
     )
     text.add_argument("--layer", type=layer, default="auto", help="a number, 1,2,3, all or auto")
     text.add_argument(
@@ -434,7 +447,8 @@ def add_saved_model(parser):
     add_device(parser)
     add_store(parser)
     parser.add_argument(
-        "--model", help="where the language model is on this machine, a name, a folder or minilm"
+        "--model",
+        help="where the language model is on this machine: a name, a folder, minilm or smollm2",
     )
 
 

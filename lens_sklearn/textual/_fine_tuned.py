@@ -7,18 +7,24 @@ import tempfile
 import weakref
 from numbers import Integral, Real
 from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
 from scipy.special import expit
 from sklearn.base import BaseEstimator, RegressorMixin, _fit_context
-from sklearn.utils._param_validation import Interval, Options, StrOptions
+from sklearn.utils._param_validation import (
+    Interval,
+    Options,
+    StrOptions,
+    validate_parameter_constraints,
+)
 from sklearn.utils.validation import check_is_fitted
 
 from .._array_store import store_keys
 from .._atomic_fit import atomic_fit
 from .._augmented_rows import AugmentedRows
 from .._device import draw_seed
-from .._language_model import template_text
+from .._language_model import quiet, template_text
 from .._rows import read_texts
 from .._warnings import warn
 from ..metrics import best_of_n_score, leave_out_dropped, pair_accuracy_score
@@ -31,7 +37,8 @@ from ._networks import (
     token_ids,
     truncate_left,
 )
-from ._reward_training import HISTORY, MODEL, train_reward_model
+from ._prediction_settings import SETTINGS, read_settings, write_settings
+from ._reward_training import HISTORY, MODEL, TRAINING_STATE, train_reward_model
 
 
 class FineTunedRewardRegressor(RegressorMixin, BaseEstimator):
@@ -61,9 +68,10 @@ class FineTunedRewardRegressor(RegressorMixin, BaseEstimator):
         with smaller batches.
     max_length : int, default=1024
         Longest conversation in tokens; the beginnings of longer ones are cut and their number
-        is logged.
+        is logged. It is saved beside the weights, since predictions depend on it.
     chat_template : "auto", str, None or False, default="auto"
-        As in :class:`~lens_sklearn.LLMEmbedder`.
+        As in :class:`~lens_sklearn.LLMEmbedder`. The folder of the weights has a tokenizer with
+        the template in force, or with none.
     weight_decay : float, default=0.0
         Of AdamW.
     center_coefficient : float, default=0.0
@@ -265,6 +273,8 @@ class FineTunedRewardRegressor(RegressorMixin, BaseEstimator):
         if not (folder / MODEL).is_dir():
             train_reward_model(self, model, ids, folder, seed)
             free_memory()
+        if read_settings(folder / MODEL) is None:  # trained by an earlier version
+            write_settings(folder / MODEL, self)
         self.folder_ = str(folder / MODEL)
         self.history_ = json.loads((folder / HISTORY).read_text(encoding="utf-8"))
         return self
@@ -416,13 +426,48 @@ class FineTunedRewardRegressor(RegressorMixin, BaseEstimator):
     def save(self, folder):
         """Copy the trained model to a folder of its own, an ordinary Hugging Face one.
 
+        Its tokenizer has the chat template in force, and ``lens_sklearn.json`` has `max_length`
+        and `dtype`, which ``load`` and :class:`RewardModelLabeller` take from there.
+
         Parameters
         ----------
         folder : str or Path
             Must not exist yet.
+
+        Raises
+        ------
+        FileExistsError
+            If it does.
         """
         check_is_fitted(self, "folder_")
-        shutil.copytree(self.folder_, folder)
+        folder = Path(folder).expanduser()
+        if folder.exists():
+            raise FileExistsError(f"{folder}: it exists already. Give a folder that does not.")
+        partial = folder.with_name(f".{folder.name}.{uuid4().hex}.partial")
+        try:
+            shutil.copytree(self.folder_, partial, ignore=shutil.ignore_patterns(*TRAINING_STATE))
+            self._put_template(partial)
+            write_settings(partial, self)
+            os.replace(partial, folder)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+
+    def _put_template(self, folder):
+        """Give the tokenizer in a folder the chat template in force where it has another."""
+        import transformers
+
+        with quiet(transformers):
+            tokenizer = transformers.AutoTokenizer.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=False
+            )
+            template = template_text(self.chat_template, tokenizer)
+            if template == template_text("auto", tokenizer):
+                return
+            tokenizer.chat_template = template
+            for path in (folder / "chat_template.jinja", folder / "additional_chat_templates"):
+                path.unlink(missing_ok=True) if path.is_file() else shutil.rmtree(path, True)
+            tokenizer.save_pretrained(folder)
 
     @classmethod
     def load(cls, folder, **params):
@@ -433,7 +478,8 @@ class FineTunedRewardRegressor(RegressorMixin, BaseEstimator):
         folder : str or Path
             As ``save`` wrote it, or any reward model of ``transformers`` or ``peft``.
         **params : dict
-            Parameters of the estimator. The chat template is the folder's.
+            Parameters of the estimator. Without them `max_length` and `dtype` are those that
+            the model was saved with, and the chat template is that of the folder's tokenizer.
 
         Returns
         -------
@@ -444,11 +490,29 @@ class FineTunedRewardRegressor(RegressorMixin, BaseEstimator):
         ------
         FileNotFoundError
             If there is no such folder.
+        ValueError
+            If the folder is no model, its ``lens_sklearn.json`` is malformed, or a parameter is.
+
+        Warns
+        -----
+        UserWarning
+            If the folder has no ``lens_sklearn.json``, as those of earlier versions and of
+            other packages have none, and `max_length` is not given: the default is taken.
         """
         if not Path(folder).expanduser().is_dir():
             raise FileNotFoundError(f"{folder}: no such folder.")
-        estimator = cls(str(folder), **params)
+        saved = read_settings(folder)
+        estimator = cls(str(folder), **((saved or {}) | params))
+        validate_parameter_constraints(
+            cls._parameter_constraints, estimator.get_params(deep=False), cls.__name__
+        )
         headed_model(estimator, "reward")  # says what is missing in a folder that is no model
+        if saved is None and "max_length" not in params:
+            warn(
+                f"{folder} has no {SETTINGS}, so it is not known at how many tokens its model "
+                f"cuts a text: the default is taken, max_length={estimator.max_length}. Give the "
+                "max_length that it was trained with."
+            )
         estimator.folder_ = str(Path(folder).expanduser().resolve())
         estimator.history_, estimator.n_overlong_ = [], 0
         return estimator

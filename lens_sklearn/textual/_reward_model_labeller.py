@@ -2,8 +2,11 @@
 
 import numpy as np
 
-from ._labelling import Inputs, LanguageModelLabeller, places
+from ._labelling import MODEL_CONSTRAINTS, Inputs, LanguageModelLabeller, places
 from ._networks import decode_cut, reward_reader, tokenize_texts, truncate_left, write_texts
+from ._prediction_settings import read_settings
+
+MAX_LENGTH = 4096  # of models that do not say
 
 
 class RewardModelLabeller(LanguageModelLabeller):
@@ -19,9 +22,10 @@ class RewardModelLabeller(LanguageModelLabeller):
         :class:`FineTunedRewardRegressor` has saved.
     revision : str, default=None
         Commit, branch or tag of a Hub model.
-    max_length : int, default=4096
+    max_length : int, default=None
         Longest conversation in tokens; the beginnings of longer ones are cut and their number
-        is logged.
+        is logged. None is what a :class:`FineTunedRewardRegressor` has saved in the folder, and
+        4096 for other models.
     chat_template : "auto", str, None or False, default="auto"
         As in :class:`~lens_sklearn.LLMEmbedder`.
     batch_tokens : int, default=16384
@@ -62,6 +66,9 @@ class RewardModelLabeller(LanguageModelLabeller):
     (1, 3)
     """
 
+    _parameter_constraints = MODEL_CONSTRAINTS | {
+        "max_length": [*MODEL_CONSTRAINTS["max_length"], None]
+    }
     head = "reward"
 
     def __init__(
@@ -69,7 +76,7 @@ class RewardModelLabeller(LanguageModelLabeller):
         model_name="Skywork/Skywork-Reward-V2-Llama-3.1-8B",
         *,
         revision=None,
-        max_length=4096,
+        max_length=None,
         chat_template="auto",
         batch_tokens=16384,
         dtype="auto",
@@ -88,6 +95,12 @@ class RewardModelLabeller(LanguageModelLabeller):
         self.show_progress = show_progress
 
     _cut = "their beginnings"
+
+    def _limit(self, model):
+        longest = self.max_length
+        if longest is None:
+            longest = (read_settings(self.model_name) or {"max_length": MAX_LENGTH})["max_length"]
+        return model.longest_input(longest)
 
     def _inputs(self, model, prompts, items):
         where, place = places(items)

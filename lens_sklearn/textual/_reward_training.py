@@ -11,10 +11,20 @@ import torch
 
 from .._divergence import has_finite_weights, raise_diverged
 from .._language_model import quiet
+from .._packaged_model import keep_name
 from ._extras import ignore_deprecations, import_extra
+from ._prediction_settings import write_settings
 
 LORA = {"task_type": "SEQ_CLS", "r": 32, "lora_alpha": 16, "modules_to_save": ["score"]}
 MODEL, CHECKPOINTS, HISTORY = "model", "checkpoints", "history.json"
+# Files that a trainer leaves beside weights: pickles that no prediction reads.
+TRAINING_STATE = (
+    "training_args.bin",
+    "optimizer.pt",
+    "scheduler.pt",
+    "scaler.pt",
+    "rng_state*.pth",
+)
 
 
 def train_reward_model(estimator, model, ids, folder, seed):
@@ -69,17 +79,20 @@ def train_reward_model(estimator, model, ids, folder, seed):
             found = f"its weights are not finite after {trainer.state.global_step} steps"
             remedy = "load it in another dtype"
             raise_diverged("the reward model", found, trainer.args.learning_rate, remedy)
-        _write(trainer, network, transformers, folder)
+        _write(estimator, trainer, network, transformers, folder)
 
 
-def _write(trainer, network, transformers, folder):
+def _write(estimator, trainer, network, transformers, folder):
     """Write the trained model, complete or not at all, and delete its checkpoints."""
     partial = folder / f"{MODEL}.partial"
     with quiet(transformers):
         trainer.save_model(str(partial))
     if trainer.is_world_process_zero():
         network.config.save_pretrained(partial)  # an adapter's folder has none
-        (partial / "training_args.bin").unlink(missing_ok=True)  # a pickle
+        for path in (path for pattern in TRAINING_STATE for path in partial.glob(pattern)):
+            path.unlink()
+        keep_name(partial, estimator.model_name)
+        write_settings(partial, estimator)
         (folder / HISTORY).write_text(json.dumps(trainer.state.log_history), encoding="utf-8")
         os.replace(partial, folder / MODEL)
         shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)

@@ -90,6 +90,9 @@ class SelfRewardingLabeller(QuestionLabeller):
     position_bias_ : float
         Of "pairwise": mean probability that the response shown first wins, less ½. Each pair
         is asked in both orders, so 0 is no preference for a position. NaN without a pair.
+    shown_first_ : ndarray of float, shape (m, 2)
+        With ``mode="pairwise"`` the probability that the response shown first is better, of each
+        of the latest ``score``'s m comparisons: the earlier response first, then the later one.
 
     Notes
     -----
@@ -167,6 +170,7 @@ class SelfRewardingLabeller(QuestionLabeller):
         # Of two equal texts each gets ½, to the bit.
         wins = values[:, 0] / values.sum(axis=1)
         self.position_bias_ = float(wins.mean()) - 0.5 if len(wins) else np.nan
+        self.shown_first_ = wins.reshape(-1, 2)
         for (i, names), win in zip(comparisons(items), wins, strict=True):
             scores[i, names["first"]] += win / (2 * n_others[i])
             scores[i, names["second"]] += (1 - win) / (2 * n_others[i])
