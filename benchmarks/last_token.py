@@ -142,7 +142,9 @@ def report(name, model, texts, pairs, groups, n_splits):
 
 def parser():
     """Return the parser of the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.last_token", description=__doc__.splitlines()[0]
+    )
     parser.add_argument("--data", type=Path, required=True, help="folder of the data sets")
     parser.add_argument("--model", required=True, help="folder of a decoder with a chat template")
     parser.add_argument("--prompts", type=int, default=120, help="of AlpacaEval")
