@@ -113,9 +113,7 @@ def run(arguments):
 
 def _check(arguments):
     """Refuse what cannot be done before anything is read."""
-    for source in (arguments.candidates, arguments.pairs):
-        if source is not None:
-            check_file("-o", arguments.output, source, arguments.force, PAGES)
+    check_file("-o", arguments.output, arguments.candidates, arguments.force, PAGES)
     check_matplotlib("report")
     check_device(arguments.device)
     if arguments.reference_model is not None and arguments.reference is None:

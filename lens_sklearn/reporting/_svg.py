@@ -128,6 +128,6 @@ def in_the_dark(color):
     hue, lightness, saturation = colorsys.rgb_to_hls(red, green, blue)
     lightness = 0.92 - 0.82 * lightness
     if saturation > 0.25:  # a gray may go under, a color says something
-        lightness = max(lightness, 0.58)
+        lightness = max(lightness, 0.62)
     turned = colorsys.hls_to_rgb(hue, lightness, saturation)
     return "".join(f"{round(255 * part):02x}" for part in turned)
