@@ -238,16 +238,25 @@ def test_certificate_latents_and_histories(toy, lens, full):
     assert set(page.absent) == {"reward-and-length"}
 
 
-def test_an_augmenter_without_a_seed_leaves_numpy_alone(toy, lens, full):
-    augmenter = lens["augment"]
-    augmenter.random_state = None
-    try:
-        before = np.random.get_state()[1].copy()
-        page = html_report(lens, toy.candidates, toy.gold, pairs=toy.pairs[80:])
-        assert (np.random.get_state()[1] == before).all() and augmenter.random_state is None
-    finally:
-        augmenter.random_state = 0
-    assert Page(page).tables["certificate"] == Page(full).tables["certificate"]
+def test_the_estimator_stays_as_it_is(toy, lens):
+    kept = lens["augment"].n_kept_
+    before = np.random.get_state()
+    html_report(lens, toy.candidates, toy.gold, pairs=toy.pairs[100:])
+    assert lens["augment"].n_kept_ == kept == 160  # of the 80 pairs it was fitted on
+    after = np.random.get_state()
+    assert (before[1] == after[1]).all() and before[2:] == after[2:]
+
+
+def test_prompts_that_come_twice_count_once():
+    rows = [*ROWS, *ROWS]
+    gold = np.concatenate([GOLD, GOLD[:, [1, 0, 2]]])
+    page = Page(html_report(ByGood(), rows, gold))
+    assert page.tables["data"][0][1] == ["different prompts", "3"]
+    picked, random = np.array([1, 2, 1, 0.5, 0, 1]), np.nanmean(gold, axis=1)
+    found = clustered_mean(picked - random, [0, 1, 2, 0, 1, 2])
+    interval = f"{number(found.mean - found.half_width)} to {number(found.mean + found.half_width)}"
+    rows = {row[0]: row for row in page.tables["comparison"][0]}
+    assert rows["a random one"][3] == interval
 
 
 def test_length_is_that_of_its_display():
@@ -359,6 +368,22 @@ def test_dropped_candidates_are_left_out(toy, linear):
     assert best == number(np.nanmax(known, axis=1).mean())
 
 
+def test_what_one_model_cannot_read_no_model_is_judged_by():
+    class Deaf(ByGood):
+        def predict(self, X):
+            rewards = super().predict(X)
+            rewards[0, 0] = rewards[1] = np.nan
+            return rewards
+
+    with pytest.warns(UserWarning, match="4 of 8 candidates"):
+        page = Page(html_report(ByGood(), ROWS, GOLD, reference=Deaf("no")))
+    assert page.tables["data"][0][:2] == [["prompts", "2"], ["candidates", "4"]]
+    rows = {row[0]: row[1] for row in page.tables["comparison"][0]}
+    assert rows["this model"] == "0.750"  # picks have gold .5 and 1
+    first = page.tables["picks-side-by-side"][0][1:]
+    assert [row[0] for row in first] == ["firstrow 0", "thirdrow 2"]  # of the file
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
@@ -440,7 +465,7 @@ def test_long_texts_are_cut_and_say_so():
 # ----------------------------------------------------------------------------------- the page
 def test_the_page_is_the_same_each_time(toy, lens, linear, full):
     given = {"pairs": toy.pairs[80:], "reference": linear, "name": "the lens"}
-    with matplotlib.rc_context({"axes.facecolor": "black", "font.size": 20}):
+    with matplotlib.rc_context({"lines.linewidth": 9, "font.size": 20, "xtick.direction": "in"}):
         assert html_report(lens, toy.candidates, toy.gold, **given) == full
 
 
@@ -529,6 +554,31 @@ def test_command_writes_everything(data, tmp_path, capsys):
     assert run(*command, *more, "--force") == 0 and out.read_bytes() == first
 
 
+def test_the_language_models_may_have_moved(data, tmp_path, capsys):
+    shutil.copytree(data / "lm", tmp_path / "lm")
+    fit = ["fit", data / "pairs.jsonl", "--model", tmp_path / "lm", "-o", tmp_path / "control"]
+    assert run(*fit, "--method", "none", "--epochs", "1") == 0
+    (tmp_path / "lm").rename(tmp_path / "moved")
+    command = ["report", data / "reward", "--candidates", data / "candidates.jsonl"]
+    command += ["--reference", tmp_path / "control", "-o", tmp_path / "report.html"]
+    assert run(*command) == 2
+    assert str(tmp_path / "lm") in capsys.readouterr().err
+    assert run(*command, "--reference-model", tmp_path / "moved") == 0
+
+
+def test_shared_prompts_are_counted(data, tmp_path):
+    row = json.loads((data / "candidates.jsonl").read_text().splitlines()[1])
+    pairs = [{"prompt": row["prompt"], "chosen": "the cat", "rejected": "a dog"}] * 3
+    pairs = [pair | {"chosen": f"{pair['chosen']} {i}"} for i, pair in enumerate(pairs)]
+    write(tmp_path / "pairs.jsonl", pairs)
+    command = ["report", data / "control", "--candidates", data / "candidates.jsonl"]
+    command += ["--pairs", tmp_path / "pairs.jsonl", "-o", tmp_path / "report.html"]
+    assert run(*command) == 0
+    page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
+    assert ["prompts with candidates and pairs", "1"] in page.tables["data"][0]
+    assert ["prompts of pairs", "1"] in page.tables["data"][0]
+
+
 def test_gold_may_be_missing(data, tmp_path):
     out = tmp_path / "report.htm"
     command = ["report", data / "control", "--candidates", data / "plain.jsonl", "-o", out]
@@ -542,13 +592,18 @@ def test_embeddings_do(toy, linear, tmp_path, capsys):
 
     save(Pipeline([("reward", linear)]), tmp_path / "reward")
     np.savez(tmp_path / "candidates.npz", candidates=toy.candidates, gold=toy.gold)
-    np.savez(tmp_path / "pairs.npz", pairs=toy.pairs[80:], weight=np.arange(80) % 2)
+    columns = {"target": np.zeros(80), "weight": np.arange(80) % 2, "groups": np.arange(80) // 8}
+    np.savez(tmp_path / "pairs.npz", pairs=toy.pairs[80:], **columns)
     out = tmp_path / "report.html"
     command = ["report", tmp_path / "reward", "--candidates", tmp_path / "candidates.npz"]
     assert run(*command, "--pairs", tmp_path / "pairs.npz", "-o", out) == 0
     page = Page(out.read_text(encoding="utf-8"))
     assert page.tables["comparison"][0][1][1] == number(linear.score(toy.candidates, toy.gold))
-    assert "Of 40 pairs" in page.texts["calibration"]  # those of weight 0 are left out
+    rewards = linear.predict(toy.pairs[81::2])  # pairs of weight 0 are left out
+    wrong = clustered_mean(rewards[:, 0] < rewards[:, 1], np.arange(40) // 4)
+    share = f"{number(wrong.mean)} ({number(wrong.mean - wrong.half_width)} to"
+    assert f"Of 40 pairs a share of {share}" in page.texts["calibration"]
+    assert ["prompts of pairs", "10"] in page.tables["data"][0]
     assert "column weight is not read" in capsys.readouterr().err
 
 
