@@ -247,6 +247,14 @@ def test_the_estimator_stays_as_it_is(toy, lens):
     assert (before[1] == after[1]).all() and before[2:] == after[2:]
 
 
+def test_of_many_pairs_some_are_drawn(toy, lens, monkeypatch):
+    monkeypatch.setattr("lens_sklearn.reporting._model_sections.MOST_PAIRS", 20)
+    page = Page(html_report(lens, toy.candidates, pairs=toy.pairs[80:]))
+    assert "20 of 80 pairs were taken" in page.texts["latent-space"]
+    assert dict(page.tables["certificate"][0])["synthetic pairs"] == "40"
+    assert "Of 80 pairs" in page.texts["calibration"]
+
+
 def test_prompts_that_come_twice_count_once():
     rows = [*ROWS, *ROWS]
     gold = np.concatenate([GOLD, GOLD[:, [1, 0, 2]]])

@@ -17,8 +17,8 @@ from ._numbers import count, interval, limits, number
 from ._svg import side_by_side
 
 NO_PAIRS = "no preference pairs were given."
-#: More pairs than this are too many for a map or a certificate: some are taken.
-MOST_PAIRS = 2000
+#: More pairs than this are too many dots for a map or a certificate: some are taken.
+MOST_PAIRS = 500
 MOST_NETWORKS = 12
 LOSS_NAMES = {"train_loss": "loss", "valid_loss": "held-out loss", "kl": "KL"}
 
