@@ -72,7 +72,7 @@ def write_questions(model, instruction, texts, chat_template, limit, place, syst
     for i in np.flatnonzero(overlong):
         own = writer.shorten(texts[i], len(ids[i]), lambda _, i=i: place(i))
         contents[i], written[i], ids[i] = own
-    writer.check(ids, place)
+    refuse_special_tokens(model.tokenizer, writer.escape, writer.alone, ids, place)
     return Questions(written, ids, overlong, contents)
 
 
@@ -83,17 +83,16 @@ class _Writer:
         self.model, self.instruction, self.limit = model, instruction, limit
         self.chat_template = chat_template
         self.before = () if system_prompt is None else (("system", system_prompt),)
-        *_, (empty,) = self.write([dict.fromkeys(names, "")], lambda _: "the instruction")
-        self.room = limit - len(empty)
+        *_, (self.alone,) = self.write([dict.fromkeys(names, "")], lambda _: "the instruction")
+        self.room = limit - len(self.alone)
         self.escape = Escape(model.tokenizer, template_text(chat_template, model.tokenizer))
-        self.special = self.escape.count(empty)
         if self.room < len(names):
             raise ValueError(
                 f"a question has {limit} tokens at most, by max_length or the model's own "
-                f"context, and the instruction alone takes {len(empty)}: nothing of the texts "
-                f"would be read. At least {len(empty) + len(names)} tokens are needed, so raise "
-                "max_length (of a generator lower max_new_tokens), or give a model with a longer "
-                "context or a shorter instruction."
+                f"context, and the instruction alone takes {len(self.alone)}: nothing of the texts "
+                f"would be read. At least {len(self.alone) + len(names)} tokens are needed, so "
+                "raise max_length (of a generator lower max_new_tokens), or give a model with a "
+                "longer context or a shorter instruction."
             )
 
     def write(self, texts, place):
@@ -119,17 +118,37 @@ class _Writer:
             room -= max(1, n_tokens - self.limit)
         return content, text, ids
 
-    def check(self, ids, place):
-        """Refuse a question with other special tokens than the instruction's own."""
-        for i, own in enumerate(ids):
-            found = self.escape.count(own)
-            if found != self.special:
-                other = [t for t in found if found[t] != self.special.get(t, 0)]
-                names = self.model.tokenizer.convert_ids_to_tokens(other)
-                raise ValueError(
-                    f"{place(i)}: the text makes special tokens of the tokenizer ({names}), which "
-                    "the judge would take for turns of the conversation. Take them out of it."
-                )
+
+def refuse_special_tokens(tokenizer, escape, alone, ids, place):
+    """Refuse a question with other special tokens than the instruction's own.
+
+    Parameters
+    ----------
+    tokenizer : transformers.PreTrainedTokenizerBase
+        Names the tokens.
+    escape : Escape
+        Knows which are special.
+    alone : ndarray of int
+        Token ids of the instruction with empty texts.
+    ids : list of ndarray of int
+        Token ids of the questions, not cut within the instruction.
+    place : callable
+        Names question number i.
+
+    Raises
+    ------
+    ValueError
+        If a question has others: texts and instruction make them together.
+    """
+    own = escape.count(alone)
+    for i, tokens in enumerate(ids):
+        found = escape.count(tokens)
+        if found != own:
+            names = tokenizer.convert_ids_to_tokens([t for t in found if found[t] != own.get(t, 0)])
+            raise ValueError(
+                f"{place(i)}: the text makes special tokens of the tokenizer ({names}), which "
+                "the judge would take for turns of the conversation. Take them out of it."
+            )
 
 
 def _shares(lengths, room):
