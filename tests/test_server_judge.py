@@ -130,7 +130,7 @@ def test_a_server_without_logprobs_is_told_what_to_do(judge, server, logprobs):
         judge.set_params(n_concurrent=1).score(PROMPTS, RESPONSES)
 
 
-def test_some_without_an_answer_count_as_undecided(judge, server):
+def test_some_without_an_answer_have_no_judgement(judge, server):
     nothing = chat("Sure", "length", {"Sure": -0.1, "I": -2})
     ended = chat("", "stop")
     ended["choices"][0]["logprobs"] = {"content": []}
@@ -144,7 +144,22 @@ def test_some_without_an_answer_count_as_undecided(judge, server):
     with pytest.warns(UserWarning, match=r"2 of 4 questions .*first: responses\[0\]\[0\]"):
         scores = judge.score(PROMPTS, RESPONSES)
     assert judge.n_unanswered_ == 2
-    np.testing.assert_allclose(scores, [[3, 3, 3], [3, np.nan, np.nan]], rtol=1e-6)
+    np.testing.assert_allclose(scores, [[np.nan, 3, np.nan], [3, np.nan, np.nan]], rtol=1e-6)
+
+
+def test_a_comparison_without_an_answer_is_in_no_mean(judge, server):
+    def answer(body):
+        _, first, second = question(body).split("|")
+        if "4" in (first, second):
+            return chat("Sure", "length", {"Sure": -0.1})
+        return chat("A", "length", {"A": log(0.6), "B": log(0.2)})
+
+    server.answer = answer
+    judge.set_params(mode="pairwise", instruction=SHORT["pairwise"])
+    with pytest.warns(UserWarning, match="4 of 6 questions .* NaN where there is no other"):
+        scores = judge.score(PROMPTS, RESPONSES)
+    np.testing.assert_allclose(scores, [[np.nan, 0.5, 0.5], [0.5, np.nan, np.nan]])
+    assert judge.position_bias_ == pytest.approx(0.25) and judge.n_unanswered_ == 4
 
 
 def test_a_judge_that_answers_nothing_is_given_up_early(judge, server):

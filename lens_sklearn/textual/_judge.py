@@ -61,22 +61,35 @@ class Judge:
         return self.instruction or POINTWISE, [(i, {"response": j}) for i, j in where], place
 
     def _scores(self, items, values):
-        """Return scores (n, k) by the probabilities of the choices, a row a question."""
-        wins, present = np.empty(0), items != None  # noqa: E711 - element by element
-        scores = np.full(items.shape, np.nan)
+        """Return scores (n, k) by the probabilities of the choices, a row a question.
+
+        A question without an answer, whose probabilities are NaN, is in no mean.
+        """
+        present = items != None  # noqa: E711 - element by element
         if self.mode == "pairwise":
-            n_others = present.sum(axis=1) - 1
-            scores[present] = np.where(n_others, 0, 0.5)[np.nonzero(present)[0]]
-            # Of two equal texts each gets ½, to the bit.
             wins = values[:, 0] / values.sum(axis=1)
-            for (i, names), win in zip(comparisons(items), wins, strict=True):
-                scores[i, names["first"]] += win / (2 * n_others[i])
-                scores[i, names["second"]] += (1 - win) / (2 * n_others[i])
+            scores = _mean_wins(items, present, wins)
         else:
+            wins, scores = np.empty(0), np.full(items.shape, np.nan)
             scores[present] = values @ np.arange(1, 6)
-        self.position_bias_ = float(wins.mean()) - 0.5 if len(wins) else np.nan
+        known = wins[~np.isnan(wins)]
+        self.position_bias_ = float(known.mean()) - 0.5 if len(known) else np.nan
         self.shown_first_ = wins.reshape(-1, 2)
         return scores
+
+
+def _mean_wins(items, present, wins):
+    """Return each response's mean probability of beating another, ½ where there is none."""
+    sums, counts = np.zeros((2, *items.shape))
+    for (i, names), win in zip(comparisons(items), wins, strict=True):
+        if not np.isnan(win):
+            # Of two equal texts each gets ½, to the bit.
+            sums[i, names["first"]] += win
+            sums[i, names["second"]] += 1 - win
+            counts[i, [names["first"], names["second"]]] += 1
+    scores = np.full(items.shape, np.nan)
+    scores[present & (present.sum(axis=1) == 1)[:, None]] = 0.5
+    return np.divide(sums, counts, out=scores, where=counts > 0)
 
 
 def comparisons(items):

@@ -67,8 +67,8 @@ class ServerJudge(Judge, BaseEstimator):
         How many different questions of the latest ``score`` were sent, the others being in the
         store.
     n_unanswered_ : int
-        To how many of its questions no answer was among the tokens; they count as undecided,
-        which is a rating of 3, or one half.
+        To how many of its questions no answer was among the tokens. A rating is then NaN, no
+        judgement; a comparison is left out of the means, which are NaN without any other.
     position_bias_, shown_first_
         As of :class:`SelfRewardingLabeller`.
 
@@ -137,7 +137,7 @@ class ServerJudge(Judge, BaseEstimator):
         Returns
         -------
         ndarray of float64, shape (n, k)
-            Larger is better; NaN is the padding of shorter lists.
+            Larger is better; NaN is the padding of shorter lists, and no judgement.
 
         Raises
         ------
@@ -220,10 +220,10 @@ class ServerJudge(Judge, BaseEstimator):
             raise RuntimeError(f"{first}: {_no_answer(choices)}")
         warn(
             f"{self.n_unanswered_} of {len(questions)} questions to the judge (first: {first}) got "
-            f"none of {', '.join(choices)} among its {self.top_logprobs} likeliest tokens; they "
-            "count as undecided."
+            f"none of {', '.join(choices)} among its {self.top_logprobs} likeliest tokens: no "
+            "judgement, NaN where there is no other."
         )
-        probabilities[unanswered] = 1 / len(choices)
+        probabilities[unanswered] = np.nan
         return probabilities
 
 
