@@ -71,7 +71,16 @@ _HOMES = {
     "suggest_pairs": "_suggest_pairs",
     "suspect_pairs": "_suspect_pairs",
 }
-_MODULES = ("datasets", "displays", "export", "metrics", "serving", "textual", "theory")
+_MODULES = (
+    "datasets",
+    "displays",
+    "export",
+    "metrics",
+    "reporting",
+    "serving",
+    "textual",
+    "theory",
+)
 
 __all__ = sorted(_HOMES)
 

@@ -41,7 +41,7 @@ FLOORS = [
     {"_auto_reward"},
     {"_comparison", "_demo", "_reward_function", "_suggest_pairs", "_suspect_pairs", "export",
      "textual", "theory"},
-    {"serving"},
+    {"reporting", "serving"},
     {"cli"},
     {"__main__"},
 ]  # fmt: skip

@@ -8,10 +8,9 @@ from ._arguments import (
     check_device,
     load_pipeline,
     positive,
-    reading,
-    refuse_text_options,
     seed,
 )
+from ._data import read_candidates
 from ._output import (
     PICTURES,
     RESULTS,
@@ -77,7 +76,7 @@ def run(arguments):
     from ..displays import save_curves
     from ..metrics import best_of_n_curve, best_of_n_score
 
-    rows, X, gold = _read(arguments)
+    rows, X, gold = read_candidates(arguments)
     _check_n(arguments.n, gold.shape[1])
     rewards = load_pipeline(arguments, text=rows is not None).predict(X)  # (n_prompts, N)
     curve = best_of_n_curve(rewards, gold, arguments.n, random_state=arguments.seed)
@@ -104,36 +103,6 @@ def run(arguments):
     for what, path in (("picks", arguments.output), ("curve", arguments.plot)):
         if path is not None:
             say(f"The {what}: {path}")
-
-
-def _read(arguments):
-    """Return the rows, or None for embeddings, what the model reads of them, and their gold."""
-    from warnings import catch_warnings, simplefilter
-
-    import numpy as np
-
-    from .._embedding_files import is_embedding_file, load_embeddings
-    from .._io import load_candidates
-    from .._rows import read_texts
-
-    path = arguments.candidates
-    if is_embedding_file(path):
-        refuse_text_options(arguments, path)
-        found = load_embeddings(path)
-        if found.gold is None:
-            raise ValueError(f"{path}: needs the arrays 'candidates' and 'gold' of a .npz file.")
-        return None, found.X, found.gold
-    rows, gold = load_candidates(path, **reading(arguments), on_invalid=arguments.on_invalid)
-    with catch_warnings():
-        simplefilter("ignore")  # they were told
-        table = read_texts(rows, arguments.on_invalid)
-    there = np.array([item is not None for item in table.items.ravel()]).reshape(gold.shape)
-    gold = np.where(there, gold, np.nan)
-    kept = there.any(axis=1)
-    if not kept.any():
-        raise ValueError(f"{path}: every row has empty or malformed texts alone.")
-    rows = [row for row, is_kept in zip(rows, kept, strict=True) if is_kept]
-    return rows, rows, gold[kept]
 
 
 def _check_n(ns, most):

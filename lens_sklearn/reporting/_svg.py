@@ -1,0 +1,133 @@
+"""matplotlib's pictures as SVG within a page, in colors that follow its theme."""
+
+import colorsys
+import io
+import re
+from xml.etree import ElementTree
+
+from ..displays import load_matplotlib
+from ._html import Markup, join, tag
+
+SIZE = (4.8, 3.4)
+_SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
+_COLOR = re.compile(r"\b(fill|stroke): ?#([0-9a-fA-F]{6})\b")
+_LINK = re.compile(r"url\(#([^)]+)\)")
+#: Text stays paths, so that it looks alike everywhere and needs no font.
+_SETTINGS = {"svg.hashsalt": "lens-sklearn", "svg.fonttype": "path", "font.size": 10}
+
+
+class Pictures:
+    """The pictures of one page: their numbers, and the colors that they use.
+
+    Attributes
+    ----------
+    colors : set of str
+        Hexadecimal, in lower case, without ``#``.
+    count : int
+        Pictures so far.
+    """
+
+    def __init__(self):
+        self.colors, self.count = set(), 0
+
+    def draw(self, plot, tell):
+        """Draw a picture.
+
+        Parameters
+        ----------
+        plot : callable
+            Draws on the axes that it is given, and returns the display.
+        tell : callable
+            Returns of the display what the picture shows, with its numbers, for who cannot see
+            it, and what stands below it.
+
+        Returns
+        -------
+        display : object
+            What `plot` returned.
+        figure : Markup
+            The picture and its caption.
+        """
+        style = load_matplotlib("style")
+        with style.context(["default", _SETTINGS]):  # whatever its user's settings are
+            figure = load_matplotlib("figure").Figure(figsize=SIZE, layout="constrained")
+            display = plot(figure.add_subplot())
+            file = io.BytesIO()
+            figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
+        alt, caption = tell(display)
+        picture = self._inline(file.getvalue(), alt)
+        return display, tag("figure", picture, tag("figcaption", caption))
+
+    def _inline(self, content, alt):
+        """Return an SVG file as an element of the page."""
+        self.count += 1
+        root = ElementTree.fromstring(content)
+        for parent in list(root.iter()):
+            for child in list(parent):
+                if child.tag in (f"{{{_SVG}}}metadata", f"{{{_SVG}}}style"):
+                    parent.remove(child)
+        for element in root.iter():
+            element.tag = element.tag.removeprefix(f"{{{_SVG}}}")
+            element.attrib = {
+                key.replace(f"{{{_XLINK}}}", "xlink:"): self._attribute(key, value)
+                for key, value in element.attrib.items()
+            }
+        for name in ("width", "height", "version"):
+            root.attrib.pop(name, None)
+        root.attrib |= {"role": "img", "aria-label": alt}
+        return Markup(ElementTree.tostring(root, encoding="unicode"))
+
+    def _attribute(self, key, value):
+        """Return an attribute with names of this picture and colors of the page."""
+        prefix = f"p{self.count}-"
+        if key == "id":
+            return prefix + value
+        if key.endswith("href"):
+            return value.replace("#", f"#{prefix}", 1)
+        if key == "style":
+            value = _COLOR.sub(self._color, value)
+        return _LINK.sub(rf"url(#{prefix}\1)", value)
+
+    def _color(self, found):
+        color = found[2].lower()
+        self.colors.add(color)
+        return f"{found[1]}: var(--c{color})"
+
+    def styles(self):
+        """Return the colors as custom properties, for light and for dark.
+
+        Returns
+        -------
+        str
+            CSS.
+        """
+        light = "".join(f"--c{color}:#{color};" for color in sorted(self.colors))
+        dark = "".join(f"--c{color}:#{in_the_dark(color)};" for color in sorted(self.colors))
+        return f":root{{{light}}}\n@media (prefers-color-scheme:dark){{:root{{{dark}}}}}"
+
+
+def side_by_side(figures):
+    """Return figures that stand beside each other where there is room."""
+    return tag("div", join(figures), class_="figures")
+
+
+def in_the_dark(color):
+    """Return the color that stands for another on a dark ground.
+
+    Parameters
+    ----------
+    color : str
+        Hexadecimal, without ``#``.
+
+    Returns
+    -------
+    str
+        Of the same hue, light for dark: white comes near the ground.
+    """
+    red, green, blue = (int(color[i : i + 2], 16) / 255 for i in (0, 2, 4))
+    hue, lightness, saturation = colorsys.rgb_to_hls(red, green, blue)
+    lightness = 0.92 - 0.82 * lightness
+    if saturation > 0.25:  # a gray may go under, a color says something
+        lightness = max(lightness, 0.62)
+    turned = colorsys.hls_to_rgb(hue, lightness, saturation)
+    return "".join(f"{round(255 * part):02x}" for part in turned)
