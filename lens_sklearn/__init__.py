@@ -44,6 +44,7 @@ _HOMES = {
     "PairCalibrationDisplay": "displays",
     "PairClassifier": "_pair_classifier",
     "RepeatAugmenter": "_augmenters",
+    "RewardEnsemble": "_reward_ensemble",
     "RewardLengthDisplay": "displays",
     "ResponseFeatures": "_response_features",
     "ResponseViews": "_response_views",
