@@ -38,9 +38,11 @@ def alpaca_pairs(rows, model, n_prompts, max_length):
     """
     texts, pairs, groups, prompt = [], [], [], 0
     for row in rows:
+        if prompt == n_prompts:
+            break
         talks, gold = [_talk(row["prompt"], text) for text in row["responses"]], row["gold"]
         whole = [j for j, own in enumerate(_tokens(model, talks)[0]) if len(own) <= max_length]
-        if len(whole) < 4 or prompt == n_prompts:
+        if len(whole) < 4:
             continue
         ranked = sorted(whole, key=lambda j: -gold[j])
         kept = [ranked[i] for i in np.linspace(0, len(ranked) - 1, 4).round().astype(int)]
@@ -61,8 +63,10 @@ def hh_pairs(rows, model, n_pairs, max_length):
     """Return texts, pairs (n, 2) of their numbers with the chosen one first, and prompts (n,)."""
     texts, groups, prompts = [], [], {}
     for row in rows:
+        if len(groups) == n_pairs:
+            break
         talks = [_talk(row["prompt"], row[name]) for name in ("chosen", "rejected")]
-        if max(len(i) for i in _tokens(model, talks)[0]) <= max_length and len(groups) < n_pairs:
+        if max(len(i) for i in _tokens(model, talks)[0]) <= max_length:
             texts += talks
             groups.append(prompts.setdefault(row["prompt"], len(prompts)))
     return texts, np.arange(len(texts)).reshape(-1, 2), np.array(groups)
@@ -138,7 +142,9 @@ def report(name, model, texts, pairs, groups, n_splits):
 
 def parser():
     """Return the parser of the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.last_token", description=__doc__.splitlines()[0]
+    )
     parser.add_argument("--data", type=Path, required=True, help="folder of the data sets")
     parser.add_argument("--model", required=True, help="folder of a decoder with a chat template")
     parser.add_argument("--prompts", type=int, default=120, help="of AlpacaEval")

@@ -12,8 +12,9 @@ Rows of text go through estimators that chain in a scikit-learn Pipeline::
     a reward model                           mean gold reward of the pick
 
 ``datasets`` has toy and demo data, ``metrics`` and ``displays`` what results are judged by,
-``export`` files that run no code, ``theory`` the paper's theorems, ``textual`` the systems of
-text space. A name is imported when it is first used, so that the command line starts at once.
+``export`` files that run no code, ``serving`` a reward over HTTP, ``theory`` the paper's theorems,
+``textual`` the systems of text space. A name is imported when it is first used, so that the
+command line starts at once.
 """
 
 from importlib import import_module
@@ -68,9 +69,10 @@ _HOMES = {
     "response_lengths": "_shortcuts",
     "shortcut_rewards": "_shortcuts",
     "shuffle_columns": "_pair_classifier",
+    "suggest_pairs": "_suggest_pairs",
     "suspect_pairs": "_suspect_pairs",
 }
-_MODULES = ("datasets", "displays", "export", "metrics", "textual", "theory")
+_MODULES = ("datasets", "displays", "export", "metrics", "serving", "textual", "theory")
 
 __all__ = sorted(_HOMES)
 

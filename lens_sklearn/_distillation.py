@@ -283,7 +283,7 @@ class DistillationAugmenter(PairAugmenter):
 
         Returns
         -------
-        AugmentedPairs of shape (factor_ * n, 2, d)
+        AugmentedPairs of shape (``factor_`` * n, 2, d)
             The n originals first, then the synthetic pairs.
 
         Raises
@@ -317,7 +317,7 @@ class DistillationAugmenter(PairAugmenter):
 
         Returns
         -------
-        AugmentedPairs of shape (factor_ * n, 2, d)
+        AugmentedPairs of shape (``factor_`` * n, 2, d)
             For the pairs of `fit_transform` what that returned.
 
         Raises

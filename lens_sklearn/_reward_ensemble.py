@@ -51,7 +51,7 @@ class RewardEnsemble(VotingRewardRegressor):
     combine : {"lower_confidence", "worst", "mean"}, default="lower_confidence"
         How the rewards become one.
     uncertainty_penalty : float, default=1.0
-        k, how many standard deviations are subtracted, for "lower_confidence" alone.
+        How many standard deviations are subtracted, k, for "lower_confidence" alone.
     weights : array-like of shape (n_estimators,), default=None
         Weights of the members in mean and standard deviation; None is equal ones. "worst" has
         no use for them.

@@ -103,7 +103,7 @@ class RewardFunction:
         self.estimator, self.floor, self.mean, self.scale = estimator, floor, mean, scale
         self.__name__ = name
         self.n_scored = self.n_failed = 0
-        self._has_deviation = _returns_std(estimator)
+        self._has_deviation = returns_std(estimator)
 
     def __call__(self, prompts, completions, **kwargs):
         """Score completions as TRL's trainers ask for it.
@@ -251,7 +251,7 @@ class RewardFunction:
             raise ValueError(f"got {len(prompts)} prompts and {len(completions)} completions.")
         rewards = np.full(len(prompts), np.nan)
         deviations = np.full(len(prompts), np.nan) if self._has_deviation else None
-        rows = [_row(*both) for both in zip(prompts, completions, strict=True)]
+        rows = [candidate_row(*both) for both in zip(prompts, completions, strict=True)]
         faults = self._predict([i for i, row in enumerate(rows) if row], rows, rewards, deviations)
         n_scored = int(np.isfinite(rewards).sum())
         self.n_scored += n_scored
@@ -320,8 +320,21 @@ def split_queries(queries, prompts):
     return [p for p, _ in split], [r for _, r in split]
 
 
-def _row(prompt, completion):
-    """Return a candidate row of one response, None where there is nothing to read."""
+def candidate_row(prompt, completion):
+    """Return a candidate row of one response.
+
+    Parameters
+    ----------
+    prompt : str, list of messages or None
+        None where prompt and response are one text.
+    completion : str, list of messages or None
+        The response.
+
+    Returns
+    -------
+    dict or None
+        None where there is nothing to read.
+    """
     if completion is None or _is_blank(completion):
         return None
     row = {"responses": [completion]}
@@ -340,7 +353,18 @@ def _is_blank(completion):
     )
 
 
-def _returns_std(estimator):
-    """Return whether the reward, a Pipeline's last step, has posterior deviations."""
+def returns_std(estimator):
+    """Return whether a reward has posterior deviations.
+
+    Parameters
+    ----------
+    estimator : estimator
+        A reward, or a Pipeline of which the last step is one.
+
+    Returns
+    -------
+    bool
+        Whether its ``predict`` takes ``return_std``.
+    """
     last = estimator.steps[-1][1] if hasattr(estimator, "steps") else estimator
     return "return_std" in inspect.signature(last.predict).parameters

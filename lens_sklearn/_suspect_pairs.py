@@ -44,6 +44,10 @@ def suspect_pairs(reward, pairs, y=None, *, groups=None, n_splits=5):
     ValueError
         If there are fewer prompts than `n_splits`, or `y` or `groups` is of another length.
 
+    See Also
+    --------
+    suggest_pairs : Pairs to label next.
+
     Notes
     -----
     Labels that a reward cannot predict cannot be suspected either: how much the order is worth

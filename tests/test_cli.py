@@ -33,7 +33,7 @@ from lens_sklearn.cli._main import make_parser
 from lens_sklearn.cli.fit import _print_choice, make_pipeline
 from lens_sklearn.export import load, save
 
-COMMANDS = ("fit", "compare", "score", "best-of-n", "suspect", "demo")
+COMMANDS = ("fit", "compare", "score", "best-of-n", "suggest", "suspect", "serve", "demo")
 
 
 @pytest.fixture(scope="module")

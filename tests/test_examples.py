@@ -7,7 +7,8 @@ import pytest
 
 matplotlib = pytest.importorskip("matplotlib", reason="draws")
 
-EXAMPLES = sorted((Path(__file__).parents[1] / "docs" / "examples").glob("plot_*.py"))
+# Those with a number embed text or train a language model: the site's build in .ci/run runs them.
+EXAMPLES = sorted((Path(__file__).parents[1] / "docs" / "examples").glob("plot_[!0-9]*.py"))
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
@@ -25,4 +26,4 @@ def test_an_example_runs(path, monkeypatch):
 
 
 def test_there_are_examples():
-    assert len(EXAMPLES) >= 6
+    assert len(EXAMPLES) >= 5

@@ -12,7 +12,8 @@ import lens_sklearn
 PACKAGE = Path(lens_sklearn.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 HEAVY = ("transformers", "datasets", "matplotlib", "pandas", "narwhals", "dask", "tqdm",
-         "trl", "peft", "accelerate", "openai")  # fmt: skip
+         "trl", "peft", "accelerate", "openai", "fastapi",
+         "uvicorn")  # fmt: skip
 
 # Who may import whom: a module imports only modules of lower floors.
 FLOORS = [
@@ -39,7 +40,9 @@ FLOORS = [
     {"_gp_reward"},
     {"_distillation"},
     {"_auto_reward"},
-    {"_comparison", "_demo", "_reward_function", "_suspect_pairs", "export", "textual", "theory"},
+    {"_comparison", "_demo", "_reward_function", "_suggest_pairs", "_suspect_pairs", "export",
+     "textual", "theory"},
+    {"serving"},
     {"cli"},
     {"__main__"},
 ]  # fmt: skip

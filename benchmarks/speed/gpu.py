@@ -166,6 +166,7 @@ def embeddings(args):
     word.auto_model.to(torch.bfloat16)
     if word.tokenizer.pad_token is None:
         word.tokenizer.pad_token = word.tokenizer.eos_token
+    word.tokenizer.chat_template = None  # it would put plain texts into a conversation
     pooling = Pooling(word.auto_model.config.hidden_size, "mean")
     rival = SentenceTransformer(modules=[word, pooling], device="cuda")
     sizes = {size: np.inf for size in (32, 128, 512)}  # 32 is its default
@@ -175,6 +176,8 @@ def embeddings(args):
         sizes[size] = seconds(rival.encode, texts, batch_size=size, show_progress_bar=False)
     gap = embedder.transform(texts[:64]) - rival.encode(texts[:64])
     scale = np.abs(rival.encode(texts[:64])).max()
+    if not np.abs(gap).max() < 0.1 * scale:  # bfloat16 rounds to a percent
+        raise RuntimeError("the two do not embed the same texts, so their times say nothing.")
     tokens = sum(len(ids) for ids in embedder_tokens(args.model, texts))
     body = [p for p in word.auto_model.parameters() if p.ndim == 2]
     body = sum(p.numel() for p in body) - word.auto_model.get_input_embeddings().weight.numel()

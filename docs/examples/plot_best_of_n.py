@@ -62,4 +62,8 @@ display = BestOfNComparisonDisplay.from_splits(predicted, golds)
 for name, curve in display.curves.items():
     print(f"{name}: {curve.mean[-1]:.2f} [{curve.lower[-1]:.2f}, {curve.upper[-1]:.2f}]")
 
+# %%
+# **What to take away.** Compare rewards on the same prompts and look at the paired difference, not
+# at two intervals; and put a pick that needs no model beside them.
+
 plt.show()

@@ -46,4 +46,8 @@ found = zip(
 for size, ratio, side, (low, high) in found:
     print(f"{size} pairs: {bounds[side]}{ratio:.1f}, 95 % interval {low:.1f} to {high:.1f}")
 
+# %%
+# **What to take away.** A multiplier of 2 means half the labels for the same score. It depends on
+# the baseline and on N, so say both.
+
 plt.show()

@@ -1,6 +1,6 @@
 r"""
-The latent space over γ
-=======================
+What does γ do to the latent space?
+===================================
 
 The contrastive autoencoder maps an embedding to a *latent*, a Gaussian of few dimensions, and its
 loss rewards a distance between the latents of chosen and rejected responses, weighed by γ. New
@@ -37,5 +37,10 @@ for ax, gamma in zip(axes, (0.0, 1.0, 10.0), strict=True):
 # Gaussian.
 display = TrainingHistoryDisplay({f"γ = {gamma:g}": vae.history_ for gamma, vae in models.items()})
 display.plot()
+
+# %%
+# **What to take away.** A latent space in which chosen and rejected are far apart looks good and
+# proves little: with a large γ most of the distance is what the heads were told. Choose γ by pairs
+# of left-out prompts (:ref:`sphx_glr_auto_examples_plot_05_search_and_save.py`).
 
 plt.show()

@@ -46,4 +46,8 @@ predicted = reward.predict(data.candidates) + 0.5 * np.log2(lengths)
 display = RewardLengthDisplay.from_predictions(predicted, lengths)
 print(f"a doubling of the length adds {display.slope:.2f}")
 
+# %%
+# **What to take away.** A reward whose points lie on the diagonal can be asked for thresholds. One
+# that grows with length should be compared with the longest response, or have length controlled.
+
 plt.show()

@@ -1,4 +1,4 @@
-"""The command line: ``lens-sklearn fit | compare | score | best-of-n | demo``."""
+"""The command line: ``lens-sklearn fit | compare | score | best-of-n | serve | demo``."""
 
 from ._main import main
 

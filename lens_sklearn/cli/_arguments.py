@@ -296,6 +296,19 @@ def share(text):
     return _number(text, lambda value: 0 <= value < 1, "at least 0 and below 1")
 
 
+def number(text):
+    """Read any number that is finite."""
+    return _number(text, lambda value: True, "finite")
+
+
+def port(text):
+    """Read a port."""
+    value = _whole(text)
+    if not 0 <= value <= 65535:
+        raise argparse.ArgumentTypeError(f"{value} does not lie between 0 and 65535")
+    return value
+
+
 def layer(text):
     """Read a layer, several with commas, all or auto."""
     if text in ("all", "auto"):

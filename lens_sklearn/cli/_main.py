@@ -8,11 +8,11 @@ import warnings
 from contextlib import contextmanager
 
 from .. import __version__
-from . import best_of_n, compare, demo, fit, score, suspect
+from . import best_of_n, compare, demo, fit, score, serve, suggest, suspect
 from ._arguments import Parser
 from ._output import say
 
-COMMANDS = (fit, compare, score, best_of_n, suspect, demo)
+COMMANDS = (fit, compare, score, best_of_n, suggest, suspect, serve, demo)
 EXPECTED = (ValueError, OSError, ImportError)
 
 

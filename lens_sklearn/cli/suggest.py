@@ -1,0 +1,108 @@
+"""``lens-sklearn suggest``: pairs to label next."""
+
+from ._arguments import (
+    add_command,
+    add_force,
+    add_rows,
+    add_saved_model,
+    check_device,
+    load_pipeline,
+    positive,
+    reading,
+    refuse_text_options,
+    seed,
+)
+from ._output import RESULTS, check_file, say, write_rows
+
+__all__ = ["add_parser", "run"]
+
+EXAMPLES = """\
+examples:
+  lens-sklearn suggest reward candidates.jsonl -n 50 -o to_label.csv
+  lens-sklearn suggest reward candidates.jsonl -n 50 -o next.csv --labeled to_label.csv
+
+Of each prompt the two likeliest winners are taken, and prompts are drawn at random: a label then
+decides what Best-of-N picks. The output has response_a and response_b of each pair in random
+order; "row", "first" and "second" are their numbers in CANDIDATES. Label them, add them to the
+pairs as chosen and rejected, fit again, and ask for the next with --labeled.
+
+CANDIDATES has several responses to a prompt: {"prompt": "...", "responses": ["...", "..."]}"""
+
+
+def add_parser(commands):
+    """Add the command.
+
+    Parameters
+    ----------
+    commands : argparse subparsers
+        Where to add it.
+    """
+    parser = add_command(commands, "suggest", run, "choose pairs to label next", EXAMPLES)
+    add_saved_model(parser)
+    parser.add_argument("rows", metavar="CANDIDATES", help="rows of responses, or embeddings")
+    parser.add_argument("-n", type=positive, required=True, help="how many pairs")
+    parser.add_argument("-o", "--output", required=True, help=", ".join(RESULTS))
+    parser.add_argument(
+        "--labeled", action="append", metavar="FILE", help="what was suggested before; repeatable"
+    )
+    parser.add_argument("--seed", type=seed, default=0, help="draws the prompts")
+    add_force(parser)
+    add_rows(parser, ("prompt", "responses"))
+
+
+def run(arguments):
+    """Write pairs to label.
+
+    Parameters
+    ----------
+    arguments : argparse.Namespace
+        Of ``lens-sklearn suggest``.
+    """
+    check_file("-o", arguments.output, arguments.rows, arguments.force, RESULTS)
+    check_device(arguments.device)
+    from .._embedding_files import is_embedding_file, load_embeddings
+    from .._io import check_texts, load_rows
+    from .._suggest_pairs import suggest_pairs
+
+    labeled = _read_labeled(arguments.labeled or [])
+    is_text = not is_embedding_file(arguments.rows)
+    if is_text:
+        X = load_rows(arguments.rows, **reading(arguments))
+        kind = check_texts(X, arguments.rows, arguments.on_invalid).kind
+        if kind != "candidates":
+            raise ValueError(f"{arguments.rows}: rows with responses are needed, these are {kind}.")
+    else:
+        refuse_text_options(arguments, arguments.rows)
+        X = load_embeddings(arguments.rows).X
+    found = suggest_pairs(
+        load_pipeline(arguments, text=is_text),
+        X,
+        arguments.n,
+        labeled=labeled,
+        random_state=arguments.seed,
+    )
+    rows = X if is_text else [{"responses": ["" for _ in row]} for row in X]
+    chosen = found.rows(rows)
+    if not is_text:
+        chosen = [{k: row[k] for k in ("row", "first", "second")} for row in chosen]
+    write_rows(arguments.output, chosen)
+    say(f"{len(chosen)} pairs to label in {arguments.output}.")
+
+
+def _read_labeled(paths):
+    """Return the numbers (m, 3) of pairs that were suggested before."""
+    import numpy as np
+
+    from .._io import load_rows
+
+    numbers = []
+    for path in paths:
+        for i, row in enumerate(load_rows(path)):
+            try:
+                numbers.append([int(row[name]) for name in ("row", "first", "second")])
+            except (KeyError, TypeError, ValueError):
+                raise ValueError(
+                    f"--labeled {path}: row {i} has no whole numbers row, first and second, as "
+                    '"lens-sklearn suggest" writes them.'
+                ) from None
+    return np.array(numbers, dtype=int).reshape(-1, 3)

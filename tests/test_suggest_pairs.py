@@ -1,0 +1,131 @@
+"""Pairs to label next: likely winners of prompts at random, none twice."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from sklearn.base import BaseEstimator
+from sklearn.exceptions import NotFittedError
+
+from lens_sklearn import LinearRewardRegressor, export, suggest_pairs
+from lens_sklearn.cli import main
+from lens_sklearn.datasets import make_preference_pairs
+
+
+class FirstFeature(BaseEstimator):
+    def __sklearn_is_fitted__(self):
+        return True
+
+    def fit(self, X, y=None):
+        return self
+
+    def predict(self, X):
+        if isinstance(X, np.ndarray):
+            return X[..., 0]
+        most = max(len(row["responses"]) for row in X)
+        lengths = [[len(text) for text in row["responses"]] for row in X]
+        return [found + [np.nan] * (most - len(found)) for found in lengths]
+
+
+X = np.zeros((3, 4, 2))
+X[..., 0] = [[1, 4, 2, 3], [9, 8, 1, 0], [0, 0.5, 7, np.nan]]
+WINNERS = [{1, 3}, {0, 1}, {1, 2}]
+
+
+def sets(found):
+    return {
+        int(i): {int(a), int(b)}
+        for i, a, b in zip(found.prompt, found.first, found.second, strict=True)
+    }
+
+
+def test_the_two_likeliest_winners_of_each_prompt():
+    found = suggest_pairs(FirstFeature(), X, 3, random_state=0)
+    assert sets(found) == dict(enumerate(WINNERS))
+    pairs = found.pairs(X)
+    np.testing.assert_array_equal(pairs[0, 0], X[found.prompt[0], found.first[0]])
+    np.testing.assert_array_equal(pairs[2, 1], X[found.prompt[2], found.second[2]])
+
+
+def test_prompts_and_places_are_drawn():
+    many = np.tile(X[:1], (200, 1, 1))
+    one = suggest_pairs(FirstFeature(), many, 100, random_state=0)
+    again = suggest_pairs(FirstFeature(), many, 100, random_state=0)
+    other = suggest_pairs(FirstFeature(), many, 100, random_state=1)
+    assert one.prompt.tolist() == again.prompt.tolist() != other.prompt.tolist()
+    assert len(set(one.prompt.tolist())) == 100 and max(one.prompt) > 150
+    assert 25 < np.sum(one.first == 1) < 75
+
+
+def test_prompts_with_labels_come_last_with_their_next_pair():
+    labeled = [(0, 3, 1), (1, 0, 1), (1, 2, 0)]
+    found = suggest_pairs(FirstFeature(), X, 3, labeled=labeled, random_state=0)
+    assert found.prompt.tolist() == [2, 0, 1]
+    assert sets(found) == {2: {1, 2}, 0: {1, 2}, 1: {1, 2}}  # 4 against 2; 8 against 1
+
+
+def test_a_prompt_without_pairs_left_is_left_out():
+    labeled = [(2, 0, 1), (2, 1, 2), (2, 0, 2)]  # the fourth is padding
+    found = suggest_pairs(FirstFeature(), X, 2, labeled=labeled, random_state=0)
+    assert set(sets(found)) == {0, 1}
+    with pytest.raises(ValueError, match="n=3, and 2 of 3 prompts have a pair without a label"):
+        suggest_pairs(FirstFeature(), X, 3, labeled=labeled)
+
+
+def test_rows_to_label():
+    rows = [{"prompt": "p", "responses": ["a", "bbb", "cc"]}, {"responses": ["d", "ee"]}]
+    made = suggest_pairs(FirstFeature(), rows, 2, random_state=0).rows(rows)
+    by_row = {row["row"]: row for row in made}
+    assert {by_row[0]["response_a"], by_row[0]["response_b"]} == {"bbb", "cc"}
+    assert by_row[0]["prompt"] == "p" and "prompt" not in by_row[1]
+    assert rows[0]["responses"][by_row[0]["first"]] == by_row[0]["response_a"]
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"n": 0}, "n=0 has to be a whole number"),
+        ({"n": 1, "labeled": [(0, 1)]}, r"labeled must have shape \(m, 3\)"),
+        ({"n": 1, "labeled": [(0, 1, 2), (0, 1, 4)]}, r"labeled\[1\] is \[0, 1, 4\]"),
+        ({"n": 1, "labeled": [(0.0, 1.0, 2.0)]}, "whole numbers"),
+    ],
+)
+def test_what_cannot_be_is_refused(params, message):
+    with pytest.raises(ValueError, match=message):
+        suggest_pairs(FirstFeature(), X, **params)
+
+
+def test_pairs_are_no_candidates():
+    with pytest.raises(ValueError, match="expected candidate rows"):
+        suggest_pairs(FirstFeature(), [{"chosen": "a", "rejected": "b"}] * 3, 1)
+    with pytest.raises(NotFittedError):
+        suggest_pairs(LinearRewardRegressor(), X, 1)
+
+
+@pytest.fixture
+def saved(tmp_path):
+    toy = make_preference_pairs(n_pairs=40, n_features=4, random_state=0)
+    export.save(LinearRewardRegressor().fit(toy.pairs), tmp_path / "reward")
+    np.savez(tmp_path / "candidates.npz", candidates=toy.candidates, gold=toy.gold)
+    return tmp_path
+
+
+def test_the_command_goes_on_where_it_stopped(saved, capsys):
+    given = [str(saved / "reward"), str(saved / "candidates.npz"), "-n", "5", "-o"]
+    assert main(["suggest", *given, str(saved / "first.csv")]) == 0
+    labeled = ["--labeled", str(saved / "first.csv")]
+    assert main(["suggest", *given, str(saved / "next.csv"), *labeled]) == 0
+    numbers = []
+    for name in ("first.csv", "next.csv"):
+        with open(saved / name, encoding="utf-8", newline="") as file:
+            numbers += [
+                (int(r["row"]), *sorted((r["first"], r["second"]))) for r in csv.DictReader(file)
+            ]
+    assert len(numbers) == len(set(numbers)) == 10
+    assert "5 pairs to label in" in capsys.readouterr().err
+    (saved / "odd.jsonl").write_text(json.dumps({"row": 1}) + "\n")
+    assert (
+        main(["suggest", *given, str(saved / "x.csv"), "--labeled", str(saved / "odd.jsonl")]) == 2
+    )
+    assert "row 0 has no whole numbers row, first and second" in capsys.readouterr().err
