@@ -29,7 +29,7 @@ class RewardEnsemble(VotingRewardRegressor):
 
     .. math::
 
-        s_m(x_j) = r_m(x_j) - \bar r_m, \qquad \bar r_m = \frac{1}{N} \sum_{l=1}^{N} r_m(x_l)
+        s_m(x_j) = r_m(x_j) - c_m, \qquad c_m = \frac{1}{N} \sum_{l=1}^{N} r_m(x_l)
 
     and the ensemble's reward is, with means, deviations and the minimum over the members m,
 
@@ -38,7 +38,7 @@ class RewardEnsemble(VotingRewardRegressor):
         \text{mean:} \quad & \operatorname{mean}_m r_m(x_j) \\
         \text{lower confidence:} \quad & \operatorname{mean}_m r_m(x_j)
             - k \, \operatorname{std}_m s_m(x_j) \\
-        \text{worst:} \quad & \operatorname{mean}_m \bar r_m + \min_m s_m(x_j)
+        \text{worst:} \quad & \operatorname{mean}_m c_m + \min_m s_m(x_j)
 
     Scales are not touched: rewards of this package are log-odds.
 
@@ -73,7 +73,7 @@ class RewardEnsemble(VotingRewardRegressor):
     Notes
     -----
     A response that comes without others to its prompt, as a row (d,) or one candidate, has no
-    prompt's mean: :math:`\bar r_m` is then `member_means_`. So a response alone does not have the
+    prompt's mean: :math:`c_m` is then its `member_means_`. So a response alone does not have the
     reward that it has among candidates.
 
     The two responses of a pair lie equally far from their mean, so members differ equally on
