@@ -249,7 +249,7 @@ def _metadata(name, names, bases, found):
         base_model=known or None,
         model_name=name,
         eval_results=results or None,
-        metrics=["accuracy"] if results else None,
+        metrics=[r.metric_type for r in results if r.metric_type == "accuracy"] or None,
     )
 
 

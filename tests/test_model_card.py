@@ -79,7 +79,10 @@ def test_results_by_hand():
     assert "Not measured" in section(card, "Length")
     (accuracy, picked) = ModelCard(str(card)).data.eval_results
     assert (accuracy.metric_type, accuracy.metric_value) == ("accuracy", 0.75)
-    assert picked.metric_value == 3.0
+    assert picked.metric_value == 3.0 and card.data.metrics == ["accuracy"]
+    picks = model_card(First().fit(test), candidates=candidates, gold=gold)
+    assert cells(picks)["**this model**"] == table["**this model**"][2:]
+    assert picks.data.metrics is None and "Not measured" in section(picks, "Probabilities")
 
 
 def test_controls_stand_beside_the_result(of_text):
@@ -144,6 +147,12 @@ def test_a_card_without_measurements(pairs):
     assert card.data.eval_results is None and card.data.metrics is None
     assert "not a safety filter" in section(card, "Limits")
     assert 'from_pretrained("USER/NAME")' in card.text and "embeddings" in card.text
+
+
+def test_a_step_of_another_library_takes_an_extra(pairs):
+    pipe = Pipeline([("scale", EmbeddingScaler()), ("reward", First())]).fit(pairs)
+    assert "lens-sklearn[save] @ git+" in model_card(pipe).text
+    assert "lens-sklearn @ git+" in model_card(LinearRewardRegressor().fit(pairs)).text
 
 
 def test_metadata_survives_the_card_library(of_text, tmp_path):
