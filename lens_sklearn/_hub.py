@@ -32,11 +32,13 @@ def push_to_hub(
     Parameters
     ----------
     model : Pipeline or reward model
-        Fitted, and of what :func:`export.save` takes. What gives no rewards needs a `card`.
+        Fitted, and of what :func:`~lens_sklearn.export.save` takes. What gives no rewards needs
+        a `card`.
     repo_id : str
         "user/name"; made if it is not there.
     card : huggingface_hub.ModelCard or str, default=None
-        Its README.md, as :func:`model_card` writes it; None is a card without measurements.
+        Its README.md, as :func:`~lens_sklearn.model_card` writes it; None is a card without
+        measurements.
     token : str, default=None
         An access token that may write. None is that of ``hf auth login`` or ``HF_TOKEN``. It
         is handed on and neither kept nor shown.
@@ -47,7 +49,7 @@ def push_to_hub(
     commit_message : str, default="Upload a reward model"
         First line of the commit.
     trusted : sequence of str, default=()
-        As in :func:`export.save`.
+        As in :func:`~lens_sklearn.export.save`.
 
     Returns
     -------
@@ -106,7 +108,7 @@ def push_to_hub(
 
 
 def from_pretrained(repo_id, *, revision=None, token=None, trusted=()):
-    """Load a pipeline that :func:`push_to_hub` or :func:`export.save` wrote; no code is run.
+    """Load a pipeline that `push_to_hub` or `export.save` wrote; no code is run.
 
     Parameters
     ----------
@@ -117,7 +119,7 @@ def from_pretrained(repo_id, *, revision=None, token=None, trusted=()):
     token : str, default=None
         An access token that may read. None is that of ``hf auth login`` or ``HF_TOKEN``.
     trusted : sequence of str, default=()
-        As in :func:`export.load`.
+        As in :func:`~lens_sklearn.export.load`.
 
     Returns
     -------
@@ -130,7 +132,7 @@ def from_pretrained(repo_id, *, revision=None, token=None, trusted=()):
         If there is no saved pipeline.
     ValueError
         If `repo_id` can be neither, an option of the Hub comes with a folder, or as
-        :func:`export.load`.
+        :func:`~lens_sklearn.export.load`.
     OSError
         If the Hub does not give it.
 
@@ -140,8 +142,8 @@ def from_pretrained(repo_id, *, revision=None, token=None, trusted=()):
 
     Notes
     -----
-    What belongs to the machine is not taken from the files, as :func:`export.load` says. The
-    name of the language model is: it is downloaded when texts are embedded.
+    What belongs to the machine is not taken from the files, as :func:`~lens_sklearn.export.load`
+    says. The name of the language model is: it is downloaded when texts are embedded.
 
     Examples
     --------

@@ -7,7 +7,7 @@ import pytest
 from fake_server import chat, error, fake_server
 
 from lens_sklearn.textual import PairLabeller, ServerJudge
-from lens_sklearn.textual._self_rewarding import PAIRWISE, POINTWISE
+from lens_sklearn.textual._judge import PAIRWISE, POINTWISE
 
 pytest.importorskip("openai", reason="needs the extra server")
 PROMPTS = ["2 + 2?", "why"]
@@ -80,6 +80,28 @@ def test_questions_are_those_of_the_judge_without_a_server(judge, server, mode, 
     assert text.format(prompt="2 + 2?", **names) in map(question, server.bodies)
 
 
+def test_equal_texts_are_even_to_the_bit(judge, server):
+    server.answer = lambda body: chat("A", "length", {"A": log(0.6), "B": log(0.3)})
+    judge.set_params(mode="pairwise")
+    assert judge.score(["why"], [["a", "a"]]).tolist() == [[0.5, 0.5]]
+    assert judge.position_bias_ == pytest.approx(1 / 6)
+    np.testing.assert_allclose(judge.shown_first_, [[2 / 3, 2 / 3]])
+    judge.set_params(mode="pointwise")
+    server.answer = lambda body: chat("3", "length", {"3": log(0.6)})
+    judge.score(["why"], [["a", "a"]])
+    assert np.isnan(judge.position_bias_) and judge.shown_first_.shape == (0, 2)
+
+
+@pytest.mark.parametrize("mode", ["pointwise", "pairwise"])
+def test_what_is_rendered_is_what_is_asked(judge, server, mode):
+    server.answer = lambda body: chat("A", "length", {"A": -1, "3": -1})
+    judge.set_params(mode=mode, n_concurrent=1)
+    texts = judge.rendered(PROMPTS, RESPONSES)
+    assert server.bodies == [] and len(texts) == {"pointwise": 4, "pairwise": 6}[mode]
+    judge.score(PROMPTS, RESPONSES)
+    assert texts == list(map(question, server.bodies))
+
+
 def test_equal_questions_are_asked_once(judge, server):
     server.answer = rate
     judge.set_params(instruction=SHORT["pointwise"])
@@ -136,13 +158,32 @@ def test_a_judge_that_answers_nothing_is_given_up_early(judge, server):
     assert len(server.bodies) == 4 + 20
 
 
-@pytest.mark.parametrize("top", [[{"token": "4"}], ["4"], [{"token": "4", "logprob": "x"}]])
-def test_malformed_logprobs_are_refused(judge, server, top):
+@pytest.mark.parametrize(
+    "top, said",
+    [([{"token": "4"}], "a token and its logprob"), (["4"], "a token and its logprob")]
+    + [
+        ([{"token": "4", "logprob": value}], rf"logprob of '4' is {value!r}; expected a number")
+        for value in ("-1", None, True, 0.7, float("nan"), float("inf"))  # .7: a probability
+    ],
+)
+def test_malformed_logprobs_are_refused(judge, server, top, said):
     answer = chat("4", "length", {"4": -1})
     answer["choices"][0]["logprobs"]["content"][0]["top_logprobs"] = top
     server.answer = lambda body: answer
-    with pytest.raises(RuntimeError, match="cannot be read"):
+    with pytest.raises(RuntimeError, match=f"cannot be read: .*{said}"):
+        judge.set_params(n_concurrent=1).score(PROMPTS, RESPONSES)
+
+
+def test_entries_of_another_shape_are_no_logprobs(judge, server):
+    answer = chat("4", "length", {"4": -1})
+    answer["choices"][0]["logprobs"]["content"] = ["4"]
+    server.answer = lambda body: answer
+    with pytest.raises(RuntimeError, match="no logprobs of the first token"):
         judge.score(PROMPTS, RESPONSES)
+    answer["choices"][0]["logprobs"] = {
+        "content": [{"top_logprobs": [{"token": "4", "logprob": 1e-6}]}]
+    }
+    assert judge.score(["a"], [["b"]]) == [[4]]  # rounding
 
 
 # ------------------------------------------------------------------------------ the store
