@@ -120,7 +120,7 @@ def _kinds():
     yield (
         "coef_ control_coef_ left_out_log_odds_ Cs_ log_losses_ feature_mean_ feature_scale_ "
         "X_train_ dual_coef_ strengths_ strength_weights_ prior_variance_ L_ classes_ mean_ scale_ "
-        "var_ mean scale directions gains key exp_avg exp_avg_sq",
+        "var_ mean scale directions gains key exp_avg exp_avg_sq member_means_",
         "an array of numbers",
         _is_array,
     )
