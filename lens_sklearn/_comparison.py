@@ -374,7 +374,7 @@ def _run_task(data, task, train, test, seed, *, device):
         try:
             predict = _fit(METHODS[task.method], data, train, test, seed, device)
             if test is None:
-                result["gold"] = _picked_gold(predict(data.candidates), data.gold).tolist()
+                result["gold"] = picked_gold(predict(data.candidates), data.gold).tolist()
             else:
                 rewards = predict(data.X[test])
                 result["log_odds"] = (rewards[:, 0] - rewards[:, 1]).astype(float).tolist()
@@ -435,8 +435,19 @@ def told(estimator, n_response_features):
     return estimator
 
 
-def _picked_gold(rewards, gold):
-    """Return the gold of each prompt's pick (n_prompts,)."""
+def picked_gold(rewards, gold):
+    """Return the gold of each prompt's pick.
+
+    Parameters
+    ----------
+    rewards, gold : ndarray, shape (n_prompts, N)
+        Predicted and gold rewards; NaN is padding.
+
+    Returns
+    -------
+    ndarray, shape (n_prompts,)
+        Candidates of equal reward share their mean gold.
+    """
     curve = best_of_n_curve(rewards, gold, [gold.shape[1]], n_bootstrap=1, random_state=0)
     return curve.per_prompt[:, 0]
 
@@ -509,10 +520,10 @@ def _gold_of(names, data, found):
         if METHODS[name].reward is not None:
             gold[name] = np.array(found[Task(name, 0, CANDIDATES, 1.0)]["gold"])
         elif name not in SHORTCUTS:
-            gold[name] = _picked_gold(np.where(np.isnan(data.gold), np.nan, 0), data.gold)
+            gold[name] = picked_gold(np.where(np.isnan(data.gold), np.nan, 0), data.gold)
         elif data.candidate_lengths is not None:
             sign = 1 if name == "longest" else -1
-            gold[name] = _picked_gold(sign * data.candidate_lengths, data.gold)
+            gold[name] = picked_gold(sign * data.candidate_lengths, data.gold)
     return gold
 
 

@@ -24,12 +24,7 @@ from ._embedding_array import CellWriter, array_name, keep_rows, make_folder, ne
 from ._equal_embeddings import EqualEmbeddings
 from ._fitted_state import FittedState
 from ._hidden_states import POOLINGS, batches_by_tokens
-from ._language_model import (
-    embed_batch,
-    get_language_model,
-    resolve_model,
-    template_text,
-)
+from ._language_model import embed_batch, get_language_model, resolve_model, template_text
 from ._messages import join_contents
 from ._progress import progress_bar
 from ._reading import check_same_model, is_decoder, read_layers, read_poolings
@@ -154,7 +149,9 @@ class LLMEmbedder(
     poolings_ : tuple of str
         The poolings used.
     last_of_turn_ : bool
-        Whether "last" ends the turn; what earlier versions fitted reads the text's last token.
+        Whether "last" ends the turn; in earlier versions it is the text's last token.
+    front_tokens_ : list of int
+        What stays in front of a text that is cut, such as a BOS that begins no turns.
     max_length_ : int
         The length limit in force.
     revision_ : str or None
@@ -207,9 +204,11 @@ class LLMEmbedder(
         "show_progress": ["boolean", None],
     }  # fmt: skip
     fitted_state_names = ("n_features_out_", "n_response_features_", "max_length_", "revision_",
-                          "n_overlong_", "layers_", "poolings_", "last_of_turn_")  # fmt: skip
-    optional_state_names = ("last_of_turn_",)
-    last_of_turn_ = False  # of embedders that earlier versions saved
+                          "n_overlong_", "layers_", "poolings_", "last_of_turn_",
+                          "front_tokens_")  # fmt: skip
+    optional_state_names = ("last_of_turn_", "front_tokens_")
+    # Of embedders that earlier versions saved: all front tokens stay.
+    last_of_turn_, front_tokens_ = False, None
 
     def __init__(
         self,
@@ -288,6 +287,7 @@ class LLMEmbedder(
         self.layers_ = read_layers(self.layer, language_model.n_hidden_states, decoder)
         self.n_response_features_ = int(self.log_likelihood)
         self.max_length_ = language_model.longest_input(self.max_length)
+        self.front_tokens_ = sorted(language_model.lone_front_tokens(self.chat_template))
         self.n_features_out_ = (
             len(self.layers_) * len(self.poolings_) * language_model.hidden_size
             + self.n_response_features_
@@ -381,7 +381,7 @@ class LLMEmbedder(
         cells, texts = np.array(cells), list(numbers)
         keys = None
         if self.store is not None or self.out is not None:
-            keys = store_keys(self._settings(language_model.spec, template), texts)
+            keys = store_keys(self._settings(language_model, template), texts)
 
         def place(number):
             return table.place(int(np.flatnonzero(cells == number)[0]))
@@ -440,7 +440,7 @@ class LLMEmbedder(
         missing = np.flatnonzero(~found)
         ids, cut, spans = tokenize_texts(
             language_model, [texts[i] for i in missing], template, self.max_length_,
-            lambda i: place(missing[i]), with_spans=self._reads_responses,
+            lambda i: place(missing[i]), with_spans=self._reads_responses, front=self.front_tokens_,
         )  # fmt: skip
         overlong[missing] = cut
         if overlong.any() and self.overlong == "raise":
@@ -522,10 +522,11 @@ class LLMEmbedder(
             )
         return vectors
 
-    def _settings(self, spec, template):
+    def _settings(self, language_model, template):
         """Return all that a vector depends on besides its text."""
+        spec = language_model.spec
         last = "last of turn" if self.last_of_turn_ and template else "last"
-        return {
+        settings = {
             "model": spec.fingerprint or spec.name,
             "revision": spec.revision,
             "template": template,
@@ -534,7 +535,14 @@ class LLMEmbedder(
             "max_length": self.max_length_,
             "dtype": spec.dtype,
             "rules": RULES,
-        } | ({"log_likelihood": True} if self.n_response_features_ else {})
+        }
+        # Only where they make a difference, so that records of earlier versions are found.
+        if self.n_response_features_:
+            settings["log_likelihood"] = True
+        front = self.front_tokens_
+        if front is not None and set(front) != language_model.front_tokens:
+            settings["front"] = front
+        return settings
 
     def set_fitted_state(self, state):
         """Set the fitted attributes, so that the embedder is fitted.

@@ -120,7 +120,7 @@ def _kinds():
     yield (
         "coef_ control_coef_ left_out_log_odds_ Cs_ log_losses_ feature_mean_ feature_scale_ "
         "X_train_ dual_coef_ strengths_ strength_weights_ prior_variance_ L_ classes_ mean_ scale_ "
-        "var_ mean scale directions gains key exp_avg exp_avg_sq",
+        "var_ mean scale directions gains key exp_avg exp_avg_sq member_means_",
         "an array of numbers",
         _is_array,
     )
@@ -134,7 +134,7 @@ def _kinds():
     yield "whitening_", "a table or null", lambda value: value is None or isinstance(value, dict)
     yield "views_", "a table of texts", _is_table(_is_text)
     yield "history_", "a list of tables of numbers", _is_list(_is_table(_is_number))
-    yield "layers_", "a list of whole numbers from 0", _is_list(_is_count)
+    yield "layers_ front_tokens_", "a list of whole numbers from 0", _is_list(_is_count)
     yield "poolings_", "a list of texts", _is_list(_is_text)
     yield "last_of_turn_", "true or false", lambda value: isinstance(value, bool)
     yield "revision_", "a text or null", lambda value: value is None or isinstance(value, str)

@@ -344,6 +344,35 @@ class LanguageModel:
         own = {self.tokenizer.bos_token_id, self.tokenizer.cls_token_id}
         return own.union(self.added_tokens.before) - {None}
 
+    def lone_front_tokens(self, chat_template):
+        """Return the tokens that stand in front of a text and nowhere else in it.
+
+        In ChatML the tokenizer's BOS may be the token that begins every turn. In front of a text
+        whose beginning was cut it would begin a turn that is none.
+
+        Parameters
+        ----------
+        chat_template : "auto", str, None or False
+            As in :class:`~lens_sklearn.LLMEmbedder`.
+
+        Returns
+        -------
+        set of int
+            What stays in front of a text that is cut.
+        """
+        from jinja2 import TemplateError
+
+        own = self.front_tokens - set(self.added_tokens.before)
+        template = template_text(chat_template, self.tokenizer)
+        if template is None or not own:
+            return self.front_tokens
+        try:
+            text = self.render((("user", "a"), ("assistant", "a"), ("user", "a")), template)
+        except (TemplateError, *UNEXPECTED):
+            return self.front_tokens
+        (ids,) = self.tokenize([text], add_special_tokens=False)
+        return self.front_tokens - {token for token in own if (ids == token).sum() > 1}
+
     def tokenize(self, texts, *, add_special_tokens, place=None):
         """Turn texts into token ids.
 

@@ -15,7 +15,9 @@ TOKENIZED_AT_ONCE = 1024  # texts; token ids become arrays before the next ones 
 PLACE = "\ue000"  # stands for the response where what surrounds it is looked for; no text has it
 
 
-def tokenize_texts(language_model, texts, template, max_length, place, *, with_spans=False):
+def tokenize_texts(
+    language_model, texts, template, max_length, place, *, with_spans=False, front=None
+):
     """Return the token ids of texts, and where in them the responses are.
 
     Parameters
@@ -36,6 +38,9 @@ def tokenize_texts(language_model, texts, template, max_length, place, *, with_s
         Names the row of text number i in an error.
     with_spans : bool, default=False
         Whether responses are looked for.
+    front : collection of int, default=None
+        Tokens that stay where a text that is cut begins with them; None is
+        ``language_model.front_tokens``.
 
     Returns
     -------
@@ -52,7 +57,7 @@ def tokenize_texts(language_model, texts, template, max_length, place, *, with_s
     ValueError
         If the template refuses a conversation, the tokenizer a text, or a text has no token.
     """
-    reader = _Reader(language_model, texts, template, max_length, place)
+    reader = _Reader(language_model, texts, template, max_length, place, front)
     ids, overlong = [None] * len(texts), np.zeros(len(texts), dtype=bool)
     spans = np.zeros((len(texts), 2), dtype=np.int64) if with_spans else None
     for plain in (True, False):
@@ -131,9 +136,9 @@ def equal_inputs(ids, spans=None):
 class _Reader:
     """What turns some of the texts into tokens; the arguments of `tokenize_texts`."""
 
-    def __init__(self, language_model, texts, template, max_length, place):
+    def __init__(self, language_model, texts, template, max_length, place, front):
         self.language_model, self.template, self.place = language_model, template, place
-        self.texts, self.max_length = texts, max_length
+        self.texts, self.max_length, self.front = texts, max_length, front
         is_text = [isinstance(text, str) for text in texts]
         markers = find_markers(language_model, template) if any(is_text) else None
         self.rendered = [
@@ -217,7 +222,7 @@ class _Reader:
         has_prompt = self.rendered[i] is not None if isinstance(text, str) else len(text) > 1
         return cut(
             ids, tuple(span), self.max_length,
-            front=self.language_model.front_tokens,
+            front=self.language_model.front_tokens if self.front is None else self.front,
             added=self.language_model.added_tokens if plain else None,
             has_prompt=has_prompt, side=self.language_model.tokenizer.truncation_side,
         )  # fmt: skip

@@ -35,6 +35,7 @@ class VotingRewardRegressor(MetaEstimatorMixin, RewardRegressor, _BaseCompositio
     See Also
     --------
     PairClassifier : Rewards for scikit-learn's own ensembles of classifiers.
+    RewardEnsemble : One that trusts rewards less where they differ.
 
     Notes
     -----
@@ -98,7 +99,8 @@ class VotingRewardRegressor(MetaEstimatorMixin, RewardRegressor, _BaseCompositio
             clone(estimator).fit(X, y, **params[name]) for name, estimator in self.estimators
         ]
         # Not the first part's: a step of another library counts a pair's two columns as features.
-        self.n_features_in_ = int(np.shape(X)[-1])
+        shape = X.shape if hasattr(X, "shape") else np.asarray(X).shape
+        self.n_features_in_ = int(shape[-1])
         return self
 
     def _check_parts(self):
@@ -144,8 +146,11 @@ class VotingRewardRegressor(MetaEstimatorMixin, RewardRegressor, _BaseCompositio
             Rewards, NaN for padding.
         """
         X = self._check_embeddings(X)
-        rewards = [estimator.predict(X) for estimator in self.estimators_]
-        return check_rewards(np.average(rewards, axis=0, weights=self.weights), X)
+        return check_rewards(np.average(self._predict_parts(X), axis=0, weights=self.weights), X)
+
+    def _predict_parts(self, X):
+        """Return the rewards of every part, (n_estimators, ...)."""
+        return np.stack([estimator.predict(X) for estimator in self.estimators_])
 
     def get_params(self, deep=True):
         """Return the parameters, with the rewards by their names.

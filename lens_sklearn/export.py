@@ -39,6 +39,7 @@ from ._linear_reward import LinearRewardRegressor
 from ._pair_classifier import PairClassifier
 from ._response_features import ResponseFeatures
 from ._response_views import ResponseViews
+from ._reward_ensemble import RewardEnsemble
 from ._saved_model import DESCRIPTION, read_model, write_model
 from ._scaler import EmbeddingScaler
 from ._template_check import check_template
@@ -67,6 +68,7 @@ CLASSES = {
         LinearRewardRegressor,
         GPRewardRegressor,
         PairClassifier,
+        RewardEnsemble,
         VotingRewardRegressor,
     )
 }

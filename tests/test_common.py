@@ -16,6 +16,7 @@ from lens_sklearn import (
     LatentPairAugmenter,
     LinearRewardRegressor,
     RepeatAugmenter,
+    RewardEnsemble,
     VotingRewardRegressor,
     WithinPromptWhitening,
 )
@@ -41,6 +42,9 @@ ESTIMATORS = [
     DistillationAugmenter(factor=2),
     LinearRewardRegressor(),
     VotingRewardRegressor([("linear", LinearRewardRegressor())]),
+    RewardEnsemble(
+        [("linear", LinearRewardRegressor()), ("strong", LinearRewardRegressor(Cs=[1.0]))]
+    ),
     AutoRewardRegressor(["linear", "GP"]),
 ]
 
@@ -58,6 +62,7 @@ EXPECTED_FAILURES = {
         (LinearRewardRegressor, BY_RANK),
         (GPRewardRegressor, BY_RANK),
         (VotingRewardRegressor, BY_RANK),
+        (RewardEnsemble, BY_RANK),
         (AutoRewardRegressor, BY_RANK),
     )
 }

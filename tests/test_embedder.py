@@ -711,7 +711,7 @@ def test_the_fitted_state_makes_another_embedder_fitted(decoder):
     assert state == {
         "n_features_out_": 32, "n_response_features_": 0, "max_length_": 9, "revision_": None,
         "n_overlong_": 3, "layers_": (0, 2), "poolings_": ("max",),
-        "last_of_turn_": False,
+        "last_of_turn_": False, "front_tokens_": [0],
     }  # fmt: skip
     again = clone(fitted)
     again.set_fitted_state(json.loads(json.dumps(state)))

@@ -35,15 +35,16 @@ FLOORS = [
      "_reward_net", "_scaler", "_within_prompt_whitening"},
     {"_augmenters", "_bt_reward", "_gp_pairs", "_linear_reward", "_order_filter",
      "_response_views", "_voting_reward"},
-    {"_comparison_data", "_gp_selection", "_latent_augmenter", "_pair_classifier"},
+    {"_comparison_data", "_gp_selection", "_latent_augmenter", "_pair_classifier",
+     "_reward_ensemble"},
     {"_gp_reward"},
     {"_distillation"},
     {"_auto_reward"},
     {"_comparison", "_demo", "_reward_function", "_suggest_pairs", "_suspect_pairs", "export",
      "textual", "theory"},
-    {"reporting", "serving"},
-    {"cli"},
-    {"__main__"},
+    {"_card_findings", "reporting", "serving"},
+    {"_model_card", "cli"},
+    {"__main__", "_hub"},
 ]  # fmt: skip
 
 # Underscores of others that are meant to be read: a named tuple's, and constraints of a base class.

@@ -409,6 +409,28 @@ def test_what_was_saved_earlier_reads_what_it_was_fitted_on(breaking, tmp_path):
     np.testing.assert_array_equal(new.transform(ROWS), expected[0])
 
 
+# ---------------------------------------------------------------------------------- the front
+def test_a_token_that_begins_turns_does_not_stay_in_front(tmp_path):
+    folder = tiny_models.save_chatml(tmp_path / "model")
+    model = get_language_model(resolve_model(folder))
+    template = model.tokenizer.chat_template
+    assert model.lone_front_tokens("auto") == set() and model.lone_front_tokens(None) == {1}
+    assert model.lone_front_tokens("{{ raise_exception('no') }}") == {1}  # nothing is known
+    rows = [{"prompt": "why? " * 20, "chosen": "because", "rejected": "no"}]
+    options = {"max_length": 60, "layer": -1, "pooling": "mean", "dtype": "float32"}
+    new = LLMEmbedder(folder, store=tmp_path / "store", **options).fit(rows)
+    old = LLMEmbedder(**new.get_params())
+    old.set_fitted_state({k: v for k, v in new.get_fitted_state().items() if k != "front_tokens_"})
+    ids = model.tokenize(
+        [model.render((("user", rows[0]["prompt"]), ("assistant", "because")), template)],
+        add_special_tokens=False,
+    )[0]
+    for _ in range(2):  # made, then read from the store
+        for embedder, own in ((new, ids[-60:]), (old, np.r_[ids[:1], ids[-59:]])):
+            by_hand = model.embed([own], [2], ["mean"])[0]
+            np.testing.assert_allclose(embedder.transform(rows)[0, 0], by_hand, **TOLERANCE)
+
+
 @pytest.mark.parametrize(
     ("kind", "options"),
     [

@@ -7,7 +7,7 @@ import pytest
 from fake_server import chat, error, fake_server
 
 from lens_sklearn.textual import PairLabeller, ServerJudge
-from lens_sklearn.textual._self_rewarding import PAIRWISE, POINTWISE
+from lens_sklearn.textual._judge import PAIRWISE, POINTWISE
 
 pytest.importorskip("openai", reason="needs the extra server")
 PROMPTS = ["2 + 2?", "why"]
@@ -80,6 +80,28 @@ def test_questions_are_those_of_the_judge_without_a_server(judge, server, mode, 
     assert text.format(prompt="2 + 2?", **names) in map(question, server.bodies)
 
 
+def test_equal_texts_are_even_to_the_bit(judge, server):
+    server.answer = lambda body: chat("A", "length", {"A": log(0.6), "B": log(0.3)})
+    judge.set_params(mode="pairwise")
+    assert judge.score(["why"], [["a", "a"]]).tolist() == [[0.5, 0.5]]
+    assert judge.position_bias_ == pytest.approx(1 / 6)
+    np.testing.assert_allclose(judge.shown_first_, [[2 / 3, 2 / 3]])
+    judge.set_params(mode="pointwise")
+    server.answer = lambda body: chat("3", "length", {"3": log(0.6)})
+    judge.score(["why"], [["a", "a"]])
+    assert np.isnan(judge.position_bias_) and judge.shown_first_.shape == (0, 2)
+
+
+@pytest.mark.parametrize("mode", ["pointwise", "pairwise"])
+def test_what_is_rendered_is_what_is_asked(judge, server, mode):
+    server.answer = lambda body: chat("A", "length", {"A": -1, "3": -1})
+    judge.set_params(mode=mode, n_concurrent=1)
+    texts = judge.rendered(PROMPTS, RESPONSES)
+    assert server.bodies == [] and len(texts) == {"pointwise": 4, "pairwise": 6}[mode]
+    judge.score(PROMPTS, RESPONSES)
+    assert texts == list(map(question, server.bodies))
+
+
 def test_equal_questions_are_asked_once(judge, server):
     server.answer = rate
     judge.set_params(instruction=SHORT["pointwise"])
@@ -108,7 +130,7 @@ def test_a_server_without_logprobs_is_told_what_to_do(judge, server, logprobs):
         judge.set_params(n_concurrent=1).score(PROMPTS, RESPONSES)
 
 
-def test_some_without_an_answer_count_as_undecided(judge, server):
+def test_some_without_an_answer_have_no_judgement(judge, server):
     nothing = chat("Sure", "length", {"Sure": -0.1, "I": -2})
     ended = chat("", "stop")
     ended["choices"][0]["logprobs"] = {"content": []}
@@ -122,7 +144,22 @@ def test_some_without_an_answer_count_as_undecided(judge, server):
     with pytest.warns(UserWarning, match=r"2 of 4 questions .*first: responses\[0\]\[0\]"):
         scores = judge.score(PROMPTS, RESPONSES)
     assert judge.n_unanswered_ == 2
-    np.testing.assert_allclose(scores, [[3, 3, 3], [3, np.nan, np.nan]], rtol=1e-6)
+    np.testing.assert_allclose(scores, [[np.nan, 3, np.nan], [3, np.nan, np.nan]], rtol=1e-6)
+
+
+def test_a_comparison_without_an_answer_is_in_no_mean(judge, server):
+    def answer(body):
+        _, first, second = question(body).split("|")
+        if "4" in (first, second):
+            return chat("Sure", "length", {"Sure": -0.1})
+        return chat("A", "length", {"A": log(0.6), "B": log(0.2)})
+
+    server.answer = answer
+    judge.set_params(mode="pairwise", instruction=SHORT["pairwise"])
+    with pytest.warns(UserWarning, match="4 of 6 questions .* NaN where there is no other"):
+        scores = judge.score(PROMPTS, RESPONSES)
+    np.testing.assert_allclose(scores, [[np.nan, 0.5, 0.5], [0.5, np.nan, np.nan]])
+    assert judge.position_bias_ == pytest.approx(0.25) and judge.n_unanswered_ == 4
 
 
 def test_a_judge_that_answers_nothing_is_given_up_early(judge, server):
@@ -136,13 +173,32 @@ def test_a_judge_that_answers_nothing_is_given_up_early(judge, server):
     assert len(server.bodies) == 4 + 20
 
 
-@pytest.mark.parametrize("top", [[{"token": "4"}], ["4"], [{"token": "4", "logprob": "x"}]])
-def test_malformed_logprobs_are_refused(judge, server, top):
+@pytest.mark.parametrize(
+    "top, said",
+    [([{"token": "4"}], "a token and its logprob"), (["4"], "a token and its logprob")]
+    + [
+        ([{"token": "4", "logprob": value}], rf"logprob of '4' is {value!r}; expected a number")
+        for value in ("-1", None, True, 0.7, float("nan"), float("inf"))  # .7: a probability
+    ],
+)
+def test_malformed_logprobs_are_refused(judge, server, top, said):
     answer = chat("4", "length", {"4": -1})
     answer["choices"][0]["logprobs"]["content"][0]["top_logprobs"] = top
     server.answer = lambda body: answer
-    with pytest.raises(RuntimeError, match="cannot be read"):
+    with pytest.raises(RuntimeError, match=f"cannot be read: .*{said}"):
+        judge.set_params(n_concurrent=1).score(PROMPTS, RESPONSES)
+
+
+def test_entries_of_another_shape_are_no_logprobs(judge, server):
+    answer = chat("4", "length", {"4": -1})
+    answer["choices"][0]["logprobs"]["content"] = ["4"]
+    server.answer = lambda body: answer
+    with pytest.raises(RuntimeError, match="no logprobs of the first token"):
         judge.score(PROMPTS, RESPONSES)
+    answer["choices"][0]["logprobs"] = {
+        "content": [{"top_logprobs": [{"token": "4", "logprob": 1e-6}]}]
+    }
+    assert judge.score(["a"], [["b"]]) == [[4]]  # rounding
 
 
 # ------------------------------------------------------------------------------ the store

@@ -92,3 +92,16 @@ def test_clones_and_pickles_hold_the_function():
     }  # fmt: skip
     again = pickle.loads(pickle.dumps(FunctionLabeller(count_words)))
     np.testing.assert_array_equal(again.score(PROMPTS, RESPONSES), [[2, 1], [1, np.nan]])
+
+
+def test_scores_of_pandas_go_by_position():
+    pandas = pytest.importorskip("pandas")
+    series = pandas.Series([1.0, 2.0], index=[1, 0])
+    texts = ["why", "how"], [["a", "b"], ["c", "d"]]
+    expected = [[1, 2], [1, 2]]
+    for scores in ([series, series], pandas.DataFrame([series.tolist()] * 2, columns=["x", "y"])):
+        found = FunctionLabeller(lambda *_, scores=scores: scores).score(*texts)
+        np.testing.assert_array_equal(found, expected)
+    for row in ({0: 1.0, 1: 2.0}, {1.0, 2.0}):  # their order says nothing
+        with pytest.raises(ValueError, match="a single value for the 2 responses of prompt 0"):
+            FunctionLabeller(lambda *_, row=row: [row, row]).score(*texts)

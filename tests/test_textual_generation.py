@@ -15,7 +15,7 @@ from lens_sklearn import load_candidates
 from lens_sklearn._array_store import ArrayStore, store_keys
 from lens_sklearn._language_model import LanguageModel, resolve_model
 from lens_sklearn._rows import read_responses
-from lens_sklearn.textual import RejectionSampler, ResponseGenerator, _networks
+from lens_sklearn.textual import RejectionSampler, ResponseGenerator, _extras, _networks
 from lens_sklearn.textual._sampling import (
     GumbelNoise,
     StopAtText,
@@ -498,7 +498,7 @@ def test_accelerate_places_the_layers(generator):
 def test_a_missing_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "trl", None)
     with pytest.raises(ImportError, match=r'pip install "lens-sklearn\[textual\]"'):
-        _networks.import_extra("trl")
+        _extras.import_extra("trl")
 
 
 def test_pickle_holds_no_weights(generator):

@@ -101,13 +101,13 @@ def test_a_labeller_that_prefers_the_first_place_is_found_out():
 
 def test_a_labeller_may_tell_its_own_position_bias():
     class Both:
-        position_bias_ = 0.7
+        position_bias_ = 0.25  # beyond one half
 
         def score(self, prompts, responses):
             return np.array(length(prompts, responses))
 
     report = report_labeller(Both(), [{"prompt": "why", "chosen": "bb", "rejected": "a"}])
-    assert report.first_wins == 0.7 and report.name == "Both"
+    assert report.first_wins == 0.75 and report.name == "Both"
 
 
 def test_targets_and_ties_of_preference_rows():

@@ -276,6 +276,23 @@ def test_likelihood_keeps_the_answer_where_the_context_is_short(causal):
     assert scores[0, 0] == pytest.approx(whole.score(["on the mat"], [[answer]])[0, 0], abs=1e-5)
 
 
+def test_an_empty_response_has_no_likelihood(causal, tmp_path):
+    labeller = ImplicitPreferenceLabeller(causal, mode="likelihood", store=tmp_path)
+    alone = labeller.score(["why"], [["the cat"]])
+    assert labeller.n_empty_ == 0
+    for _ in range(2):  # computed, then read from the store
+        with pytest.warns(
+            UserWarning, match=r"2 of 3 responses \(first: responses\[0\]\[1\]\) are"
+        ):
+            scores = labeller.score(["why"], [["the cat", "", "  "]])
+        np.testing.assert_allclose(scores, [[alone[0, 0], np.nan, np.nan]], atol=3e-6)
+        assert labeller.n_empty_ == 2
+    with pytest.raises(ValueError, match="max_length=1 leaves no token of a response"):
+        labeller.set_params(max_length=1).score(["why"], [["the cat"]])
+    labeller.set_params(mode="p_yes", max_length=4096).score(["why"], [[""]])
+    assert labeller.n_empty_ == 0
+
+
 def test_likelihood_refuses_an_instruction(causal):
     labeller = ImplicitPreferenceLabeller(causal, mode="likelihood", instruction=JUDGE)
     with pytest.raises(ValueError, match="instruction has no effect with mode='likelihood'"):

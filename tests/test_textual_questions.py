@@ -225,3 +225,12 @@ def test_rendered_is_what_is_judged_and_loads_no_weights(tmp_path, monkeypatch):
     for text, (a, b) in zip(texts, pairs, strict=True):
         assert f"Response A:\n{words[a]}\n" in text and f"Response B:\n{words[b]}\n" in text
     assert not hasattr(judge, "n_overlong_")
+
+
+def test_a_plain_question_makes_no_special_token_of_text_and_instruction(chatml):
+    judge = ImplicitPreferenceLabeller(
+        chatml, mode="p_yes_plain", instruction="<|im_end|> <{prompt} {response}"
+    )
+    assert judge.rendered(["why"], [["no"]]) == ["<|im_end|> <why no"]
+    with pytest.raises(ValueError, match=r"responses\[1\]\[0\]: .*special tokens.*<\|im_end\|>"):
+        judge.rendered(["why", "|im_end|>"], [["no"], ["no"]])

@@ -6,6 +6,7 @@ from sklearn.base import BaseEstimator, clone
 from tiny_models import save_causal, save_chatml
 
 from lens_sklearn.textual import PairLabeller, ResponseGenerator, RubricLabeller
+from lens_sklearn.textual._networks import headed_model
 from lens_sklearn.textual._rubric import RUBRIC, read_score
 
 # Tiny models hardly ever end their answers.
@@ -183,11 +184,11 @@ def test_a_long_response_loses_its_end_and_the_instruction_stays(causal, monkeyp
     words = asked("why how", "cat " * 60 + "dog")
     assert words == [*"why how said".split(), *["cat"] * 47, *"yes or no".split()]
     assert labeller.n_overlong_ == 1
-    assert "1 of 1 questions (first: responses[0][0]) are longer than 56 tokens" in caplog.text
-    words = asked("red " + "why " * 60, "cat " * 60)
-    assert words == [*["why"] * 49, *"said yes or no".split()]
+    assert "1 of 1 texts (first: responses[0][0]) are longer than 56 tokens" in caplog.text
+    words = asked("red " + "why " * 60, "cat " * 60)  # half of the room each
+    assert words == [*["why"] * 25, "said", *["cat"] * 24, *"yes or no".split()]
     assert asked("why", "no") == "why said no yes or no".split() and labeller.n_overlong_ == 0
-    with pytest.raises(ValueError, match=r"responses\[0\]\[0\]: the instruction alone has more"):
+    with pytest.raises(ValueError, match="56 tokens at most, .* instruction alone takes 67"):
         labeller.set_params(instruction=SHORT + " cat" * 60)
         asked("why", "no")
 
@@ -207,3 +208,37 @@ def test_special_tokens_of_a_response_are_read_as_characters(tmp_path, monkeypat
     text = asked[0]["prompt"][0]["content"]
     assert "<|im_start|>" not in text and "<|im_end|>" not in text
     assert text.replace("< |", "<|") == SHORT.format(prompt="why", response=planted)
+
+
+def test_what_is_rendered_is_what_the_judge_reads(tmp_path, monkeypatch):
+    read = []
+    monkeypatch.setattr(ResponseGenerator, "_sample", lambda self, prompts: read.extend(prompts))
+    generator = ResponseGenerator(
+        save_chatml(tmp_path), max_new_tokens=3900, system_prompt="Be strict.", random_state=0
+    )
+    labeller = RubricLabeller(generator=generator, instruction=SHORT, n_judgements=1)
+    texts = ["why"], [["no<|im_end|>", "x" * 500]]
+    short, long = labeller.rendered(*texts)
+    assert short == (
+        "<|im_start|>system\nBe strict.<|im_end|>\n<|im_start|>user\n"
+        "why said no< |im_end|> yes or no<|im_end|>\n<|im_start|>assistant\n"
+    )
+    assert labeller.n_overlong_ == 1
+    with pytest.raises(TypeError):  # nothing was sampled
+        labeller.judgements(*texts)
+    model = headed_model(generator, "causal")
+    written = [
+        model.render(p, model.tokenizer.chat_template, add_generation_prompt=True) for p in read
+    ]
+    assert written == [short, long]
+    assert max(len(i) for i in model.tokenize(written, add_special_tokens=False)) == 196
+
+
+def test_another_generator_is_asked_what_is_rendered():
+    labeller = RubricLabeller(generator=Judge({"no": ["Score: 1"]}), n_judgements=1)
+    texts = ["why"], [["no", "no way"]]
+    assert labeller.rendered(*texts) == [
+        RUBRIC.format(prompt="why", response=r) for r in texts[1][0]
+    ]
+    labeller.judgements(*texts)
+    assert labeller.rendered(*texts) == ASKED[-1][2]

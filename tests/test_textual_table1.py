@@ -9,7 +9,7 @@ import pytest
 import tiny_models
 from numpy.testing import assert_allclose
 
-from benchmarks.table1 import cli, markdown, small, systems, table1
+from benchmarks.table1 import cli, markdown, small, table1
 from benchmarks.table1 import paper as paper_size
 from benchmarks.table1.settings import untemplated
 from benchmarks.table1.summary import interval, meanings, notes, row_label
@@ -354,9 +354,10 @@ def test_the_small_size_on_smollm2(data, tmp_path, capsys):
         except ImportError as error:
             pytest.skip(str(error))
     words = f"--size small --data {data} --folder {tmp_path} --n-pairs 4 --n-prompts 3 "
-    words += "--n-candidates 2 --n-samples 2 --max-new-tokens 4 --max-length 90 --rows all"
-    cli.main(words.split())
+    words += "--n-candidates 2 --n-samples 2 --max-new-tokens 4 --max-length 90 --factors 2"
+    # One row of each kind; all of them run on the tiny model above.
+    rows = ["low-rank adaptation", "self-rewarding", "LENS", "control: the labeller", "longest"]
+    cli.main([*words.split(), "--rows", *rows])
     out = capsys.readouterr().out
-    for system in (*ROWS, *SCORED):
+    for system in rows:
         assert f"| {system} |" in out
-    assert systems.MLP in out

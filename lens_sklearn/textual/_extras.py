@@ -5,13 +5,15 @@ import warnings
 from contextlib import contextmanager
 
 
-def import_extra(module):
+def import_extra(module, extra="textual"):
     """Import an optional package; name the extra that brings it where it is missing.
 
     Parameters
     ----------
     module : str
         Name of the package.
+    extra : str, default="textual"
+        What brings it.
 
     Returns
     -------
@@ -27,7 +29,7 @@ def import_extra(module):
         return importlib.import_module(module)
     except ImportError as error:
         raise ImportError(
-            f'{module} is missing ({error}): pip install "lens-sklearn[textual]"'
+            f'{module} is missing ({error}): pip install "lens-sklearn[{extra}]"'
         ) from error
 
 

@@ -28,10 +28,10 @@ from .._language_model import quiet, template_text
 from .._rows import read_texts
 from .._warnings import warn
 from ..metrics import best_of_n_score, leave_out_dropped, pair_accuracy_score
+from ._extras import import_extra
 from ._networks import (
     free_memory,
     headed_model,
-    import_extra,
     predict_rewards,
     report_overlong,
     token_ids,

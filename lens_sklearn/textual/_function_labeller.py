@@ -79,6 +79,7 @@ class FunctionLabeller(BaseEstimator):
     def _checked(self, scores, counts, k):
         """Return scores, lists or an array, as an array padded with NaN."""
         checked = np.full((len(counts), k), np.nan)
+        scores = scores.to_numpy() if hasattr(scores, "to_numpy") else scores  # of a data frame
         if not hasattr(scores, "__len__") or isinstance(scores, str | dict):
             raise ValueError(
                 f"{self._name} returned {type(scores).__name__}; expected an array of shape "
@@ -87,15 +88,17 @@ class FunctionLabeller(BaseEstimator):
         if len(scores) != len(counts):
             raise ValueError(f"{self._name} returned {len(scores)} rows for {len(counts)} prompts.")
         for i, (row, n) in enumerate(zip(scores, counts, strict=True)):
-            n_scores = len(row) if hasattr(row, "__len__") and not isinstance(row, str) else None
+            is_list = hasattr(row, "__len__") and not isinstance(row, str | dict | set)
+            n_scores = len(row) if is_list and np.ndim(row) else None
             if n_scores not in (n, k):
                 got = "a single value" if n_scores is None else f"{n_scores} scores"
                 raise ValueError(
                     f"{self._name} returned {got} for the {n} responses of prompt {i}; expected "
                     "a list of as many."
                 )
-            for j in range(n):  # what an array has beyond a row's responses is padding
-                checked[i, j] = self._number(row[j], i, j)
+            # By position, whatever a series is indexed by; what an array has beyond is padding.
+            for j, value in enumerate(list(row)[:n]):
+                checked[i, j] = self._number(value, i, j)
         return checked
 
     def _number(self, value, i, j):

@@ -4,9 +4,11 @@ import numpy as np
 import torch
 from sklearn.utils._param_validation import StrOptions
 
+from .._warnings import warn
 from ._conversations import fill_in, plain_text
 from ._labelling import MODEL_CONSTRAINTS, Escaped, Inputs, QuestionLabeller, places
 from ._networks import decode_cut, tokenize_texts, truncate_left, write_texts
+from ._questions import refuse_special_tokens
 from ._shared_prefix import SharedPrefix
 
 P_YES = """Question:
@@ -41,7 +43,8 @@ class ImplicitPreferenceLabeller(QuestionLabeller):
         question whether the response is good. "p_yes_plain" is that as its source has it: without
         a chat template, the instruction in front, and all but the first 1,024 tokens cut, so
         that of long texts the end is not judged. "likelihood" is the mean log-likelihood of the
-        response's tokens given the prompt: their sum would favour short responses.
+        response's tokens given the prompt: their sum would favour short responses. An empty
+        response has none, so it gets NaN, no judgement.
     instruction : str, default=None
         Another question for "p_yes" and "p_yes_plain", with ``{prompt}`` and ``{response}``. It
         should end where Yes or No is to come. "likelihood" has no question and refuses one.
@@ -73,6 +76,8 @@ class ImplicitPreferenceLabeller(QuestionLabeller):
     n_escaped_ : int
         How many of its prompts and responses hold special tokens of the tokenizer. They are
         data and begin or end no turns, so these are written as ordinary characters.
+    n_empty_ : int
+        Of "likelihood": how many responses of the latest ``score`` have no token.
     n_judged_ : int
         How many different texts it computed, the others being in the store.
 
@@ -126,7 +131,10 @@ class ImplicitPreferenceLabeller(QuestionLabeller):
 
     @property
     def _cut(self):
-        cut = {"likelihood": "the beginnings of their prompts", "p_yes_plain": "their ends"}
+        cut = {
+            "likelihood": "the beginnings of prompts, or the ends of responses",
+            "p_yes_plain": "their ends",
+        }
         return cut.get(self.mode, super()._cut)
 
     def _limit(self, model):
@@ -166,7 +174,12 @@ class ImplicitPreferenceLabeller(QuestionLabeller):
             fill_in(instruction, prompt=prompts[i], response=escape(plain_text(items[i, j])))
             for i, j in where
         ]
-        ids = tokenize_texts(model, texts, np.ones(len(texts), dtype=bool), place, prompt=True)
+        alone = fill_in(instruction, prompt="", response="")
+        alone, *ids = tokenize_texts(
+            model, [alone, *texts], np.ones(len(texts) + 1, dtype=bool), lambda i: place(i - 1),
+            prompt=True,
+        )  # fmt: skip
+        refuse_special_tokens(model.tokenizer, escape.escape, alone, ids, place)
         limit = self._limit(model)
         overlong = np.array([len(own) > limit for own in ids], dtype=bool)
         ids = [own[:limit] for own in ids]
@@ -177,6 +190,12 @@ class ImplicitPreferenceLabeller(QuestionLabeller):
 
     def _answers(self, model, prompts, items, where, place):
         """Return prompts with their responses behind them."""
+        limit = self._limit(model)
+        if limit < 2:
+            raise ValueError(
+                f"max_length={self.max_length} leaves no token of a response beside the one before "
+                "it: give 2 at least."
+            )
         escape = Escaped(model, self.chat_template)
         prompts = [tuple((m[0], escape(m[1]), *m[2:]) for m in prompt) for prompt in prompts]
         written, plain = write_texts(
@@ -187,7 +206,6 @@ class ImplicitPreferenceLabeller(QuestionLabeller):
         )  # fmt: skip
         texts = [escape(plain_text(items[i, j])) for i, j in where]
         answers = model.tokenize(texts, add_special_tokens=False, place=place)
-        limit = self._limit(model)
         whole = np.array([len(contexts[i]) for i, _ in where], dtype=int)
         whole += np.array([len(answer) for answer in answers], dtype=int)
         answers = [answer[: limit - 1] for answer in answers]  # one token stays before
@@ -200,6 +218,19 @@ class ImplicitPreferenceLabeller(QuestionLabeller):
             texts[i] = decode_cut(model, ids[i], plain[where[i, 0]])
         n_last = np.array([len(answer) + 1 for answer in answers], dtype=int)
         return Inputs(texts, ids, n_last, where[:, 0], overlong, place, escape.n_changed)
+
+    def _evaluate(self, model, inputs, output):
+        values = super()._evaluate(model, inputs, output)
+        empty = inputs.n_last == (1 if self.mode == "likelihood" else 0)
+        self.n_empty_ = int(empty.sum())
+        if self.n_empty_:
+            first = inputs.place(int(np.flatnonzero(empty)[0]))
+            warn(
+                f"{self.n_empty_} of {len(empty)} responses (first: {first}) are empty: they have "
+                "no likelihood, and get NaN."
+            )
+            values[empty] = np.nan
+        return values
 
     def _reader(self, model, inputs, output):
         if self.mode != "likelihood":

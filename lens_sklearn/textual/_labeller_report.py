@@ -69,7 +69,7 @@ class LabellerReport:
     first_wins : float, default=nan
         How often the response that was placed first has the higher score, asked in both orders;
         0.5 is no preference. A labeller that compares in both orders by itself may tell this of
-        its comparisons by an attribute ``position_bias_``, which then stands here.
+        its comparisons by an attribute ``position_bias_``, which is that share less ½.
     order_changes : float, default=nan
         Share of the pairs of which another response wins, or none, in the other order.
     unjudged : float, default=nan
@@ -205,12 +205,12 @@ def report_labeller(
     found = {"seconds": time.perf_counter() - start}
     present = ~np.isnan(data.lengths)
     found["unjudged"] = float(np.isnan(scores[present]).mean())
-    bias = getattr(labeller, "position_bias_", None)
+    bias = getattr(labeller, "position_bias_", np.nan)
     if check_order:
         backwards = _score(labeller, data, [order[::-1] for order in orders])
         found |= _ask_of_order(scores, backwards, orders, data)
-    if bias is not None:
-        found["first_wins"] = float(bias)
+    if not np.isnan(bias):
+        found["first_wins"] = 0.5 + float(bias)
     measure = _Measure(data, scores, n_bootstrap, rng)
     longest = measure.report("longest", data.lengths)
     return measure.report(name or _name(labeller), scores, longest=longest, **found)

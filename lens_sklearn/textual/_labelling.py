@@ -308,16 +308,18 @@ class Escaped:
 
     Attributes
     ----------
+    escape : Escape
+        For this model and template.
     n_changed : int
         How many texts had special tokens.
     """
 
     def __init__(self, model, chat_template):
-        self._escape = Escape(model.tokenizer, template_text(chat_template, model.tokenizer))
+        self.escape = Escape(model.tokenizer, template_text(chat_template, model.tokenizer))
         self.n_changed = 0
 
     def __call__(self, text):
-        escaped = self._escape(text)
+        escaped = self.escape(text)
         self.n_changed += escaped != text
         return escaped
 

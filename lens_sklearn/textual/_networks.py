@@ -318,42 +318,14 @@ def truncate_left(model, ids, limit):
     """
     limits = np.broadcast_to(limit, len(ids))
     overlong = np.array([len(i) > n for i, n in zip(ids, limits, strict=True)], dtype=bool)
-    short, front = list(ids), lone_front_tokens(model) if overlong.any() else ()
+    short, front = list(ids), ()
+    if overlong.any():
+        front = model.lone_front_tokens("auto")
     for i in np.flatnonzero(overlong):
         keeps = int(ids[i][0]) in front and limits[i] > 1
         end = ids[i][len(ids[i]) - limits[i] + keeps :]
         short[i] = np.concatenate([ids[i][:1], end]) if keeps else end
     return short, overlong
-
-
-def lone_front_tokens(model):
-    """Return the tokens that stand in front of a text and nowhere else in it.
-
-    In ChatML the tokenizer's BOS may be the token that begins every turn. In front of a text
-    whose beginning was cut it would begin a turn that is none.
-
-    Parameters
-    ----------
-    model : LanguageModel
-        Whose tokenizer and template are looked at.
-
-    Returns
-    -------
-    set of int
-        What stays in front of a text that is cut.
-    """
-    from jinja2 import TemplateError
-
-    own = model.front_tokens - set(model.added_tokens.before)
-    template = template_text("auto", model.tokenizer) if own else None
-    if template is None:
-        return model.front_tokens
-    try:
-        text = model.render((("user", "a"), ("assistant", "a"), ("user", "a")), template)
-    except (TemplateError, TypeError, ValueError, LookupError, AttributeError):
-        return model.front_tokens
-    (ids,) = model.tokenize([text], add_special_tokens=False)
-    return model.front_tokens - {token for token in own if (ids == token).sum() > 1}
 
 
 def report_overlong(overlong, limit, place, what="their beginnings"):

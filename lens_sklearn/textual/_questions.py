@@ -21,14 +21,17 @@ class Questions(NamedTuple):
         Token ids, none longer than the limit.
     overlong : ndarray of bool, shape (n,)
         Of which a text was cut.
+    contents : list of str
+        What the user's message says.
     """
 
     texts: list
     ids: list
     overlong: np.ndarray
+    contents: list
 
 
-def write_questions(model, instruction, texts, chat_template, limit, place):
+def write_questions(model, instruction, texts, chat_template, limit, place, system_prompt=None):
     """Put texts into an instruction and cut them, and nothing else, to a number of tokens.
 
     Parameters
@@ -45,6 +48,8 @@ def write_questions(model, instruction, texts, chat_template, limit, place):
         Most tokens of a question.
     place : callable
         Names question number i.
+    system_prompt : str, default=None
+        A system message before each question.
 
     Returns
     -------
@@ -60,42 +65,45 @@ def write_questions(model, instruction, texts, chat_template, limit, place):
         cannot be written otherwise, or the chat template refuses a question.
     """
     if not texts:
-        return Questions([], [], np.zeros(0, dtype=bool))
-    writer = _Writer(model, instruction, chat_template, limit, list(texts[0]))
-    written, ids = writer.write(texts, place)
+        return Questions([], [], np.zeros(0, dtype=bool), [])
+    writer = _Writer(model, instruction, chat_template, limit, list(texts[0]), system_prompt)
+    contents, written, ids = writer.write(texts, place)
     overlong = np.array([len(own) > limit for own in ids], dtype=bool)
     for i in np.flatnonzero(overlong):
-        written[i], ids[i] = writer.shorten(texts[i], len(ids[i]), lambda _, i=i: place(i))
-    writer.check(ids, place)
-    return Questions(written, ids, overlong)
+        own = writer.shorten(texts[i], len(ids[i]), lambda _, i=i: place(i))
+        contents[i], written[i], ids[i] = own
+    refuse_special_tokens(model.tokenizer, writer.escape, writer.alone, ids, place)
+    return Questions(written, ids, overlong, contents)
 
 
 class _Writer:
     """Writes questions of one instruction; the arguments of `write_questions`."""
 
-    def __init__(self, model, instruction, chat_template, limit, names):
+    def __init__(self, model, instruction, chat_template, limit, names, system_prompt):
         self.model, self.instruction, self.limit = model, instruction, limit
         self.chat_template = chat_template
-        _, (empty,) = self.write([dict.fromkeys(names, "")], lambda _: "the instruction")
-        self.room = limit - len(empty)
+        self.before = () if system_prompt is None else (("system", system_prompt),)
+        *_, (self.alone,) = self.write([dict.fromkeys(names, "")], lambda _: "the instruction")
+        self.room = limit - len(self.alone)
         self.escape = Escape(model.tokenizer, template_text(chat_template, model.tokenizer))
-        self.special = self.escape.count(empty)
         if self.room < len(names):
             raise ValueError(
                 f"a question has {limit} tokens at most, by max_length or the model's own "
-                f"context, and the instruction alone takes {len(empty)}: nothing of the texts "
-                f"would be read. At least {len(empty) + len(names)} tokens are needed, so raise "
-                "max_length, or give a model with a longer context or a shorter instruction."
+                f"context, and the instruction alone takes {len(self.alone)}: nothing of the texts "
+                f"would be read. At least {len(self.alone) + len(names)} tokens are needed, so "
+                "raise max_length (of a generator lower max_new_tokens), or give a model with a "
+                "longer context or a shorter instruction."
             )
 
     def write(self, texts, place):
-        """Return questions and their token ids, however long."""
-        questions = [(("user", fill_in(self.instruction, **own)),) for own in texts]
+        """Return contents, questions and their token ids, however long."""
+        contents = [fill_in(self.instruction, **own) for own in texts]
+        questions = [(*self.before, ("user", content)) for content in contents]
         written = write_texts(self.model, questions, self.chat_template, place, prompt=True)
-        return written[0], tokenize_texts(self.model, *written, place, prompt=True)
+        return contents, written[0], tokenize_texts(self.model, *written, place, prompt=True)
 
     def shorten(self, texts, n_tokens, place):
-        """Return a question within the limit, and its token ids."""
+        """Return the content of a question within the limit, the question and its token ids."""
         pieces = {name: _Pieces(self.model, text) for name, text in texts.items()}
         # What is written anew may have other tokens at its borders: less room then.
         room = self.room
@@ -105,22 +113,42 @@ class _Writer:
                 name: own.last(shares[name]) if name == "prompt" else own.first(shares[name])
                 for name, own in pieces.items()
             }
-            (text,), (ids,) = self.write([cut], place)
+            (content,), (text,), (ids,) = self.write([cut], place)
             n_tokens = len(ids)
             room -= max(1, n_tokens - self.limit)
-        return text, ids
+        return content, text, ids
 
-    def check(self, ids, place):
-        """Refuse a question with other special tokens than the instruction's own."""
-        for i, own in enumerate(ids):
-            found = self.escape.count(own)
-            if found != self.special:
-                other = [t for t in found if found[t] != self.special.get(t, 0)]
-                names = self.model.tokenizer.convert_ids_to_tokens(other)
-                raise ValueError(
-                    f"{place(i)}: the text makes special tokens of the tokenizer ({names}), which "
-                    "the judge would take for turns of the conversation. Take them out of it."
-                )
+
+def refuse_special_tokens(tokenizer, escape, alone, ids, place):
+    """Refuse a question with other special tokens than the instruction's own.
+
+    Parameters
+    ----------
+    tokenizer : transformers.PreTrainedTokenizerBase
+        Names the tokens.
+    escape : Escape
+        Knows which are special.
+    alone : ndarray of int
+        Token ids of the instruction with empty texts.
+    ids : list of ndarray of int
+        Token ids of the questions, not cut within the instruction.
+    place : callable
+        Names question number i.
+
+    Raises
+    ------
+    ValueError
+        If a question has others: texts and instruction make them together.
+    """
+    own = escape.count(alone)
+    for i, tokens in enumerate(ids):
+        found = escape.count(tokens)
+        if found != own:
+            names = tokenizer.convert_ids_to_tokens([t for t in found if found[t] != own.get(t, 0)])
+            raise ValueError(
+                f"{place(i)}: the text makes special tokens of the tokenizer ({names}), which "
+                "the judge would take for turns of the conversation. Take them out of it."
+            )
 
 
 def _shares(lengths, room):

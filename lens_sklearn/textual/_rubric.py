@@ -1,6 +1,5 @@
 """A judge that reasons, then adds up points (Yuan et al., 2024)."""
 
-import logging
 import re
 import warnings
 from numbers import Integral
@@ -10,19 +9,16 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.utils._param_validation import HasMethods, Interval
 
 from .._device import draw_seed
-from .._language_model import template_text
 from .._rows import read_dialogues
 from .._warnings import warn
 from ._conversations import fill_in, plain_text
 from ._generator import ResponseGenerator
-from ._labelling import places
-from ._networks import headed_model, token_ids
-from ._special_tokens import Escape
+from ._labelling import Escaped, places
+from ._networks import headed_model, report_overlong
+from ._questions import write_questions
 
 MODEL = "Qwen/Qwen2.5-0.5B-Instruct"
 MAX_POINTS = 5
-
-logger = logging.getLogger("lens_sklearn.textual")
 
 RUBRIC = """Below are a user's question and a response to it. Judge the response by points. Begin \
 with 0 and add 1 for each of these statements that is true:
@@ -81,7 +77,7 @@ class RubricLabeller(BaseEstimator):
     n_unparsed_ : int
         How many judgements of the latest ``score`` had no score that can be read.
     n_overlong_ : int
-        How many questions left too little room for a judgement, so that the response was cut.
+        How many questions left too little room for a judgement, so that they were cut.
 
     See Also
     --------
@@ -93,8 +89,10 @@ class RubricLabeller(BaseEstimator):
     of 5" are 4. If what stands there is another number, a range or a word, the judgement has no
     score, and an earlier line is not taken for it. A response without any judgement gets NaN.
 
-    Where a question is too long for the judge's context, the end of the response is cut, and if
-    that is not enough the beginning of the prompt; the instruction stays whole.
+    Where a question is too long for the judge's context, the end of the response is cut, and the
+    beginning of the prompt where it takes more than half of what the instruction leaves. Special
+    tokens within texts are written as ordinary characters. Both need a :class:`ResponseGenerator`,
+    whose tokens are known here.
 
     References
     ----------
@@ -201,17 +199,8 @@ class RubricLabeller(BaseEstimator):
             is given along with a generator that has its own, or not even the instruction fits
             the judge's context.
         """
-        self._validate_params()
-        prompts, items = read_dialogues(prompts, responses)
-        where, place = places(items)
-        texts = [(plain_text(prompts[i]), plain_text(items[i, j])) for i, j in where]
-        instruction = RUBRIC if self.instruction is None else self.instruction
-        for prompt, response in texts[:1] or [("", "")]:
-            question(instruction, prompt, response)
-        generator = self._fitted_generator()
-        self.n_overlong_ = 0
-        questions = self._questions(generator, instruction, texts, place)
-        judged = [[] for _ in prompts]
+        generator, questions, _, where = self._read(prompts, responses)
+        judged = [[] for _ in responses]
         if not questions:
             return judged
         rows = [{"prompt": [{"role": "user", "content": text}]} for text in questions]
@@ -226,6 +215,29 @@ class RubricLabeller(BaseEstimator):
         for (i, _), row in zip(where, answers, strict=True):
             judged[i].append(list(row["responses"]))
         return judged
+
+    def rendered(self, prompts, responses):
+        """Return the texts that the judge reads, cut and escaped; nothing is generated.
+
+        Parameters
+        ----------
+        prompts : list of n prompts
+            Strings or lists of ``{"role", "content"}`` messages.
+        responses : list of n lists of responses
+            Strings or lists of messages, up to k a prompt.
+
+        Returns
+        -------
+        list of str
+            One for each response, prompt by prompt. With another generator than a
+            :class:`ResponseGenerator` they are what its user says, without a chat template.
+
+        Raises
+        ------
+        ValueError
+            As :meth:`judgements`.
+        """
+        return self._read(prompts, responses)[2]
 
     def _fitted_generator(self):
         """Return the generator, fitted, with as many samples as there are judgements."""
@@ -254,43 +266,39 @@ class RubricLabeller(BaseEstimator):
             generator.set_params(overlong="raise")
         return generator.set_params(n_samples=self.n_judgements).fit()
 
-    def _questions(self, generator, instruction, texts, place):
-        """Return the questions to the judge, short enough where its tokens can be counted."""
+    def _read(self, prompts, responses):
+        """Return the generator, fitted, what it is asked, and where the responses are."""
+        self._validate_params()
+        prompts, items = read_dialogues(prompts, responses)
+        where, place = places(items)
+        texts = [(plain_text(prompts[i]), plain_text(items[i, j])) for i, j in where]
+        instruction = RUBRIC if self.instruction is None else self.instruction
+        question(instruction, "", "")
+        generator = self._fitted_generator()
+        self.n_overlong_ = 0
         if not isinstance(generator, ResponseGenerator):
-            return [question(instruction, *both) for both in texts]
+            asked = [question(instruction, *both) for both in texts]
+            return generator, asked, asked, where
         model = headed_model(generator, "causal")
         # What users wrote is data: no special token of theirs may begin or end a turn.
-        escape = Escape(model.tokenizer, template_text(generator.chat_template, model.tokenizer))
-        texts = [tuple(map(escape, both)) for both in texts]
-        questions = [question(instruction, *both) for both in texts]
+        escape = Escaped(model, generator.chat_template)
         limit = generator.context_ - generator.max_new_tokens
-
-        system = getattr(generator, "system_prompt", None)
-        before = () if system is None else (("system", system),)
-
-        def n_tokens(some, places):
-            conversations = [(*before, ("user", text)) for text in some]
-            ids = token_ids(model, conversations, generator.chat_template, places, prompt=True)
-            return np.array(list(map(len, ids)))
-
-        overlong = n_tokens(questions, place) > limit if questions else np.zeros(0, dtype=bool)
-        for i in np.flatnonzero(overlong):
-            questions[i] = _shortened(
-                lambda prompt, response: question(instruction, prompt, response),
-                texts[i],
-                lambda text, i=i: n_tokens([text], lambda _, i=i: place(i))[0] <= limit,
-                f"{place(i)}: the instruction alone has more than {limit} tokens, what the "
-                f"judge's context of {generator.context_} leaves beside "
-                f"max_new_tokens={generator.max_new_tokens}.",
-            )
-        self.n_overlong_ = int(overlong.sum())
-        if self.n_overlong_:
-            logger.warning(
-                "%d of %d questions (first: %s) are longer than %d tokens; the ends of their "
-                "responses were cut.",
-                *(self.n_overlong_, len(questions), place(np.flatnonzero(overlong)[0]), limit),
-            )
-        return questions
+        questions = write_questions(
+            model,
+            instruction,
+            [
+                {"prompt": escape(prompt), "response": escape(response)}
+                for prompt, response in texts
+            ],
+            generator.chat_template,
+            limit,
+            place,
+            generator.system_prompt,
+        )
+        self.n_overlong_ = report_overlong(
+            questions.overlong, limit, place, "their responses or prompts"
+        )
+        return generator, questions.contents, questions.texts, where
 
 
 def question(instruction, prompt, response):
@@ -330,26 +338,3 @@ def read_score(judgement):
         return None
     value = float(points[1])
     return value if value <= MAX_POINTS else None
-
-
-def _shortened(write, texts, fits, error):
-    """Return the longest question that fits: the response loses its end, then the prompt."""
-    prompt, response = texts
-    n = _most(len(response), lambda n: fits(write(prompt, response[:n])))
-    if n is not None:
-        return write(prompt, response[:n])
-    n = _most(len(prompt), lambda n: fits(write(prompt[len(prompt) - n :], "")))
-    if n is None:
-        raise ValueError(error)
-    return write(prompt[len(prompt) - n :], "")
-
-
-def _most(n, fits):
-    """Return the largest number up to n that fits, None if not even 0 does."""
-    if not fits(0):
-        return None
-    low, high = 0, n + 1  # low fits, high does not
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if fits(middle) else (low, middle)
-    return low

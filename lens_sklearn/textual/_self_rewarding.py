@@ -1,43 +1,12 @@
 """The language model as its own judge (Yuan et al., "Self-Rewarding Language Models", 2024)."""
 
-from itertools import combinations
-
-import numpy as np
 from sklearn.utils._param_validation import StrOptions
 
-from ._labelling import MODEL_CONSTRAINTS, QuestionLabeller, places
-
-POINTWISE = """Review the user's question and the response below. Rate the response from 1 to 5:
-1: it is irrelevant, wrong or harmful.
-2: it is related to the question but hardly answers it.
-3: it answers part of the question in a useful way.
-4: it answers the question well, with little to improve.
-5: it is a perfect answer: helpful, correct, clear and to the point.
-
-Question:
-{prompt}
-
-Response:
-{response}
-
-Reply with the rating alone. Rating:"""
-
-PAIRWISE = """Which of the two responses to the user's question below is better: more helpful, \
-correct, clear and harmless?
-
-Question:
-{prompt}
-
-Response A:
-{first}
-
-Response B:
-{second}
-
-Reply with A or B alone. The better response is"""
+from ._judge import Judge
+from ._labelling import MODEL_CONSTRAINTS, QuestionLabeller
 
 
-class SelfRewardingLabeller(QuestionLabeller):
+class SelfRewardingLabeller(Judge, QuestionLabeller):
     """Label responses with a language model as judge, usually the one that wrote them.
 
     Nothing is generated or parsed: the answer is read off the next-token logits, so small
@@ -91,8 +60,8 @@ class SelfRewardingLabeller(QuestionLabeller):
         Of "pairwise": mean probability that the response shown first wins, less ½. Each pair
         is asked in both orders, so 0 is no preference for a position. NaN without a pair.
     shown_first_ : ndarray of float, shape (m, 2)
-        With ``mode="pairwise"`` the probability that the response shown first is better, of each
-        of the latest ``score``'s m comparisons: the earlier response first, then the later one.
+        Of "pairwise": the probability that the response shown first is better, of each of the
+        latest ``score``'s 2m comparisons: the earlier response first, then the later one.
 
     Notes
     -----
@@ -139,60 +108,6 @@ class SelfRewardingLabeller(QuestionLabeller):
         self.store = store
         self.show_progress = show_progress
 
-    @property
-    def _choices(self):
-        return "AB" if self.mode == "pairwise" else "12345"
-
     def _inputs(self, model, prompts, items):
-        if self.mode == "pairwise":
-            instruction, matches = self.instruction or PAIRWISE, comparisons(items)
-
-            def place(m):
-                i, names = matches[m]
-                return f"responses[{i}][{names['first']}] and [{names['second']}]"
-
-        else:
-            where, place = places(items)
-            instruction = self.instruction or POINTWISE
-            matches = [(i, {"response": j}) for i, j in where]
+        instruction, matches, place = self._matches(items)
         return self._ask(model, instruction, prompts, items, matches, place)
-
-    def _scores(self, items, values):
-        if self.mode == "pairwise":
-            return self._mean_wins(items, values)
-        return super()._scores(items, values @ np.arange(1, 6)[:, None])
-
-    def _mean_wins(self, items, values):
-        """Give each response its mean probability of beating another of its prompt."""
-        present = items != None  # noqa: E711 - element by element
-        n_others = present.sum(axis=1) - 1
-        scores = np.where(present, np.where(n_others, 0, 0.5)[:, None], np.nan)
-        # Of two equal texts each gets ½, to the bit.
-        wins = values[:, 0] / values.sum(axis=1)
-        self.position_bias_ = float(wins.mean()) - 0.5 if len(wins) else np.nan
-        self.shown_first_ = wins.reshape(-1, 2)
-        for (i, names), win in zip(comparisons(items), wins, strict=True):
-            scores[i, names["first"]] += win / (2 * n_others[i])
-            scores[i, names["second"]] += (1 - win) / (2 * n_others[i])
-        return scores
-
-
-def comparisons(items):
-    """Return all pairs of a prompt's responses, each in both orders.
-
-    Parameters
-    ----------
-    items : ndarray of object, shape (n, k)
-        None is padding.
-
-    Returns
-    -------
-    list of (int, dict)
-        The number of a prompt, and of its responses by the names "first" and "second".
-    """
-    return [
-        (i, {"first": first, "second": second})
-        for i, row in enumerate(items)
-        for pair in combinations([j for j, item in enumerate(row) if item is not None], 2)
-        for first, second in (pair, pair[::-1])
-    ]

@@ -13,6 +13,7 @@ from sklearn.utils._param_validation import Interval
 
 from .._array_store import ArrayStore
 from .._progress import progress_bar
+from ._extras import import_extra
 
 CHAT, EMBEDDINGS = "/chat/completions", "/embeddings"
 NO_KEY = "none"  # a server on one's own machine asks for no key, the client's package does
@@ -56,7 +57,7 @@ class ServerClient:
     """
 
     def __init__(self, estimator, path, body):
-        import_openai()
+        import_extra("openai", "server")
         _check_address(estimator.base_url)
         _check_key_name(estimator.api_key_env)
         extra = estimator.extra_body or {}
@@ -149,7 +150,7 @@ class ServerClient:
     def open(self):
         """Return openai's asynchronous client; what closes it is ``async with``."""
         estimator = self.estimator
-        return import_openai().AsyncOpenAI(
+        return import_extra("openai", "server").AsyncOpenAI(
             api_key=self._key(),
             base_url=estimator.base_url,
             timeout=float(estimator.timeout),
@@ -189,7 +190,7 @@ class ServerClient:
         str
             Sentences.
         """
-        openai, estimator = import_openai(), self.estimator
+        openai, estimator = import_extra("openai", "server"), self.estimator
         url = f"{estimator.base_url.rstrip('/')}{self.path}"
         if isinstance(error, openai.APIStatusError):
             text = f"{url} answered {error.status_code}: {self._clean(_message_in(error.body))}."
@@ -293,28 +294,6 @@ async def _cancel_all():
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def import_openai():
-    """Import the client's package.
-
-    Returns
-    -------
-    module
-        openai.
-
-    Raises
-    ------
-    ImportError
-        If it is not installed; the message names the extra.
-    """
-    try:
-        import openai
-    except ImportError as error:
-        raise ImportError(
-            f'openai is missing ({error}): pip install "lens-sklearn[server]"'
-        ) from error
-    return openai
 
 
 def choice_of(answer):

@@ -1,7 +1,6 @@
 """A model on a server as judge, read off the probabilities of one token."""
 
-from itertools import permutations
-from numbers import Integral
+from numbers import Integral, Real
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -11,11 +10,11 @@ from .._array_store import store_keys
 from .._rows import read_dialogues
 from .._warnings import warn
 from ._conversations import fill_in, plain_text
-from ._labelling import places
-from ._self_rewarding import PAIRWISE, POINTWISE
+from ._judge import Judge
 from ._server_client import CHAT, SERVER_CONSTRAINTS, ServerClient, choice_of
 
 SPACES = " \t\n\r\u0120\u2581\u010a"  # also as vocabularies write them: Ġ, ▁, Ċ
+ROUNDING = 1e-3  # by which a log-probability may lie above 0
 EARLY = 20  # questions after which a judge that answers none is given up
 WITHOUT_LOGPROBS = (
     "the server gave no logprobs of the first token. vLLM, llama.cpp, TGI and newer versions of "
@@ -24,7 +23,7 @@ WITHOUT_LOGPROBS = (
 )
 
 
-class ServerJudge(BaseEstimator):
+class ServerJudge(Judge, BaseEstimator):
     """Label responses with a model on a server as judge.
 
     The questions are those of :class:`SelfRewardingLabeller`, and so is the way to read the
@@ -68,8 +67,10 @@ class ServerJudge(BaseEstimator):
         How many different questions of the latest ``score`` were sent, the others being in the
         store.
     n_unanswered_ : int
-        To how many of its questions no answer was among the tokens; they count as undecided,
-        which is a rating of 3, or one half.
+        To how many of its questions no answer was among the tokens. A rating is then NaN, no
+        judgement; a comparison is left out of the means, which are NaN without any other.
+    position_bias_, shown_first_
+        As of :class:`SelfRewardingLabeller`.
 
     See Also
     --------
@@ -136,7 +137,7 @@ class ServerJudge(BaseEstimator):
         Returns
         -------
         ndarray of float64, shape (n, k)
-            Larger is better; NaN is the padding of shorter lists.
+            Larger is better; NaN is the padding of shorter lists, and no judgement.
 
         Raises
         ------
@@ -153,50 +154,45 @@ class ServerJudge(BaseEstimator):
         """
         self._validate_params()
         prompts, items = read_dialogues(prompts, responses)
-        scores = np.full(items.shape, np.nan)
-        score = self._compare if self.mode == "pairwise" else self._rate
-        score(prompts, items, scores)
-        return scores
+        questions, place = self._questions(prompts, items)
+        return self._scores(items, self._probabilities(questions, self._choices, place))
 
-    def _rate(self, prompts, items, scores):
-        """Give each response the rating that is expected under the digits' probabilities."""
-        where, place = places(items)
+    def rendered(self, prompts, responses):
+        """Return the questions to the judge; nothing is sent.
+
+        Parameters
+        ----------
+        prompts : list of n prompts
+            Strings or lists of ``{"role", "content"}`` messages.
+        responses : list of n lists of responses
+            Strings or lists of messages, up to k a prompt.
+
+        Returns
+        -------
+        list of str
+            One for each response, prompt by prompt; of "pairwise" one for each comparison. Each
+            is a user's message; what the server's chat template puts around it is not known here.
+
+        Raises
+        ------
+        ValueError
+            If a text is malformed; the message names it.
+        """
+        self._validate_params()
+        return self._questions(*read_dialogues(prompts, responses))[0]
+
+    def _questions(self, prompts, items):
+        instruction, matches, place = self._matches(items)
+        prompts = [plain_text(prompt) for prompt in prompts]
         questions = [
             fill_in(
-                self.instruction or POINTWISE,
-                prompt=plain_text(prompts[i]),
-                response=plain_text(items[i, j]),
+                instruction,
+                prompt=prompts[i],
+                **{name: plain_text(items[i, j]) for name, j in names.items()},
             )
-            for i, j in where
+            for i, names in matches
         ]
-        probabilities = self._probabilities(questions, "12345", place)  # (m, 5)
-        scores[tuple(where.T)] = probabilities @ np.arange(1, 6)
-
-    def _compare(self, prompts, items, scores):
-        """Give each response its mean probability of beating another of its prompt."""
-        matches, questions = [], []
-        for i, row in enumerate(items):
-            present = [j for j, item in enumerate(row) if item is not None]
-            scores[i, present] = 0.5 if len(present) == 1 else 0
-            for first, second in permutations(present, 2):
-                matches.append((i, first, second, len(present) - 1))
-                questions.append(
-                    fill_in(
-                        self.instruction or PAIRWISE,
-                        prompt=plain_text(prompts[i]),
-                        first=plain_text(row[first]),
-                        second=plain_text(row[second]),
-                    )
-                )
-
-        def place(m):
-            i, first, second, _ = matches[m]
-            return f"responses[{i}][{first}] and [{second}]"
-
-        probabilities = self._probabilities(questions, "AB", place)  # (m, 2)
-        for (i, first, second, n_others), (a, b) in zip(matches, probabilities, strict=True):
-            scores[i, first] += a / (2 * n_others)
-            scores[i, second] += b / (2 * n_others)
+        return questions, place
 
     def _probabilities(self, questions, choices, place):
         """Return the probabilities of the answers to questions, shape (n, len(choices))."""
@@ -224,10 +220,10 @@ class ServerJudge(BaseEstimator):
             raise RuntimeError(f"{first}: {_no_answer(choices)}")
         warn(
             f"{self.n_unanswered_} of {len(questions)} questions to the judge (first: {first}) got "
-            f"none of {', '.join(choices)} among its {self.top_logprobs} likeliest tokens; they "
-            "count as undecided."
+            f"none of {', '.join(choices)} among its {self.top_logprobs} likeliest tokens: no "
+            "judgement, NaN where there is no other."
         )
-        probabilities[unanswered] = 1 / len(choices)
+        probabilities[unanswered] = np.nan
         return probabilities
 
 
@@ -244,24 +240,36 @@ class _Answers:
         content = logprobs.get("content") if isinstance(logprobs, dict) else None
         if not isinstance(content, list):
             raise ValueError(WITHOUT_LOGPROBS)
-        entries = content[0].get("top_logprobs") if content else []  # nothing: it ended at once
-        if content and not entries:
+        first = content[0] if content else {"top_logprobs": []}  # nothing: it ended at once
+        entries = first.get("top_logprobs") if isinstance(first, dict) else None
+        if not isinstance(entries, list) or (content and not entries):
             raise ValueError(WITHOUT_LOGPROBS)
         masses = np.zeros(len(self.choices), dtype=np.float32)
-        if not all(isinstance(e, dict) and {"token", "logprob"} <= e.keys() for e in entries):
-            raise ValueError("expected entries of 'top_logprobs' with a token and its logprob.")
         for entry in entries:
-            token = str(entry["token"]).strip(SPACES)
+            token, logprob = _read_entry(entry)
+            token = token.strip(SPACES)
             if len(token) == 1 and token in self.choices:
-                masses[self.choices.index(token)] += np.exp(float(entry["logprob"]))
+                masses[self.choices.index(token)] += np.exp(logprob)
         self.n_read += 1
         self.n_answered += masses.any()
         if self.n_read == EARLY and not self.n_answered:
             tokens = [str(entry["token"]) for entry in entries[:3]]
             raise ValueError(f"{_no_answer(self.choices)} Its likeliest tokens: {tokens}.")
-        if not np.isfinite(masses).all():
-            raise ValueError("a logprob is no finite number.")
         return [masses / masses.sum() if masses.any() else masses]
+
+
+def _read_entry(entry):
+    """Return a token and its log-probability."""
+    if not isinstance(entry, dict) or not {"token", "logprob"} <= entry.keys():
+        raise ValueError("expected entries of 'top_logprobs' with a token and its logprob.")
+    logprob = entry["logprob"]
+    is_number = isinstance(logprob, Real) and not isinstance(logprob, bool)
+    if not is_number or not logprob <= ROUNDING:  # not for NaN
+        raise ValueError(
+            f"the logprob of {str(entry['token'])!r:.40} is {logprob!r:.40}; expected a number, "
+            "and no log-probability is above 0."
+        )
+    return str(entry["token"]), float(logprob)
 
 
 def _no_answer(choices):
