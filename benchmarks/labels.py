@@ -5,7 +5,7 @@
     python -m benchmarks.labels --data FOLDER               # both, on every embedder
     python -m benchmarks.labels suspect --data FOLDER --splits 5
 
-Records go to ``results/labels.jsonl``, each as soon as it is there; what is there is not run again.
+Records go to ``results/labels.json``, each as soon as it is there; what is there is not run again.
 The table is made of all of them: mean and 95 % interval over splits, paired with random pairs.
 """
 
@@ -27,8 +27,10 @@ from lens_sklearn import (
     suspect_pairs,
 )
 
+from .speed.run import machine
+
 EMBEDDERS = ("minilm384", "minilm3840", "smollm576")
-RESULTS = Path(__file__).parent / "results" / "labels.jsonl"
+RESULTS = Path(__file__).parent / "results" / "labels.json"
 N_TRAIN = 330  # prompts whose responses may be labelled; the others are the test
 ROUND, ROUNDS = 40, 4  # labels a round
 N_PAIRS, FLIPPED = 300, 0.1
@@ -134,29 +136,42 @@ def print_table(records):
         print(f"| {name} | " + " | ".join(cells) + " |")
 
 
-def main(argv=None):
-    """Run what is missing and print the table."""
+def parser():
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.labels", description=__doc__.splitlines()[0]
     )
     parser.add_argument("parts", nargs="*", help="suggest, suspect; default: both")
-    parser.add_argument("--data", default=os.environ.get("LENS_SKLEARN_DATA"), required=False)
+    parser.add_argument("--data", default=os.environ.get("LENS_SKLEARN_DATA"))
     parser.add_argument("--splits", type=int, default=10)
     parser.add_argument("--results", type=Path, default=RESULTS)
-    args = parser.parse_args(argv)
+    return parser
+
+
+def main(argv=None):
+    """Run what is missing and print the table."""
+    command = parser()
+    args = command.parse_args(argv)
     parts = args.parts or ["suggest", "suspect"]
     if unknown := set(parts) - {"suggest", "suspect"}:
-        parser.error(f"no part {', '.join(sorted(unknown))}; choose of suggest, suspect")
+        command.error(f"no part {', '.join(sorted(unknown))}; choose of suggest, suspect")
     if args.data is None:
-        parser.error("--data FOLDER holds alpaca_eval_dev_minilm384.npz and the like")
-    lines = args.results.read_text(encoding="utf-8").splitlines() if args.results.exists() else []
-    records = [json.loads(line) for line in lines]
-    done = {(r["embedder"], r["seed"], r["rule"]) for r in records}
+        command.error("--data FOLDER holds alpaca_eval_dev_minilm384.npz and the like")
+    kept = {"runs": [], "records": []}
+    if args.results.exists():
+        kept = json.loads(args.results.read_text(encoding="utf-8"))
+    done = {(r["embedder"], r["seed"], r["rule"]) for r in kept["records"]}
+    kept["runs"].append(machine())
     for record in measure(parts, args.data, args.splits, done):
-        records.append(record)
-        with args.results.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
-    print_table(records)
+        kept["records"].append(record)
+        args.results.write_text(written(kept), encoding="utf-8")
+    print_table(kept["records"])
+
+
+def written(kept):
+    """Return runs and records as JSON, a record a line."""
+    lines = ",\n".join(json.dumps(record) for record in kept["records"])
+    return f'{{"runs": {json.dumps(kept["runs"])},\n"records": [\n{lines}\n]}}\n'
 
 
 if __name__ == "__main__":

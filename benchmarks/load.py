@@ -213,14 +213,21 @@ def run(model, n_requests, connections, options):
         yield asyncio.run(end_under_load(server, requests, expected, signal.SIGKILL, 3.0))
 
 
-def main(argv=None):
-    """Measure, print a result a line, and fail if an answer was wrong."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def parser():
+    """Return the parser of the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.load", description=__doc__.splitlines()[0]
+    )
     parser.add_argument("--model", required=True, help="folder of a saved reward that reads text")
     parser.add_argument("--requests", type=int, default=300)
     parser.add_argument("--connections", type=int, nargs="+", default=[1, 16, 128, 1000])
     parser.add_argument("options", nargs="*", help="after --, options of the server")
-    arguments = parser.parse_args(argv)
+    return parser
+
+
+def main(argv=None):
+    """Measure, print a result a line, and fail if an answer was wrong."""
+    arguments = parser().parse_args(argv)
     wrong = 0
     for result in run(
         arguments.model, arguments.requests, arguments.connections, arguments.options

@@ -22,6 +22,7 @@ from lens_sklearn import (
     LinearRewardRegressor,
     PairClassifier,
     RepeatAugmenter,
+    RewardEnsemble,
     VotingRewardRegressor,
     WithinPromptWhitening,
     export,
@@ -46,6 +47,7 @@ ESTIMATORS = [
     PairClassifier(LINEAR),
     RepeatAugmenter(),
     VotingRewardRegressor([("linear", LINEAR)]),
+    RewardEnsemble([("linear", LINEAR), ("same", LINEAR)]),
     WithinPromptWhitening(),
 ]
 ESTIMATORS = {type(e).__name__: e for e in ESTIMATORS}
@@ -167,7 +169,7 @@ REFUSED = {
 # What works in float64 takes these.
 SCALED = {"denormal", "1e19", "one of 1e19", "offset of 1e9", "an offset of one", "1e-50"}
 IN_FLOAT64 = {"GPRewardRegressor", "LinearRewardRegressor", "PairClassifier",
-              "VotingRewardRegressor"}  # fmt: skip
+              "VotingRewardRegressor", "RewardEnsemble"}  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", REFUSED)

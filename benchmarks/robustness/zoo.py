@@ -23,6 +23,7 @@ from lens_sklearn import (
     RepeatAugmenter,
     ResponseFeatures,
     ResponseViews,
+    RewardEnsemble,
     VotingRewardRegressor,
     WithinPromptWhitening,
 )
@@ -142,6 +143,7 @@ def fitted_models(language_model, names=None):
         "gp": GPRewardRegressor(n_response_features=2, controlled=(-1,)),
         "auto": AutoRewardRegressor(n_response_features=2, random_state=0),
         "vote": VotingRewardRegressor(rewards),
+        "ensemble": RewardEnsemble(rewards),
         "classifier": PairClassifier(LinearRewardRegressor()),
     }
     names = [*models, "text"] if names is None else names
