@@ -486,7 +486,7 @@ def test_the_page_needs_nothing_else(full):
     addresses = set(re.findall(r"\w+://[^\s\"'<>]+", full))
     assert addresses <= {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
     assert "src" not in dict(page.attributes)
-    colors = set(re.findall(r"var\((--c[0-9a-f]{6})\)", full))
+    colors = set(re.findall(r"var\((--[cm][0-9a-f]{6})\)", full))
     assert colors and all(full.count(f"{color}:#") == 2 for color in colors)
     assert full.count("<svg") == sum(map(len, page.figures.values())) == 6
 
@@ -502,6 +502,24 @@ def test_colors_can_be_seen_in_the_dark(color):
     ground = _luminance("14171b")
     assert (_luminance(in_the_dark(color)) + 0.05) / (ground + 0.05) > 4.5
     assert _luminance(in_the_dark("ffffff")) < 0.02 < _luminance(in_the_dark("808080"))
+
+
+def test_a_color_map_keeps_its_order_in_the_dark():
+    rng = np.random.default_rng(0)
+    lengths = rng.integers(1, 400, (300, 8))
+    rows = [{"prompt": str(i), "responses": ["a" * n for n in of]} for i, of in enumerate(lengths)]
+    page = html_report(ByGood("a"), rows)
+    light, dark = (
+        dict(re.findall(r"--m([0-9a-f]{6}):#([0-9a-f]{6})", part))
+        for part in page.split("@media (prefers-color-scheme:dark)")[-2:]
+    )
+    assert len(light) > 20 and light.keys() == dark.keys()
+    light, dark = (
+        np.array([_luminance(of[c]) for c in light]) for of in ({c: c for c in light}, dark)
+    )
+    order = np.argsort(light)
+    assert (np.diff(dark[order]) <= 0.01).all()
+    assert dark[order[0]] > 0.4 and dark[order[-1]] < 0.1
 
 
 # ---------------------------------------------------------------------------- the command line

@@ -258,7 +258,7 @@ def show_lengths(evidence, pictures):
         else:
             figures.append(pictures.draw(display.plot, _tell_length)[1])
     text = (
-        "Each dot is a response; a prompt's mean is taken off both axes. A reward that goes by "
+        "Responses, each less its prompt's mean on both axes. A reward that goes by "
         "length much more than gold does has learned a shortcut."
     )
     return [paragraph(text), side_by_side(figures)]
