@@ -11,6 +11,7 @@ import numpy as np
 from scipy import stats
 
 from lens_sklearn._statistics import Difference
+from lens_sklearn.displays._data_multiplier import reach
 
 
 def values_of(records, metric, seeds=None):
@@ -191,8 +192,8 @@ def multipliers(sizes, values, methods, baselines, *, n_bootstrap=2000, confiden
         targets = chained_means(values[method], weights)
         for i, n in enumerate(sizes):
             if not np.isnan(values[method][i]).all():
-                reached = _reach(np.log(sizes[there]), curve[:, there], targets[:, i])
-                found[method, i] = _multiplier(*reached, n, sizes[there], tails)
+                log_n, side = reach(np.log(sizes[there]), curve[:, there], targets[:, [i]])
+                found[method, i] = _multiplier(log_n[:, 0], side[:, 0], n, sizes[there], tails)
     return found
 
 
@@ -212,39 +213,3 @@ def _multiplier(reached, side, n_pairs, sizes, tails):
         lower_below=bool(np.isclose(lower, smallest) and (side[1:] < 0).any()),
         upper_above=bool(np.isclose(upper, largest) and (side[1:] > 0).any()),
     )
-
-
-def _reach(log_n, curves, values):
-    """Return where each curve reaches its value, and whether that is below or above the sizes.
-
-    Parameters
-    ----------
-    log_n : ndarray, shape (n_sizes,)
-        Sizes.
-    curves : ndarray, shape (b, n_sizes)
-        A row a resample.
-    values : ndarray, shape (b,)
-        What is to be reached.
-
-    Returns
-    -------
-    reached : ndarray, shape (b,)
-        log N', an end of the sizes where it lies beyond, NaN where the curve or the value is not
-        known.
-    side : ndarray, shape (b,)
-        -1 below the sizes, 1 above them, else 0.
-    """
-    best = np.maximum.accumulate(curves, axis=1)  # a dip needs no more pairs than before
-    first = (best < values[:, None]).sum(axis=1)  # the first size that reaches it
-    side = (first == len(log_n)).astype(int) - (values < best[:, 0])
-    at, rows = np.clip(first, 1, max(1, len(log_n) - 1)), np.arange(len(best))
-    reached = np.empty(len(best))
-    if len(log_n) > 1:
-        low, high = best[rows, at - 1], best[rows, at]
-        with np.errstate(invalid="ignore", divide="ignore"):  # of flat curves, replaced below
-            share = (values - low) / (high - low)
-        reached = log_n[at - 1] + share * (log_n[at] - log_n[at - 1])
-    reached = np.where(first == 0, log_n[0], reached)
-    reached = np.where(side > 0, log_n[-1], reached)
-    unknown = np.isnan(values) | np.isnan(curves).any(axis=1)
-    return np.where(unknown, np.nan, reached), side

@@ -15,7 +15,6 @@ import os
 from pathlib import Path
 
 import numpy as np
-from scipy.stats import t
 from sklearn.metrics import roc_auc_score
 
 from lens_sklearn import (
@@ -27,6 +26,7 @@ from lens_sklearn import (
     suspect_pairs,
 )
 
+from .curves import interval
 from .speed.run import machine
 
 EMBEDDERS = ("minilm384", "minilm3840", "smollm576")
@@ -111,9 +111,8 @@ def measure(parts, data, n_splits, done):
 
 def cell(values):
     """Return a mean with its 95 % interval."""
-    values = np.asarray(values)
-    half = t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
-    return f"{values.mean():+.2f} ± {half:.2f}"
+    found = interval(np.asarray(values))
+    return f"{found.mean:+.2f} ± {found.half_width:.2f}"
 
 
 def print_table(records):

@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
 
+from lens_sklearn._statistics import wilson_interval
 from lens_sklearn.textual import ResponseGenerator, SelfRewardingLabeller
 
 
@@ -122,7 +122,7 @@ class Comparison(NamedTuple):
         """Share of wins, ties counting half, and its Wilson interval of 95 %."""
         wins, ties, losses = self.counts
         n = wins + ties + losses
-        return (wins + ties / 2) / n, *wilson(wins + ties / 2, n)
+        return (wins + ties / 2) / n, *wilson_interval((wins + ties / 2) / n, n)
 
     def __str__(self):
         wins, ties, losses = self.counts
@@ -155,13 +155,6 @@ def _position_decides(orders, tie):
     """Count the prompts where another answer wins in the other order."""
     signs = np.sign(_beyond(orders - 0.5, tie))
     return int((signs[:, 0] * signs[:, 1] < 0).sum())
-
-
-def wilson(successes, n, confidence=0.95):
-    """Return Wilson's interval of a share; half successes make it a little too wide."""
-    z, p = stats.norm.ppf((1 + confidence) / 2), successes / n
-    center, spread = p + z**2 / (2 * n), z * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
-    return tuple((center + sign * spread) / (1 + z**2 / n) for sign in (-1, 1))
 
 
 def judge(rows, first, second, judge_model, *, tie=0.01, seed=0, **generator):

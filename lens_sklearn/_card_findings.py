@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
+from scipy.special import expit
 from sklearn.pipeline import Pipeline
 
 from ._augmented_pairs import AugmentedPairs
@@ -10,7 +11,7 @@ from ._comparison import picked_gold, told
 from ._comparison_table import JudgedPairs, make_table
 from ._io import pair_targets
 from ._linear_reward import LinearRewardRegressor
-from ._records import as_records
+from ._records import as_records, is_text
 from ._rows import number_prompts, prompt_keys
 from ._shortcuts import response_lengths
 from ._warnings import warn
@@ -46,7 +47,7 @@ class Findings(NamedTuple):
 
 
 def _is_embeddings(X):
-    return isinstance(X, AugmentedPairs) or getattr(X, "dtype", np.dtype("O")).kind in "fiu"
+    return isinstance(X, AugmentedPairs) or not is_text(X)
 
 
 def read_pairs(X, name):
@@ -181,7 +182,7 @@ def _judge_picks(values, gold, lengths, controls):
 def _calibration(rewards, target):
     """Return the calibration error of pairs in both orders, as one order has one outcome."""
     log_odds = rewards[:, 0] - rewards[:, 1]
-    p = 1 / (1 + np.exp(-np.clip(log_odds, -500, 500)))
+    p = expit(log_odds)
     both = np.concatenate([p, 1 - p]), np.concatenate([target, 1 - target])
     return expected_calibration_error(*both)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from difflib import get_close_matches
+from numbers import Number
 
 import numpy as np
 
@@ -20,6 +21,28 @@ SYNONYMS = {
     "gold": "gold_reward gold_rewards scores ratings",
     "response": "answer output generation reply assistant solution",
 }
+
+
+def is_text(X):
+    """Tell rows of text from embeddings.
+
+    Parameters
+    ----------
+    X : object
+        What an estimator reads.
+
+    Returns
+    -------
+    bool
+        False for arrays and tensors of numbers and for nested lists of them.
+    """
+    dtype = getattr(X, "dtype", None)
+    if dtype is not None:
+        # torch's types have no kind.
+        return getattr(dtype, "kind", "f" if getattr(X, "ndim", 0) else "O") not in "biufc"
+    while isinstance(X, list | tuple) and X:
+        X = X[0]
+    return is_text(X) if hasattr(X, "dtype") else not isinstance(X, Number)
 
 
 def as_records(X):

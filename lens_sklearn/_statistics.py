@@ -103,3 +103,32 @@ def clustered_mean(values, clusters, weight=None, confidence=0.95):
     p = 2 * stats.t.sf(abs(mean) / error, n - 1)
     half_width = stats.t.ppf((1 + confidence) / 2, n - 1) * error
     return Difference(mean, float(half_width), float(p), n)
+
+
+def wilson_interval(share, n, confidence=0.95):
+    """Return the limits of the Wilson score interval of shares.
+
+    Parameters
+    ----------
+    share : float or ndarray
+        Successes / n.
+    n : int or ndarray of int
+        Independent tries; where there is none the limits are NaN.
+    confidence : float, default=0.95
+        Coverage.
+
+    Returns
+    -------
+    lower, upper : float or ndarray
+        The limits.
+
+    References
+    ----------
+    E. B. Wilson, "Probable inference, the law of succession, and statistical inference", 1927.
+    """
+    z = stats.norm.ppf((1 + confidence) / 2)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        shrunk = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+        spread = np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+        half_width = z * spread / (1 + z**2 / n)
+    return shrunk - half_width, shrunk + half_width

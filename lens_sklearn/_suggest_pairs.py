@@ -6,6 +6,7 @@ import numpy as np
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from ._records import as_records, is_text
 from ._rows import read_texts
 
 
@@ -67,7 +68,10 @@ def suggest_pairs(reward, candidates, n, *, labeled=None, random_state=None):
     check_is_fitted(reward)
     if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
         raise ValueError(f"n={n!r} has to be a whole number from 1.")
-    _check_candidates(candidates)
+    if is_text(candidates):
+        candidates = as_records(candidates)
+        if (kind := read_texts(candidates).kind) != "candidates":
+            raise ValueError(f"expected candidate rows (prompt, responses), got {kind}.")
     rewards = np.asarray(reward.predict(candidates), dtype=float)  # (n_prompts, N)
     known = _known(labeled, rewards.shape)
     random_state = check_random_state(random_state)
@@ -102,26 +106,38 @@ class SuggestedPairs:
     first: np.ndarray
     second: np.ndarray
 
+    def numbers(self):
+        """Return where the pairs are.
+
+        Returns
+        -------
+        list of dict
+            With ``row``, ``first`` and ``second``, the numbers of a prompt and its responses.
+        """
+        found = zip(self.prompt.tolist(), self.first.tolist(), self.second.tolist(), strict=True)
+        return [{"row": i, "first": a, "second": b} for i, a, b in found]
+
     def rows(self, candidates):
         """Return the pairs as rows to label.
 
         Parameters
         ----------
-        candidates : list of dict
+        candidates : rows of text
             The candidate rows.
 
         Returns
         -------
         list of dict
-            With ``row``, ``first`` and ``second``, the numbers of the prompt and its responses,
-            ``prompt`` where there is one, and the texts ``response_a`` and ``response_b``.
+            What `numbers` returns with ``prompt``, where there is one, and the texts
+            ``response_a`` and ``response_b``.
         """
+        candidates = as_records(candidates)
         rows = []
-        for i, a, b in zip(*map(np.ndarray.tolist, self._numbers()), strict=True):
-            row = candidates[i]
-            texts = {"response_a": row["responses"][a], "response_b": row["responses"][b]}
+        for numbers in self.numbers():
+            row = candidates[numbers["row"]]
             prompt = {"prompt": row["prompt"]} if "prompt" in row else {}
-            rows.append({"row": i, "first": a, "second": b} | prompt | texts)
+            a, b = (row["responses"][numbers[place]] for place in ("first", "second"))
+            rows.append(numbers | prompt | {"response_a": a, "response_b": b})
         return rows
 
     def pairs(self, candidates):
@@ -139,19 +155,6 @@ class SuggestedPairs:
         """
         X = np.asarray(candidates)
         return np.stack([X[self.prompt, self.first], X[self.prompt, self.second]], axis=1)
-
-    def _numbers(self):
-        return self.prompt, self.first, self.second
-
-
-def _check_candidates(candidates):
-    if getattr(candidates, "ndim", 0) == 3:
-        return
-    if isinstance(candidates, list) and candidates and np.ndim(candidates[0]) == 2:
-        return
-    kind = read_texts(candidates).kind
-    if kind != "candidates":
-        raise ValueError(f"expected candidate rows (prompt, responses), got {kind}.")
 
 
 def _known(labeled, shape):

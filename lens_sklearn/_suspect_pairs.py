@@ -9,6 +9,7 @@ from sklearn.base import clone
 from sklearn.model_selection import GroupKFold
 from sklearn.utils.validation import has_fit_parameter
 
+from ._records import as_records, is_text
 from ._rows import prompt_groups, read_texts
 
 
@@ -64,11 +65,13 @@ def suspect_pairs(reward, pairs, y=None, *, groups=None, n_splits=5):
     >>> 7 in found.index[:20]
     True
     """
-    is_text = _is_text(pairs)
-    X = list(_rows_of(pairs)) if is_text else np.asarray(pairs)
+    has_texts = is_text(pairs)
+    X = as_records(pairs) if has_texts else np.asarray(pairs)
     n = len(X)
+    if has_texts and (kind := read_texts(X).kind) != "pairs":
+        raise ValueError(f"expected preference rows (chosen, rejected), got {kind}.")
     if groups is None:
-        groups = prompt_groups(pairs) if is_text else np.arange(n)
+        groups = prompt_groups(X) if has_texts else np.arange(n)
     groups = _checked(groups, n, "groups")
     y = None if y is None else _checked(y, n, "y").astype(float)
     n_groups = len(np.unique(groups))
@@ -111,7 +114,7 @@ class SuspectPairs:
 
         Parameters
         ----------
-        pairs : list of dict
+        pairs : rows of text
             The preference rows.
         n : int, default=None
             How many; None is all.
@@ -121,25 +124,9 @@ class SuspectPairs:
         list of dict
             Each row with ``row``, its number in `pairs`, and ``probability``.
         """
+        pairs = as_records(pairs)
         found = zip(self.index[:n].tolist(), self.probability[:n].tolist(), strict=True)
         return [{"row": i, "probability": p} | dict(pairs[i]) for i, p in found]
-
-
-def _is_text(pairs):
-    """Return whether pairs are rows of text; embeddings are arrays of numbers."""
-    if hasattr(pairs, "dtype") and getattr(pairs, "ndim", 0) == 3:
-        return False
-    if isinstance(pairs, list) and pairs and np.ndim(pairs[0]) == 2:
-        return False
-    kind = read_texts(pairs).kind
-    if kind != "pairs":
-        raise ValueError(f"expected preference rows (chosen, rejected), got {kind}.")
-    return True
-
-
-def _rows_of(pairs):
-    """Return rows one by one; a DataFrame is one of columns."""
-    return pairs.to_dict("records") if hasattr(pairs, "iloc") else pairs
 
 
 def _take(X, rows):

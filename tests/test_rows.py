@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+import torch
 
 from lens_sklearn import prompt_groups
+from lens_sklearn._records import is_text
 from lens_sklearn._rows import (
     as_records,
     prompt_keys,
@@ -506,3 +508,22 @@ def test_strings_that_all_begin_with_their_prompt_are_told():
         read_texts(messages)
     for quiet in (rows, [whole[0], rows[1]], whole[:1], [r | {"rejected": "No."} for r in whole]):
         read_texts(quiet)  # one that quotes its prompt is no layout
+
+
+@pytest.mark.parametrize(
+    ("X", "expected"),
+    [
+        ([{"prompt": "p", "chosen": "a", "rejected": "b"}], True),
+        ([["a", "b"], ["c"]], True),
+        (np.array([["a", "b"]], dtype=object), True),
+        ({"chosen": ["a"], "rejected": ["b"]}, True),
+        ([], True),
+        (np.zeros((2, 2, 3), dtype=np.float16), False),
+        (torch.zeros(2, 2, 3), False),
+        ([[[0.0, 1.0], [2.0, 3.0]]], False),
+        ([np.zeros((2, 3))], False),
+        ([torch.zeros(2, 3)], False),
+    ],
+)
+def test_texts_are_told_from_embeddings(X, expected):
+    assert is_text(X) is expected

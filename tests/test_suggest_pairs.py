@@ -4,6 +4,7 @@ import csv
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
@@ -80,6 +81,13 @@ def test_rows_to_label():
     assert {by_row[0]["response_a"], by_row[0]["response_b"]} == {"bbb", "cc"}
     assert by_row[0]["prompt"] == "p" and "prompt" not in by_row[1]
     assert rows[0]["responses"][by_row[0]["first"]] == by_row[0]["response_a"]
+
+
+def test_rows_to_label_of_a_frame():
+    frame = pd.DataFrame({"prompt": ["p", "q"], "responses": [["a", "bbb", "cc"], ["d", "ee"]]})
+    made = suggest_pairs(FirstFeature(), frame, 2, random_state=0).rows(frame)
+    texts = {row["prompt"]: {row["response_a"], row["response_b"]} for row in made}
+    assert texts == {"p": {"bbb", "cc"}, "q": {"d", "ee"}}
 
 
 @pytest.mark.parametrize(

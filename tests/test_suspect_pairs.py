@@ -1,6 +1,7 @@
 """Pairs whose label is unlike the others', found without their own prompts."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.special import expit
 from sklearn.base import BaseEstimator
@@ -103,3 +104,13 @@ def test_lengths_are_checked(params, message):
 def test_candidates_are_no_pairs():
     with pytest.raises(ValueError, match="expected preference rows"):
         suspect_pairs(Longer(), [{"prompt": "p", "responses": ["a", "b"]}] * 5)
+
+
+@pytest.mark.parametrize("container", ["dict of columns", "DataFrame"])
+def test_rows_may_be_in_any_container(container):
+    rows = [{"prompt": f"p{i}", "chosen": "x" * i, "rejected": "y" * 4} for i in range(1, 7)]
+    columns = {name: [row[name] for row in rows] for name in rows[0]}
+    given = columns if container == "dict of columns" else pd.DataFrame(columns)
+    found = suspect_pairs(Longer(), given, n_splits=3)
+    assert found.index.tolist() == [0, 1, 2, 3, 4, 5]
+    assert [row["chosen"] for row in found.rows(given, 2)] == ["x", "xx"]

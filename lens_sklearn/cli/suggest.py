@@ -81,10 +81,7 @@ def run(arguments):
         labeled=labeled,
         random_state=arguments.seed,
     )
-    rows = X if is_text else [{"responses": ["" for _ in row]} for row in X]
-    chosen = found.rows(rows)
-    if not is_text:
-        chosen = [{k: row[k] for k in ("row", "first", "second")} for row in chosen]
+    chosen = found.rows(X) if is_text else found.numbers()
     write_rows(arguments.output, chosen)
     say(f"{len(chosen)} pairs to label in {arguments.output}.")
 

@@ -1,8 +1,8 @@
 """Whether probabilities of pairs mean what they say."""
 
 import numpy as np
-from scipy.stats import norm
 
+from .._statistics import wilson_interval
 from ..metrics import calibration_bins, leave_out_dropped
 from ._style import BLUE, GRAY, axes_or_new, legend_above
 
@@ -68,7 +68,7 @@ class PairCalibrationDisplay:
             raise ValueError(f"confidence={confidence!r} must lie between 0 and 1.")
         self.name = name
         self.confidence = confidence
-        self.lower, self.upper = _wilson(self.observed, self.counts, confidence)
+        self.lower, self.upper = wilson_interval(self.observed, self.counts, confidence)
         there = self.counts > 0
         gap = np.abs(self.predicted - self.observed)[there]
         self.ece = float(self.counts[there] @ gap / self.counts.sum())
@@ -211,13 +211,3 @@ class PairCalibrationDisplay:
         legend_above(ax, n_columns=1)
         self.ax_, self.figure_ = ax, ax.figure
         return self
-
-
-def _wilson(share, counts, confidence):
-    """Return the limits of the Wilson score interval; NaN where there is nothing."""
-    z = norm.ppf((1 + confidence) / 2)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        shrunk = (share + z**2 / (2 * counts)) / (1 + z**2 / counts)
-        spread = np.sqrt(share * (1 - share) / counts + z**2 / (4 * counts**2))
-        half_width = z * spread / (1 + z**2 / counts)
-    return shrunk - half_width, shrunk + half_width

@@ -349,7 +349,7 @@ def reach(log_n, curves, values):
     log_n : ndarray, shape (m,)
         Sizes, ascending.
     curves : ndarray, shape (b, m)
-        A curve a row.
+        A curve a row; one with NaN reaches nothing that is known.
     values : ndarray, shape (b, k)
         What each curve is to reach; NaN is left so.
 
@@ -360,20 +360,16 @@ def reach(log_n, curves, values):
     side : ndarray of int, shape (b, k)
         -1 where the value lies below the whole curve, 1 above, else 0.
     """
-    best = np.maximum.accumulate(curves, axis=1)
-    reached, side = np.full(values.shape, np.nan), np.zeros(values.shape, dtype=int)
-    for row, (curve, wanted) in enumerate(zip(best, values, strict=True)):
-        first = np.searchsorted(curve, wanted)  # the first size that reaches it
-        side[row] = np.where(first == len(curve), 1, np.where(wanted < curve[0], -1, 0))
-        after = np.clip(first, 1, len(curve) - 1)
-        low, high = curve[after - 1], curve[after]
-        with np.errstate(invalid="ignore", divide="ignore"):  # of flat curves, replaced below
-            share = (wanted - low) / (high - low)
-        inner = log_n[after - 1] + share * (log_n[after] - log_n[after - 1])
-        ends = np.where(first == 0, log_n[0], log_n[-1])
-        outside = (first == 0) | (first == len(curve))
-        reached[row] = np.where(outside, ends, inner)
-    unknown = np.isnan(values)
+    best = np.maximum.accumulate(curves, axis=1)  # a dip needs no more pairs than before
+    first = (best[:, None] < values[:, :, None]).sum(axis=-1)  # the first size that reaches it
+    side = (first == len(log_n)).astype(int) - (values < best[:, :1])
+    after = np.clip(first, 1, len(log_n) - 1)
+    low, high = (np.take_along_axis(best, at, axis=1) for at in (after - 1, after))
+    with np.errstate(invalid="ignore", divide="ignore"):  # of flat curves, replaced below
+        share = (values - low) / (high - low)
+    reached = log_n[after - 1] + share * (log_n[after] - log_n[after - 1])
+    reached = np.where(first == 0, log_n[0], np.where(side > 0, log_n[-1], reached))
+    unknown = np.isnan(values) | np.isnan(curves).any(axis=1, keepdims=True)
     return np.where(unknown, np.nan, reached), np.where(unknown, 0, side)
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .._records import is_text
 from .._rows import prompt_groups, read_responses, text_of
 from .._shortcuts import response_lengths
 from .._warnings import warn
@@ -106,22 +107,6 @@ class Evidence:
         if self.lengths is None:
             return {}
         return {"longest": self.lengths, "shortest": -self.lengths}
-
-
-def is_text(X):
-    """Whether `X` is rows of text, and no array of numbers.
-
-    Parameters
-    ----------
-    X : object
-        What an estimator reads.
-
-    Returns
-    -------
-    bool
-        True for everything that has no numeric type.
-    """
-    return getattr(getattr(X, "dtype", None), "kind", "O") not in "biufc"
 
 
 def _predict(name, model, candidates):
