@@ -5,6 +5,7 @@ import inspect
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
+from ._row_scores import Scores, score_rows
 from ._warnings import warn
 
 #: What prompts begin turns with once a chat template has been applied to them.
@@ -252,7 +253,16 @@ class RewardFunction:
         rewards = np.full(len(prompts), np.nan)
         deviations = np.full(len(prompts), np.nan) if self._has_deviation else None
         rows = [candidate_row(*both) for both in zip(prompts, completions, strict=True)]
-        faults = self._predict([i for i, row in enumerate(rows) if row], rows, rewards, deviations)
+        places = [i for i, row in enumerate(rows) if row]
+        given, faults = [rows[i] for i in places], []
+        found = score_rows(self.estimator, given, self._has_deviation, ValueError) if given else []
+        for i, one in zip(places, found, strict=True):
+            if not isinstance(one, Scores):
+                faults.append((i, one))
+                continue
+            rewards[i] = one.rewards[0]
+            if deviations is not None:
+                deviations[i] = one.deviations[0]
         n_scored = int(np.isfinite(rewards).sum())
         self.n_scored += n_scored
         self.n_failed += len(rewards) - n_scored
@@ -267,27 +277,6 @@ class RewardFunction:
         if deviations is not None:
             deviations = deviations / self.scale
         return (rewards - self.mean) / self.scale, deviations
-
-    def _predict(self, indices, rows, rewards, deviations):
-        """Score some rows; halve them where one is refused, and return who was, with why."""
-        if not indices:
-            return []
-        given = [rows[i] for i in indices]
-        try:
-            if deviations is None:
-                found = self.estimator.predict(given)
-            else:
-                found, spread = self.estimator.predict(given, return_std=True)
-                deviations[indices] = np.asarray(spread, dtype=float).reshape(len(given), -1)[:, 0]
-            found = np.asarray(found, dtype=float).reshape(len(given), -1)
-        except ValueError as error:
-            if len(indices) == 1:
-                return [(indices[0], error)]
-            half = len(indices) // 2
-            parts = (indices[:half], indices[half:])
-            return [f for part in parts for f in self._predict(part, rows, rewards, deviations)]
-        rewards[indices] = found[:, 0]
-        return []
 
 
 def split_queries(queries, prompts):

@@ -29,8 +29,9 @@ from lens_sklearn import LinearRewardRegressor, LLMEmbedder, cli, export
 pytest.importorskip("fastapi", reason="of the extra serve")
 pytest.importorskip("uvicorn", reason="of the extra serve")
 
+from lens_sklearn._row_scores import Scores, score_rows
 from lens_sklearn.serving import _server, make_app
-from lens_sklearn.serving._batcher import Batcher, QueueFull, Scores, score_rows
+from lens_sklearn.serving._batcher import Batcher, QueueFull
 
 TOKEN = "a-token-of-32-characters-or-so-x"
 QUICK = {"max_wait_ms": 0.0}

@@ -15,8 +15,9 @@ from sklearn.utils.validation import check_is_fitted
 from starlette.exceptions import HTTPException
 
 from .._reward_function import candidate_row, returns_std, split_queries
+from .._row_scores import Scores, score_rows
 from ..export import versions
-from ._batcher import Batcher, QueueFull, Scores, score_rows
+from ._batcher import Batcher, QueueFull
 from ._guard import Guard, to_bytes
 
 LOG = logging.getLogger(__name__)
