@@ -258,6 +258,29 @@ def load_preferences(path, *, split=None, columns=None, on_invalid="raise"):
     --------
     pair_targets : The numbers of ``target`` and ``weight``.
     """
+    return load_numbered(path, split=split, columns=columns, on_invalid=on_invalid)[0]
+
+
+def load_numbered(path, *, split=None, columns=None, on_invalid="raise"):
+    """Read preference rows from a file, with their places in it.
+
+    Parameters
+    ----------
+    path, split, columns, on_invalid
+        As :func:`load_preferences` takes them.
+
+    Returns
+    -------
+    rows : list of dict
+        The rows, checked.
+    numbers : ndarray of int, shape (n,)
+        Which rows of the file they are, some of which may be left out.
+
+    Raises
+    ------
+    ValueError
+        As :func:`load_preferences`.
+    """
     rows = load_rows(path, split=split, columns=columns)
     if _kind(rows, path, PAIR_COLUMNS) != "pairs":
         raise ValueError(
@@ -269,11 +292,10 @@ def load_preferences(path, *, split=None, columns=None, on_invalid="raise"):
         pair_targets(rows)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
-    dropped = check_texts(rows, path, on_invalid).dropped
-    rows = [row for i, row in enumerate(rows) if i not in set(dropped)]
-    if not rows:
+    numbers = np.setdiff1d(np.arange(len(rows)), check_texts(rows, path, on_invalid).dropped)
+    if not len(numbers):
         raise ValueError(f"{path}: every row has an empty or malformed text; none is left.")
-    return rows
+    return [rows[i] for i in numbers], numbers
 
 
 def check_texts(rows, path, on_invalid):

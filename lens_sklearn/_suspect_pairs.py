@@ -122,11 +122,13 @@ class SuspectPairs:
         Returns
         -------
         list of dict
-            Each row with ``row``, its number in `pairs`, and ``probability``.
+            Each row with ``row``, its number in `pairs`, and ``probability``, which stand in
+            place of its own columns of these names.
         """
         pairs = as_records(pairs)
         found = zip(self.index[:n].tolist(), self.probability[:n].tolist(), strict=True)
-        return [{"row": i, "probability": p} | dict(pairs[i]) for i, p in found]
+        numbers = [{"row": i, "probability": p} for i, p in found]
+        return [own | dict(pairs[own["row"]]) | own for own in numbers]
 
 
 def _take(X, rows):

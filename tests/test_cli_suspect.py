@@ -61,3 +61,33 @@ def test_parts_have_to_be_possible(given, message, tmp_path, capsys):
     np.save(tmp_path / "pairs.npy", pairs)
     assert run("suspect", tmp_path / "pairs.npy", "-o", tmp_path / "o.csv", *given) == 2
     assert message in capsys.readouterr().err
+
+
+def test_rows_are_those_of_the_file_whatever_is_left_out(tmp_path):
+    model = save_decoder(tmp_path / "model")
+    rows = [
+        {"prompt": f"why {w}", "chosen": f"{w} sat on the mat", "rejected": f"{w} no"}
+        for w in WORDS[:20]
+    ]
+    rows[0]["chosen"] = rows[2]["rejected"] = ""
+    source, out = tmp_path / "pairs.jsonl", tmp_path / "suspects.jsonl"
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    given = ["--model", model, "--splits", 4, "--on-invalid", "drop"]
+    assert run("suspect", source, "-o", out, *given) == 0
+    found = [json.loads(line) for line in out.read_text().splitlines()]
+    assert sorted(row["row"] for row in found) == [1, *range(3, 20)]
+    assert all(row["chosen"] == rows[row["row"]]["chosen"] for row in found)
+
+
+def test_suspects_can_be_read_again(tmp_path):
+    model = save_decoder(tmp_path / "model")
+    rows = [
+        {"row": "x", "probability": "y", "chosen": f"{w} sat on the mat", "rejected": f"{w} no"}
+        for w in WORDS[:10]
+    ]
+    source, out = tmp_path / "suspects.jsonl", tmp_path / "again.jsonl"
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert run("suspect", source, "-o", out, "--model", model, "--splits", 2) == 0
+    found = [json.loads(line) for line in out.read_text().splitlines()]
+    assert sorted(row["row"] for row in found) == list(range(10))
+    assert all(0 <= row["probability"] <= 1 for row in found)

@@ -20,6 +20,8 @@ class Pairs(NamedTuple):
         Their prompts.
     is_text : bool
         Whether they are rows.
+    numbers : ndarray of int, shape (n,)
+        Which rows of the file they are.
     """
 
     X: object
@@ -27,6 +29,7 @@ class Pairs(NamedTuple):
     weight: object
     groups: object
     is_text: bool
+    numbers: object
 
     def take(self, index):
         """Return some of the pairs.
@@ -43,7 +46,7 @@ class Pairs(NamedTuple):
         """
         X = [self.X[i] for i in index] if self.is_text else self.X[index]
         target, weight = (None if v is None else v[index] for v in (self.target, self.weight))
-        return Pairs(X, target, weight, self.groups[index], self.is_text)
+        return Pairs(X, target, weight, self.groups[index], self.is_text, self.numbers[index])
 
 
 def read_pairs(arguments):
@@ -67,7 +70,7 @@ def read_pairs(arguments):
     import numpy as np
 
     from .._embedding_files import is_embedding_file, load_embeddings
-    from .._io import load_preferences, pair_targets
+    from .._io import load_numbered, pair_targets
     from .._rows import prompt_groups
 
     path = arguments.pairs
@@ -81,10 +84,11 @@ def read_pairs(arguments):
             )
         groups = np.arange(len(found.X)) if found.groups is None else found.groups
         groups = np.unique(groups, return_inverse=True)[1]
-        pairs = Pairs(found.X, found.target, found.weight, groups, False)
+        numbers = np.arange(len(found.X))
+        pairs = Pairs(found.X, found.target, found.weight, groups, False, numbers)
     else:
-        rows = load_preferences(path, **reading(arguments), on_invalid=arguments.on_invalid)
-        pairs = Pairs(rows, *pair_targets(rows), prompt_groups(rows), True)
+        rows, numbers = load_numbered(path, **reading(arguments), on_invalid=arguments.on_invalid)
+        pairs = Pairs(rows, *pair_targets(rows), prompt_groups(rows), True, numbers)
     if pairs.weight is not None and not pairs.weight.any():
         raise ValueError(f"{path}: the weight of every row is 0; nothing can be learnt.")
     return pairs

@@ -76,6 +76,7 @@ def run(arguments):
     found = suspect_pairs(reward, X, pairs.target, groups=pairs.groups, n_splits=arguments.splits)
     rows = pairs.X if pairs.is_text else [{} for _ in pairs.X]
     suspects = found.rows(rows, arguments.n)
+    suspects = [row | {"row": int(pairs.numbers[row["row"]])} for row in suspects]
     write_rows(arguments.output, suspects)
     log_odds = np.empty(len(rows))
     log_odds[found.index] = found.log_odds
