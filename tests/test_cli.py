@@ -938,7 +938,8 @@ def test_few_held_out_pairs_have_an_interval_and_a_remark(data, tmp_path, capsys
     assert low == 0 or high == 1  # of so few it would pass a bound
     assert f"{mean:.3f} ({low:.3f} to {high:.3f})" in printed.out
     pipeline = type("Right", (), {"predict": lambda self, X: np.array([[1.0, 0.0]] * 4)})()
-    right = cli_fit._accuracy(pipeline, Pairs([{}] * 4, None, None, np.arange(4), True, np.arange(4)))
+    four = np.arange(4)
+    right = cli_fit._accuracy(pipeline, Pairs([{}] * 4, None, None, four, True, four))
     # Wilson's interval of 4 out of 4 begins at n / (n + z²) = 0.51.
     assert (right.mean, right.half_width) == (1, pytest.approx(1.96**2 / (4 + 1.96**2)))
 
