@@ -1,6 +1,7 @@
 """Pairs whose label is unlike what all other pairs say, for a person to read again."""
 
 from dataclasses import dataclass
+from numbers import Integral
 
 import numpy as np
 from scipy.special import expit
@@ -9,8 +10,12 @@ from sklearn.base import clone
 from sklearn.model_selection import GroupKFold
 from sklearn.utils.validation import has_fit_parameter
 
+from ._augmented_pairs import AugmentedPairs, check_target
+from ._number_checks import check_finite
 from ._records import as_records, is_text
 from ._rows import prompt_groups, read_texts
+from ._validation import encode_groups
+from ._warnings import warn
 
 
 def suspect_pairs(reward, pairs, y=None, *, groups=None, n_splits=5):
@@ -43,7 +48,13 @@ def suspect_pairs(reward, pairs, y=None, *, groups=None, n_splits=5):
     Raises
     ------
     ValueError
-        If there are fewer prompts than `n_splits`, or `y` or `groups` is of another length.
+        If there are fewer prompts than `n_splits`, `y` or `groups` is of another length, a target
+        is no probability, an embedding is not finite, or the pairs are augmented already.
+
+    Warns
+    -----
+    UserWarning
+        If embeddings are all-NaN, as those of dropped texts: their pairs come last, with NaN.
 
     See Also
     --------
@@ -65,22 +76,24 @@ def suspect_pairs(reward, pairs, y=None, *, groups=None, n_splits=5):
     >>> 7 in found.index[:20]
     True
     """
-    has_texts = is_text(pairs)
-    X = as_records(pairs) if has_texts else np.asarray(pairs)
+    if isinstance(n_splits, bool) or not isinstance(n_splits, Integral) or n_splits < 2:
+        raise ValueError(f"n_splits={n_splits!r} has to be a whole number from 2.")
+    X, kept = _read(pairs)
     n = len(X)
-    if has_texts and (kind := read_texts(X).kind) != "pairs":
-        raise ValueError(f"expected preference rows (chosen, rejected), got {kind}.")
     if groups is None:
-        groups = prompt_groups(X) if has_texts else np.arange(n)
-    groups = _checked(groups, n, "groups")
-    y = None if y is None else _checked(y, n, "y").astype(float)
-    n_groups = len(np.unique(groups))
+        groups = np.arange(n) if isinstance(X, np.ndarray) else prompt_groups(X)
+    groups = encode_groups(_checked(groups, n, "groups"))
+    if y is not None:
+        y = _checked(y, n, "y").astype(float)
+        check_target(y)
+    n_groups = len(np.unique(groups[kept]))
     if n_groups < n_splits:
         raise ValueError(
             f"n_splits={n_splits} and {n_groups} prompts: every part needs one. Lower n_splits."
         )
-    log_odds = np.empty(n)
-    for train, test in GroupKFold(n_splits).split(np.zeros(n), groups=groups):
+    log_odds = np.full(n, np.nan)
+    for part in GroupKFold(n_splits).split(kept, groups=groups[kept]):
+        train, test = (kept[rows] for rows in part)
         fitted = _fit(
             clone(reward), _take(X, train), None if y is None else y[train], groups[train]
         )
@@ -129,6 +142,33 @@ class SuspectPairs:
         found = zip(self.index[:n].tolist(), self.probability[:n].tolist(), strict=True)
         numbers = [{"row": i, "probability": p} for i, p in found]
         return [own | dict(pairs[own["row"]]) | own for own in numbers]
+
+
+def _read(pairs):
+    """Return records or an array of pairs, and which of them can be judged."""
+    if isinstance(pairs, AugmentedPairs):
+        raise ValueError(
+            "AugmentedPairs have copies that would judge each other; give the original pairs, and "
+            "put the augmenter before the reward in a Pipeline."
+        )
+    if is_text(pairs):
+        X = as_records(pairs)
+        if (kind := read_texts(X).kind) != "pairs":
+            raise ValueError(f"expected preference rows (chosen, rejected), got {kind}.")
+        return X, np.arange(len(X))
+    X = np.asarray(pairs)
+    if X.ndim != 3 or X.shape[1] != 2:
+        raise ValueError(f"pairs must have the shape (n, 2, d), column 0 chosen; got {X.shape}.")
+    if X.dtype.kind != "f":
+        return X, np.arange(len(X))
+    check_finite(X, allow_padding=True)
+    dropped = np.flatnonzero(np.isnan(X).any(axis=(1, 2)))
+    if len(dropped):
+        warn(
+            f"{len(dropped)} of {len(X)} pairs (first: row {dropped[0]}) hold an all-NaN "
+            "embedding, as a dropped text has; they are not judged and come last."
+        )
+    return X, np.setdiff1d(np.arange(len(X)), dropped)
 
 
 def _take(X, rows):

@@ -7,7 +7,7 @@ from scipy.special import expit
 from sklearn.base import BaseEstimator
 from sklearn.pipeline import make_pipeline
 
-from lens_sklearn import LinearRewardRegressor, suspect_pairs
+from lens_sklearn import LinearRewardRegressor, RepeatAugmenter, suspect_pairs
 from lens_sklearn.datasets import make_preference_pairs
 
 
@@ -114,3 +114,46 @@ def test_rows_may_be_in_any_container(container):
     found = suspect_pairs(Longer(), given, n_splits=3)
     assert found.index.tolist() == [0, 1, 2, 3, 4, 5]
     assert [row["chosen"] for row in found.rows(given, 2)] == ["x", "xx"]
+
+
+def test_copies_of_a_pair_do_not_judge_it():
+    toy = make_preference_pairs(n_pairs=20, n_features=3, random_state=0)
+    copies = RepeatAugmenter(factor=2).fit_transform(toy.pairs)
+    with pytest.raises(ValueError, match="AugmentedPairs have copies .* give the original pairs"):
+        suspect_pairs(LinearRewardRegressor(), copies)
+
+
+def test_errors_name_the_pair_as_it_was_given():
+    pairs = pairs_with(np.arange(10.0))
+    with pytest.raises(ValueError, match=r"y\[9\] is nan"):
+        suspect_pairs(FirstFeature(), pairs, [1.0] * 9 + [np.nan])
+    broken = pairs.copy()
+    broken[9, 1, 0] = np.inf
+    with pytest.raises(ValueError, match="infinity in row 9"):
+        suspect_pairs(FirstFeature(), broken)
+    FirstFeature.fits.clear()
+    dropped = pairs.copy()
+    dropped[7, 1] = np.nan
+    with pytest.warns(UserWarning, match=r"1 of 10 pairs \(first: row 7\)") as said:
+        found = suspect_pairs(FirstFeature(), dropped)
+    assert len(said) == 1 and found.index[-1] == 7 and np.isnan(found.log_odds[-1])
+    assert np.isfinite(found.log_odds[:-1]).all()
+    assert all(7.0 not in seen for seen, _, _ in FirstFeature.fits)
+
+
+@pytest.mark.parametrize("n_splits", [1, 0, True, 2.5, "5", None])
+def test_parts_are_a_whole_number(n_splits):
+    with pytest.raises(ValueError, match="n_splits=.* whole number from 2"):
+        suspect_pairs(FirstFeature(), pairs_with(np.arange(10.0)), n_splits=n_splits)
+
+
+@pytest.mark.parametrize("shape", [(10, 3), (10, 4, 3), (1, 10, 2, 3)])
+def test_other_embeddings_are_no_pairs(shape):
+    with pytest.raises(ValueError, match=r"pairs must have the shape \(n, 2, d\)"):
+        suspect_pairs(FirstFeature(), np.ones(shape))
+
+
+def test_groups_may_be_of_any_name_but_none():
+    pairs = pairs_with(np.arange(4.0))
+    with pytest.raises(ValueError, match=r"groups\[1\] is None"):
+        suspect_pairs(FirstFeature(), pairs, groups=["a", None, "b", "c"], n_splits=2)
