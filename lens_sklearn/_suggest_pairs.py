@@ -6,8 +6,9 @@ import numpy as np
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from ._messages import as_messages, message_key
 from ._records import as_records, is_text
-from ._rows import read_texts
+from ._rows import read_responses, read_texts
 
 
 def suggest_pairs(reward, candidates, n, *, labeled=None, random_state=None):
@@ -15,8 +16,8 @@ def suggest_pairs(reward, candidates, n, *, labeled=None, random_state=None):
 
     Of each prompt the two responses with the largest rewards are chosen, and prompts are drawn at
     random. A label then decides between likely winners, which is what Best-of-N is about, and not
-    between two responses that nobody would pick. Fit the reward on what was labelled so far,
-    label what is suggested, and so on, in rounds.
+    between two responses that nobody would pick. Of equal responses to a prompt one is taken. Fit
+    the reward on what was labelled so far, label what is suggested, and so on, in rounds.
 
     Parameters
     ----------
@@ -68,15 +69,15 @@ def suggest_pairs(reward, candidates, n, *, labeled=None, random_state=None):
     check_is_fitted(reward)
     if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
         raise ValueError(f"n={n!r} has to be a whole number from 1.")
-    if is_text(candidates):
-        candidates = as_records(candidates)
-        if (kind := read_texts(candidates).kind) != "candidates":
-            raise ValueError(f"expected candidate rows (prompt, responses), got {kind}.")
-    rewards = np.asarray(reward.predict(candidates), dtype=float)  # (n_prompts, N)
+    X = _read(candidates)
+    rewards = np.asarray(reward.predict(X), dtype=float)  # (n_prompts, N)
     known = _known(labeled, rewards.shape)
     random_state = check_random_state(random_state)
-    left = {i: _next_pair(rewards[i], known.get(i, set())) for i in range(len(rewards))}
-    left = {i: pair for i, pair in left.items() if pair is not None}
+    left = {}
+    for i, keys in enumerate(_keys(X)):
+        pair = _next_pair(rewards[i], keys, known.get(i, set()))
+        if pair is not None:
+            left[i] = pair
     if n > len(left):
         raise ValueError(
             f"n={n}, and {len(left)} of {len(rewards)} prompts have a pair without a label: one "
@@ -162,27 +163,68 @@ def _known(labeled, shape):
     known = {}
     if labeled is None or not len(labeled):
         return known
-    labeled = np.asarray(labeled)
+    try:
+        labeled = np.asarray(labeled)
+    except ValueError:  # lists of several lengths
+        labeled = np.array(labeled, dtype=object)
     if labeled.ndim != 2 or labeled.shape[1] != 3 or labeled.dtype.kind not in "iu":
         raise ValueError(
             f"labeled must have shape (m, 3), whole numbers of prompt, first and second; got "
             f"{labeled.shape} of {labeled.dtype}."
         )
     limits = np.array([shape[0], shape[1], shape[1]])
-    wrong = np.flatnonzero(((labeled < 0) | (labeled >= limits)).any(axis=1))
+    is_outside = ((labeled < 0) | (labeled >= limits)).any(axis=1)
+    wrong = np.flatnonzero(is_outside | (labeled[:, 1] == labeled[:, 2]))
     if len(wrong):
-        raise ValueError(f"labeled[{wrong[0]}] is {labeled[wrong[0]].tolist()}: no such response.")
+        raise ValueError(
+            f"labeled[{wrong[0]}] is {labeled[wrong[0]].tolist()}: a prompt and two of its "
+            f"responses are expected, of {shape[0]} prompts with {shape[1]} at most."
+        )
     for i, a, b in labeled.tolist():
         known.setdefault(i, set()).add(frozenset((a, b)))
     return known
 
 
-def _next_pair(rewards, known):
-    """Return the two likeliest winners that have no label against each other, or None."""
-    order = [int(j) for j in np.argsort(-rewards, kind="stable") if np.isfinite(rewards[j])]
+def _read(candidates):
+    """Return candidates as records or as an array (n_prompts, N, d)."""
+    if is_text(candidates):
+        rows = as_records(candidates)
+        if (kind := read_texts(rows).kind) != "candidates":
+            raise ValueError(f"expected candidate rows (prompt, responses), got {kind}.")
+        return rows
+    X = np.asarray(candidates)
+    if X.ndim != 3:
+        raise ValueError(f"candidates must have the shape (n_prompts, N, d); got {X.shape}.")
+    return X
+
+
+def _keys(X):
+    """Yield what tells a prompt's responses apart, prompt by prompt."""
+    if isinstance(X, np.ndarray):
+        for row in X:
+            yield [response.tobytes() for response in row]
+    else:
+        for row in read_responses(X).responses:
+            yield [None if response is None else _key(response) for response in row]
+
+
+def _key(response):
+    """Return what tells a response apart; one message is the same as its text alone."""
+    messages = tuple(map(message_key, as_messages(response)))
+    return messages[0][1] if len(messages) == 1 and len(messages[0]) == 2 else messages
+
+
+def _next_pair(rewards, keys, known):
+    """Return the two likeliest different winners without a label against each other, or None."""
+    order, seen = [], set()
+    for j in np.argsort(-rewards, kind="stable").tolist():
+        if np.isfinite(rewards[j]) and keys[j] not in seen:
+            seen.add(keys[j])
+            order.append(j)
+    known = {frozenset(keys[j] for j in pair) for pair in known}
     # By the worse of the two, then by the better: (0, 1), (0, 2), (1, 2), (0, 3), …
     for worse in range(1, len(order)):
         for better in range(worse):
-            if frozenset((order[better], order[worse])) not in known:
+            if frozenset((keys[order[better]], keys[order[worse]])) not in known:
                 return order[better], order[worse]
     return None

@@ -74,6 +74,35 @@ def test_a_prompt_without_pairs_left_is_left_out():
         suggest_pairs(FirstFeature(), X, 3, labeled=labeled)
 
 
+def test_two_equal_responses_are_no_pair():
+    same = X[:1].copy()
+    same[0, 3] = same[0, 1]  # the likeliest one twice
+    assert sets(suggest_pairs(FirstFeature(), same, 1)) == {0: {1, 2}}
+    # A label of one of them is a label of the other.
+    found = suggest_pairs(FirstFeature(), same, 1, labeled=[(0, 2, 3)])
+    assert sets(found) == {0: {0, 1}}
+    with pytest.raises(ValueError, match="0 of 1 prompts have a pair"):
+        suggest_pairs(FirstFeature(), np.repeat(same[:, :1], 3, axis=1), 1)
+
+
+def test_two_equal_texts_are_no_pair():
+    messages = [{"role": "assistant", "content": "bbb"}]
+    rows = [
+        {"prompt": "p", "responses": ["a", "bbb", "cc", "bbb"]},
+        {"prompt": "q", "responses": ["bbb", messages, "a"]},
+        {"prompt": "r", "responses": ["a ", "a"]},
+    ]
+
+    class Ones(FirstFeature):
+        def predict(self, X):
+            return [[1, 3, 2, 3], [3, 3, 1, np.nan], [2, 1, np.nan, np.nan]]
+
+    assert sets(suggest_pairs(Ones(), rows[:2] + rows[2:], 2, random_state=0)) == {
+        0: {1, 2},
+        1: {0, 2},
+    }
+
+
 def test_rows_to_label():
     rows = [{"prompt": "p", "responses": ["a", "bbb", "cc"]}, {"responses": ["d", "ee"]}]
     made = suggest_pairs(FirstFeature(), rows, 2, random_state=0).rows(rows)
@@ -97,11 +126,19 @@ def test_rows_to_label_of_a_frame():
         ({"n": 1, "labeled": [(0, 1)]}, r"labeled must have shape \(m, 3\)"),
         ({"n": 1, "labeled": [(0, 1, 2), (0, 1, 4)]}, r"labeled\[1\] is \[0, 1, 4\]"),
         ({"n": 1, "labeled": [(0.0, 1.0, 2.0)]}, "whole numbers"),
+        ({"n": 1, "labeled": [(0, 1), (1,)]}, "whole numbers"),
+        ({"n": 1, "labeled": [(0, 1, 2), (0, 1, 1)]}, r"labeled\[1\] is \[0, 1, 1\]"),
     ],
 )
 def test_what_cannot_be_is_refused(params, message):
     with pytest.raises(ValueError, match=message):
         suggest_pairs(FirstFeature(), X, **params)
+
+
+@pytest.mark.parametrize("shape", [(4,), (3, 4), (1, 3, 4, 2)])
+def test_other_embeddings_are_no_candidates(shape):
+    with pytest.raises(ValueError, match=r"candidates must have the shape \(n_prompts, N, d\)"):
+        suggest_pairs(FirstFeature(), np.ones(shape), 1)
 
 
 def test_pairs_are_no_candidates():
@@ -137,3 +174,38 @@ def test_the_command_goes_on_where_it_stopped(saved, capsys):
         main(["suggest", *given, str(saved / "x.csv"), "--labeled", str(saved / "odd.jsonl")]) == 2
     )
     assert "row 0 has no whole numbers row, first and second" in capsys.readouterr().err
+
+
+def test_what_was_labeled_is_read_with_care(saved, capsys):
+    given = [str(saved / "reward"), str(saved / "candidates.npz"), "-n", "5", "-o"]
+    first = saved / "first.jsonl"
+    assert main(["suggest", *given, str(first)]) == 0
+    before = first.read_text()
+    # The list of what was labelled is not to be lost to the next suggestions.
+    assert main(["suggest", *given, str(first), "--labeled", str(first), "--force"]) == 2
+    assert "this file is being read" in capsys.readouterr().err
+    assert first.read_text() == before
+    for row in ({"row": 1.5, "first": 0, "second": 1}, {"row": "1.5", "first": 0, "second": 1}):
+        (saved / "odd.jsonl").write_text(json.dumps(row) + "\n")
+        labeled = ["--labeled", str(saved / "odd.jsonl")]
+        assert main(["suggest", *given, str(saved / "x.csv"), *labeled]) == 2
+        assert "row 0 has no whole numbers" in capsys.readouterr().err
+
+
+def test_labels_of_other_candidates_are_refused(tmp_path, monkeypatch, capsys):
+    from lens_sklearn.cli import suggest
+
+    monkeypatch.setattr(suggest, "load_pipeline", lambda *_, **__: FirstFeature())
+    rows = [{"prompt": f"p{i}", "responses": ["a", "bbb", "cc"]} for i in range(4)]
+    source, first = tmp_path / "candidates.jsonl", tmp_path / "first.csv"
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    given = ["suggest", "reward", str(source), "-n", "2", "-o"]
+    assert main([*given, str(first)]) == 0
+    labeled = ["--labeled", str(first)]
+    assert main([*given, str(tmp_path / "next.csv"), *labeled]) == 0
+    for row in rows:
+        row["responses"].reverse()
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert main([*given, str(tmp_path / "other.csv"), *labeled]) == 2
+    said = capsys.readouterr().err
+    assert "row 0 has another response_" in said and "of other candidates" in said

@@ -58,13 +58,14 @@ def run(arguments):
     arguments : argparse.Namespace
         Of ``lens-sklearn suggest``.
     """
-    check_file("-o", arguments.output, arguments.rows, arguments.force, RESULTS)
+    for path in (arguments.rows, *(arguments.labeled or ())):
+        check_file("-o", arguments.output, path, arguments.force, RESULTS)
     check_device(arguments.device)
     from .._embedding_files import is_embedding_file, load_embeddings
     from .._io import check_texts, load_rows
     from .._suggest_pairs import suggest_pairs
 
-    labeled = _read_labeled(arguments.labeled or [])
+    earlier = _read_labeled(arguments.labeled or [])
     is_text = not is_embedding_file(arguments.rows)
     if is_text:
         X = load_rows(arguments.rows, **reading(arguments))
@@ -74,11 +75,13 @@ def run(arguments):
     else:
         refuse_text_options(arguments, arguments.rows)
         X = load_embeddings(arguments.rows).X
+    if is_text:
+        _check_texts(earlier, X, arguments.rows)
     found = suggest_pairs(
         load_pipeline(arguments, text=is_text),
         X,
         arguments.n,
-        labeled=labeled,
+        labeled=[numbers for _, _, numbers in earlier],
         random_state=arguments.seed,
     )
     chosen = found.rows(X) if is_text else found.numbers()
@@ -87,19 +90,36 @@ def run(arguments):
 
 
 def _read_labeled(paths):
-    """Return the numbers (m, 3) of pairs that were suggested before."""
-    import numpy as np
-
+    """Return (where, row, numbers) of each pair that was suggested before."""
     from .._io import load_rows
 
-    numbers = []
+    earlier = []
     for path in paths:
         for i, row in enumerate(load_rows(path)):
             try:
-                numbers.append([int(row[name]) for name in ("row", "first", "second")])
+                numbers = [float(row[name]) for name in ("row", "first", "second")]
+                if not all(map(float.is_integer, numbers)):
+                    raise ValueError
             except (KeyError, TypeError, ValueError):
                 raise ValueError(
                     f"--labeled {path}: row {i} has no whole numbers row, first and second, as "
                     '"lens-sklearn suggest" writes them.'
                 ) from None
-    return np.array(numbers, dtype=int).reshape(-1, 3)
+            earlier.append((f"--labeled {path}: row {i}", row, list(map(int, numbers))))
+    return earlier
+
+
+def _check_texts(earlier, candidates, source):
+    """Refuse pairs whose texts, where they have them, are not those at their numbers."""
+    for where, row, (number, *places) in earlier:
+        for name, place in zip(("response_a", "response_b"), places, strict=True):
+            text = row.get(name)
+            there = candidates[number].get("responses") if 0 <= number < len(candidates) else ()
+            is_known = there and 0 <= place < len(there) and isinstance(there[place], str)
+            # Tables may have other line breaks.
+            if is_known and isinstance(text, str) and text.split() != there[place].split():
+                raise ValueError(
+                    f"{where} has another {name} than response {place} of row {number} of "
+                    f"{source}: it was suggested of other candidates, or these are in another "
+                    "order now."
+                )
