@@ -39,10 +39,14 @@ form "Score: n", where n is the sum of the points, from 0 to 5."""
 
 _SCORE = re.compile(r"\bscore\b[\s*_`\"']*[:=][\s*_`\"']*", re.IGNORECASE)
 _POINTS = re.compile(
-    r"(\d+(?:\.\d+)?)\s*(?:points?\b)?"
-    r"\s*(?:\(?\s*(?:/|out of|of)\s*5(?:\.0+)?\b\s*\)?)?(?!\w|[.,]\d)"
+    r"(\d+(?:\.\d+)?)[ \t]*(?:points?\b)?"
+    r"[ \t]*(?:\(?[ \t]*(?:/|out of|of)[ \t]*5(?:\.0+)?\b[ \t]*\)?)?(?!\w|[.,]\d)"
 )
-_OTHER_SCALE = re.compile(r"\s*\(?\s*(?:[-–/]|to\b|out of\b|of\b)")
+#: What makes a number one of another scale, an end of a range or a part of a sum.
+_NOT_ALONE = re.compile(
+    r"[ \t]*\(?[ \t]*(?:[-–—/+×÷~%]|(?:\*|x|…|\.{2,})[ \t]*\d|(?:to|or|of|out of)\b)",
+    re.IGNORECASE,
+)
 
 
 class RubricLabeller(BaseEstimator):
@@ -86,8 +90,8 @@ class RubricLabeller(BaseEstimator):
     Notes
     -----
     The last "Score:" of a judgement counts, with a number from 0 to 5 behind it; "4/5" and "4 out
-    of 5" are 4. If what stands there is another number, a range or a word, the judgement has no
-    score, and an earlier line is not taken for it. A response without any judgement gets NaN.
+    of 5" are 4. If what stands there is another number, a range, a sum or a word, the judgement has
+    no score, and an earlier line is not taken for it. A response without any judgement gets NaN.
 
     Where a question is too long for the judge's context, the end of the response is cut, and the
     beginning of the prompt where it takes more than half of what the instruction leaves. Special
@@ -334,7 +338,7 @@ def read_score(judgement):
     """
     *_, last = (None, *_SCORE.finditer(judgement))
     points = last and _POINTS.match(judgement, last.end())
-    if not points or _OTHER_SCALE.match(judgement, points.end()):  # "4 to 5", "4 of 10"
+    if not points or _NOT_ALONE.match(judgement, points.end()):  # "4 to 5", "1 + 1"
         return None
     value = float(points[1])
     return value if value <= MAX_POINTS else None
