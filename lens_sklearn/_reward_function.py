@@ -1,6 +1,8 @@
 """A fitted reward as the function that trainers of language models call."""
 
 import inspect
+from collections.abc import Mapping
+from numbers import Real
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
@@ -10,6 +12,8 @@ from ._warnings import warn
 
 #: What prompts begin turns with once a chat template has been applied to them.
 RENDERED = ("<|im_start|>", "<|start_header_id|>", "<start_of_turn>", "[INST]", "<|user|>")
+#: Rewards that differ by less, as a share of the largest, differ by float32's rounding alone.
+SAME = 1e-6
 
 
 def as_reward_function(estimator, *, name="lens_reward", floor=None, reference=None):
@@ -43,7 +47,7 @@ def as_reward_function(estimator, *, name="lens_reward", floor=None, reference=N
     sklearn.exceptions.NotFittedError
         If the estimator is not fitted.
     ValueError
-        If the rewards of `reference` do not vary.
+        If the rewards of `reference` do not vary, or `floor` is no finite number.
 
     Notes
     -----
@@ -66,11 +70,15 @@ def as_reward_function(estimator, *, name="lens_reward", floor=None, reference=N
     [8.0, None]
     """
     check_is_fitted(estimator)
+    if floor is not None:
+        is_number = isinstance(floor, Real) and not isinstance(floor, bool)
+        if not is_number or not np.isfinite(floor):
+            raise ValueError(f"floor={floor!r} has to be a finite number, or None.")
     mean, scale = 0.0, 1.0
     if reference is not None:
         rewards = np.asarray(estimator.predict(reference), dtype=float)
         mean, scale = float(np.nanmean(rewards)), float(np.nanstd(rewards))
-        if not scale > 0:
+        if not scale > SAME * np.nanmax(np.abs(rewards)):
             raise ValueError(
                 "the rewards of the reference rows are all equal, so they give no scale; take "
                 "rows with several responses."
@@ -228,7 +236,7 @@ class RewardFunction:
         infos = [None] * len(solution_strs) if extra_infos is None else extra_infos
         prompts = []
         for i, info in enumerate(infos):
-            if info is None or info.get("prompt") is None:
+            if not isinstance(info, Mapping) or info.get("prompt") is None:
                 raise ValueError(
                     f"extra_info of response {i} has no prompt, without which its reward is "
                     "another: put the prompt's text or messages into the column extra_info as "

@@ -142,6 +142,28 @@ def test_lists_of_different_lengths_are_refused():
         as_reward_function(Lengths()).openrlhf(["p", "q"], ["p"])
 
 
+@pytest.mark.parametrize("floor", [np.nan, np.inf, "0", True])
+def test_a_floor_is_a_finite_number(floor):
+    with pytest.raises(ValueError, match="floor=.* a finite number"):
+        as_reward_function(Lengths(), floor=floor)
+
+
+def test_verl_is_told_what_extra_info_is():
+    with pytest.raises(ValueError, match="extra_info of response 1 has no prompt"):
+        as_reward_function(Lengths()).verl_batch(
+            ["s"] * 2, ["x", "y"], ["t"] * 2, [{"prompt": "p"}, "p"]
+        )
+
+
+def test_reference_rows_that_differ_by_rounding_give_no_scale():
+    class Noisy(Lengths):
+        def predict(self, rows):
+            return np.array([[5.0, 5.0 + 1e-7]])
+
+    with pytest.raises(ValueError, match="all equal, so they give no scale"):
+        as_reward_function(Noisy(), reference=[{"responses": ["a", "a"]}])
+
+
 def test_it_has_to_be_fitted():
     with pytest.raises(NotFittedError):
         as_reward_function(LinearRewardRegressor())

@@ -289,6 +289,45 @@ def test_a_model_that_fails_at_once_is_not_served():
         make_app(Gate(), max_queue=3, max_items=4)
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"token": ""},  # what an unset variable gives: everybody would have it
+        {"token": "  "},
+        {"token": 3},
+        {"token": "señal-secreta"},
+        {"batch_size": 0},  # would wait forever
+        {"batch_size": 2.5},
+        {"max_wait_ms": -1.0},
+        {"max_wait_ms": np.nan},
+        {"max_items": 0},
+        {"max_queue": True},
+        {"max_body_mb": 0},
+        {"body_seconds": np.inf},
+        {"floor": np.nan},  # no JSON
+        {"floor": "0"},
+    ],
+)
+def test_what_would_let_everybody_in_or_nobody_be_answered_is_refused(given):
+    (name,) = given
+    with pytest.raises((ValueError, TypeError), match=name):
+        make_app(Gate(), **given)
+
+
+def test_who_asks_a_model_that_ends_its_thread_is_answered():
+    class Ends(Gate):
+        def predict(self, rows):
+            if "end" in rows[0]["responses"]:
+                raise SystemExit(3)
+            return super().predict(rows)
+
+    with served(Ends()) as client:
+        status, found = client.score(row("end"))
+        assert (status, found["error"]) == (500, "rows[0]: the model failed (SystemExit).")
+        assert client.score(row("xx")) == (200, {"rewards": [[2.0]]})
+        assert client.health()["ready"]
+
+
 # ---------------------------------------------------------------------------------- batches
 def test_rows_are_halved_until_the_refused_ones_are_alone():
     estimator = Gate()

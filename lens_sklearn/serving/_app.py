@@ -5,12 +5,14 @@ import logging
 import math
 import re
 from contextlib import asynccontextmanager
+from numbers import Integral, Real
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
+from sklearn.utils._param_validation import Interval, validate_params
 from sklearn.utils.validation import check_is_fitted
 from starlette.exceptions import HTTPException
 
@@ -181,7 +183,7 @@ class Service:
 
 def _raise_first(found, name, places):
     """Raise what was wrong with the first row that has no scores."""
-    failed = [(i, one) for i, one in zip(places, found, strict=True) if isinstance(one, Exception)]
+    failed = [(i, one) for i, one in zip(places, found, strict=True) if not isinstance(one, Scores)]
     if not failed:
         return
     place, error = failed[0]
@@ -201,6 +203,30 @@ def _number(value):
     return value if math.isfinite(value) else None
 
 
+def _check_token(token):
+    if token is None:
+        return
+    if not isinstance(token, str):
+        raise TypeError(f"token must be a str or None, got {type(token).__name__}.")
+    if not re.fullmatch(r"[!-~]+", token):
+        raise ValueError(
+            "token has to be ASCII characters without white space, and not empty as an environment "
+            "variable that is not set; None asks for none."
+        )
+
+
+@validate_params(
+    {
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "max_wait_ms": [Interval(Real, 0, None, closed="left")],
+        "max_queue": [Interval(Integral, 1, None, closed="left")],
+        "max_items": [Interval(Integral, 1, None, closed="left")],
+        "max_body_mb": [Interval(Real, 0, None, closed="neither")],
+        "body_seconds": [Interval(Real, 0, None, closed="neither")],
+        "floor": [Interval(Real, None, None, closed="neither"), None],
+    },
+    prefer_skip_nested_validation=False,
+)
 def make_app(
     estimator,
     *,
@@ -252,7 +278,8 @@ def make_app(
     sklearn.exceptions.NotFittedError
         If the estimator is not fitted.
     ValueError
-        If a request of `max_items` would find no room in the queue.
+        If a request of `max_items` would find no room in the queue, a number is out of range, or
+        the token is empty or no header can hold it.
 
     Notes
     -----
@@ -273,6 +300,7 @@ def make_app(
     >>> import uvicorn
     >>> uvicorn.run(app)  # doctest: +SKIP
     """
+    _check_token(token)
     check_is_fitted(estimator)
     if max_queue < max_items:
         raise ValueError(

@@ -80,7 +80,7 @@ class Batcher:
         Returns
         -------
         asyncio.Future
-            Of n `Scores` or exceptions. Rows of one that was cancelled are left out.
+            Of n `Scores` or exceptions, of any kind. Rows of one that was cancelled are left out.
 
         Raises
         ------
@@ -102,9 +102,7 @@ class Batcher:
             rows = [job.rows[i] for job, i in batch]
             self.n_batches += 1
             done = []
-            for (job, i), one in zip(
-                batch, score_rows(self.estimator, rows, self.has_deviation), strict=True
-            ):
+            for (job, i), one in zip(batch, self._score(rows), strict=True):
                 job.found[i] = one
                 job.n_found += 1
                 if job.n_found == len(job.rows):
@@ -113,6 +111,13 @@ class Batcher:
                 self._loop.call_soon_threadsafe(_answer, done)
             except RuntimeError:  # the loop has ended, and with it whoever asked
                 return
+
+    def _score(self, rows):
+        """Return scores or exceptions of rows, whatever the model does."""
+        try:
+            return score_rows(self.estimator, rows, self.has_deviation)
+        except BaseException as error:  # it would end this thread, and nobody be answered any more
+            return [error] * len(rows)
 
     def _next_batch(self):
         """Wait for rows and for company; return (job, row) of what comes next, or nothing."""
