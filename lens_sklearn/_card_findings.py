@@ -63,7 +63,8 @@ def read_pairs(X, name):
     Returns
     -------
     GivenPairs
-        Pairs of embeddings are of a prompt each.
+        Pairs of embeddings are of a prompt each; of AugmentedPairs the synthetic ones, which
+        nobody has judged, are left out.
 
     Raises
     ------
@@ -73,7 +74,11 @@ def read_pairs(X, name):
     if _is_embeddings(X):
         if np.ndim(X) != 3 or X.shape[1] != 2:
             raise ValueError(f"{name} must be pairs of shape (n, 2, d); got shape {np.shape(X)}.")
-        return GivenPairs(X, np.arange(len(X)), [], None, None, None)
+        target = weight = None
+        if isinstance(X, AugmentedPairs):
+            X = X[~X.is_synthetic]
+            X, target, weight = np.asarray(X), X.target, X.weight
+        return GivenPairs(X, np.arange(len(X)), [], None, target, weight)
     rows = as_records(X)
     try:
         target, weight = pair_targets(rows)

@@ -58,7 +58,8 @@ def model_card(
     model : estimator
         Fitted: a Pipeline of rows of text or embeddings that ends in a reward, or a reward.
     train : rows of text or array-like of shape (n, 2, d), default=None
-        The pairs that it was fitted on. The tuned linear model is fitted on them too.
+        The pairs that it was fitted on. The tuned linear model is fitted on them too. Of
+        :class:`AugmentedPairs`, here and in `test`, the originals are taken.
     test : rows of text or array-like of shape (n, 2, d), default=None
         Pairs of other prompts, for accuracy and calibration. Of rows, the columns ``target`` and
         ``weight`` are read.

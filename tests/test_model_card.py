@@ -13,11 +13,13 @@ from lens_sklearn import (
     EmbeddingScaler,
     LinearRewardRegressor,
     LLMEmbedder,
+    RepeatAugmenter,
     ResponseFeatures,
     model_card,
 )
 from lens_sklearn._base_reward import RewardRegressor
 from lens_sklearn._model_card import escape
+from lens_sklearn.datasets import make_preference_pairs
 
 
 class First(RewardRegressor):
@@ -236,3 +238,14 @@ def test_what_gives_no_rewards_has_no_card(pairs):
 def test_a_model_has_to_be_fitted():
     with pytest.raises(NotFittedError):
         model_card(LinearRewardRegressor())
+
+
+def test_synthetic_pairs_are_nobodys_judgements():
+    toy = make_preference_pairs(n_pairs=60, n_features=4, label_noise=0.3, random_state=0)
+    given = {"train": toy.pairs[:40], "test": toy.pairs[40:]}
+    reward = LinearRewardRegressor().fit(given["train"])
+    plain = model_card(reward, **given).text
+    assert "40 preference pairs" in plain and "20 held-out pairs of 20 prompts" in plain
+    augment = RepeatAugmenter(factor=3).fit_transform
+    copies = {name: augment(pairs) for name, pairs in given.items()}
+    assert model_card(reward, **copies).text == plain
