@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 from html.parser import HTMLParser
+from pathlib import Path
 
 import matplotlib
 import numpy as np
@@ -23,6 +24,7 @@ from lens_sklearn import (
     LatentSpaceDisplay,
     LinearRewardRegressor,
     PairCalibrationDisplay,
+    RewardEnsemble,
     RewardLengthDisplay,
     best_of_n_curve,
     best_of_n_score,
@@ -398,6 +400,10 @@ def test_what_one_model_cannot_read_no_model_is_judged_by():
         ({"target": [1.0]}, "give pairs"),
         ({"pairs": np.zeros((3, 2, 6)), "target": [1.0]}, r"target must have the shape \(3,\)"),
         ({"gold": [[1.0]]}, "must have the same shape"),
+        ({"gold": [1.0]}, "gold must have the same shape"),
+        ({"pairs": np.zeros((3, 2, 6)), "groups": ["a", None, "b"]}, r"groups\[1\] is None"),
+        ({"notes": "a note"}, "notes has to be a list"),
+        ({"n_examples": -1}, "n_examples == -1"),
     ],
 )
 def test_what_does_not_fit_is_refused(given, message, toy, linear):
@@ -454,6 +460,35 @@ def test_every_text_comes_back(text):
     parser.close()
     assert got[0] == [("title", visible(text))] and "".join(got[1:]) == visible(text)
     assert not UNSEEN.search(page)
+
+
+def test_names_of_estimators_are_text_in_pictures(toy):
+    names = ["$\\frac{1", "x_$\\undefined$", "a\x00b"]
+    members = [(name, BTRewardRegressor(max_epochs=1, random_state=0)) for name in names]
+    page = html_report(RewardEnsemble(members).fit(toy.pairs), toy.candidates, toy.gold)
+    assert "undefined" in page and "\x00" not in page
+
+
+def test_folders_of_this_machine_stay_out_of_the_page(toy):
+    class Reader(BaseEstimator):
+        def __init__(self, model_name=None, places=()):
+            self.model_name, self.places = model_name, places
+
+        def fit(self, X, y=None):
+            return self
+
+        def transform(self, X):
+            return X
+
+        def __sklearn_is_fitted__(self):
+            return True
+
+    reward = LinearRewardRegressor().fit(toy.pairs)
+    for place in ("/home/somebody/encoder", Path("/home/somebody/encoder")):
+        model = Pipeline([("read", Reader(place)), ("reward", reward)])
+        page = html_report(model, toy.candidates, toy.gold)
+        assert "somebody" not in page and "encoder" in page
+        assert model.steps[0][1].model_name == place
 
 
 def test_long_texts_are_cut_and_say_so():
@@ -569,7 +604,8 @@ def test_command_writes_everything(data, tmp_path, capsys):
     assert "fitted on the file" in page.texts["in-short"]
     assert page.texts[""].count("reward") == 2  # the title and the heading name the folder
     about = dict(page.tables["the-model"][0])
-    assert about["reference model"] == str(data / "control")
+    assert about["reference model"] == "control"
+    assert str(data) not in out.read_text(encoding="utf-8")  # the page goes to others
     assert about["when fitted"].startswith("train pairs 24, held out pairs 0")
     assert "LLMEmbedder" in about["embed"] and "store" not in about["embed"]
     assert ["prompts with candidates and pairs", "0"] in page.tables["data"][0]
@@ -603,6 +639,45 @@ def test_shared_prompts_are_counted(data, tmp_path):
     page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
     assert ["prompts with candidates and pairs", "1"] in page.tables["data"][0]
     assert ["prompts of pairs", "1"] in page.tables["data"][0]
+
+
+def test_rows_are_those_of_the_file_whatever_is_left_out(data, tmp_path):
+    lines = (data / "candidates.jsonl").read_text(encoding="utf-8").splitlines()
+    rows = [json.loads(line) for line in lines for _ in range(4)]
+    for i, row in enumerate(rows):
+        row["responses"] = row["responses"][i % 3 :]
+        row["gold"] = row["gold"][i % 3 :]
+    rows[0]["responses"] = [""] * len(rows[0]["responses"])
+    for name in ("gold", "plain"):
+        if name == "plain":
+            for row in rows:
+                del row["gold"]
+        write(tmp_path / "candidates.jsonl", rows)
+        command = ["report", data / "reward", "--candidates", tmp_path / "candidates.jsonl"]
+        command += ["--on-invalid", "drop", "--examples", 99]
+        assert run(*command, "-o", tmp_path / f"{name}.html") == 0
+        page = Page((tmp_path / f"{name}.html").read_text(encoding="utf-8"))
+        shown = page.tables["picks-side-by-side"][0][1:]
+        assert shown
+        for prompt, *_ in shown:
+            number = int(re.search(r"row (\d+)$", prompt.strip())[1])
+            assert number > 0 and prompt.strip().startswith(rows[number]["prompt"])
+
+
+def test_pairs_of_a_split_that_was_learned_from_are_known(data, tmp_path, capsys):
+    rows = (data / "pairs.jsonl").read_text(encoding="utf-8").splitlines()
+    splits = {"train": list(map(json.loads, rows)), "test": list(map(json.loads, rows[:9]))}
+    source = tmp_path / "splits.json"
+    source.write_text(json.dumps(splits))
+    shutil.copytree(data / "reward", tmp_path / "reward")
+    config = json.loads((tmp_path / "reward" / "config.json").read_text())
+    config["settings"]["pairs"] = f"{source}:train"
+    (tmp_path / "reward" / "config.json").write_text(json.dumps(config))
+    command = ["report", tmp_path / "reward", "--candidates", data / "plain.jsonl", "--force"]
+    for split, is_known in (("train", True), ("test", False)):
+        given = ["--pairs", f"{source}:{split}", "-o", tmp_path / "r.html"]
+        assert run(*command, *given) == 0
+        assert ("fitted on the file" in capsys.readouterr().err) == is_known
 
 
 def test_gold_may_be_missing(data, tmp_path):

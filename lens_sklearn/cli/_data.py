@@ -94,7 +94,7 @@ def read_pairs(arguments):
     return pairs
 
 
-def read_candidates(arguments, *, needs_gold=True):
+def read_candidates(arguments, *, needs_gold=True, keeps_empty=False):
     """Read the candidates of ``best-of-n`` and ``report``.
 
     Parameters
@@ -103,11 +103,13 @@ def read_candidates(arguments, *, needs_gold=True):
         With ``candidates`` and what :func:`~._arguments.add_rows` adds.
     needs_gold : bool, default=True
         Whether they are of no use without gold rewards.
+    keeps_empty : bool, default=False
+        Whether rows without any text stay, so that the others keep their numbers.
 
     Returns
     -------
     rows : list of dict or None
-        Rows with a text at least; None for embeddings.
+        Rows with a text at least, or all; None for embeddings.
     X : list of dict, or ndarray of shape (n_prompts, N, d)
         What a model reads of them.
     gold : ndarray of shape (n_prompts, N), or None
@@ -141,6 +143,8 @@ def read_candidates(arguments, *, needs_gold=True):
     kept = there.any(axis=1)
     if not kept.any():
         raise ValueError(f"{path}: every row has empty or malformed texts alone.")
+    if keeps_empty:
+        kept[:] = True
     rows = [row for row, is_kept in zip(rows, kept, strict=True) if is_kept]
     gold = None if gold is None else np.where(there, gold, np.nan)[kept]
     return rows, rows, gold

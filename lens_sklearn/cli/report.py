@@ -81,7 +81,7 @@ def run(arguments):
     _check(arguments)
     from ..reporting import html_report
 
-    rows, candidates, gold = read_candidates(arguments, needs_gold=False)
+    rows, candidates, gold = read_candidates(arguments, needs_gold=False, keeps_empty=True)
     pairs = _read_pairs(arguments, rows is not None)
     # Of two models with the same language model the second one reads what the first embedded.
     share = arguments.reference and rows is not None and arguments.store is None
@@ -100,7 +100,7 @@ def run(arguments):
             target=None if pairs is None else pairs.target,
             groups=None if pairs is None else pairs.groups,
             reference=reference,
-            name=os.path.basename(os.path.normpath(arguments.folder)),
+            name=_name_of(arguments.folder),
             about=_about(arguments),
             notes=_notes(arguments),
             n_examples=arguments.examples,
@@ -153,12 +153,12 @@ def _about(arguments):
     """Return what is known of the files and of how the model came about."""
     from ..export import versions
 
-    about = {"candidates": arguments.candidates}
+    about = {"candidates": _name_of(arguments.candidates)}
     config = _config_of(arguments.folder)
     if arguments.pairs is not None:
-        about["pairs"] = arguments.pairs
+        about["pairs"] = _name_of(arguments.pairs)
     if arguments.reference is not None:
-        about["reference model"] = arguments.reference
+        about["reference model"] = _name_of(arguments.reference)
     fitted = [
         f"{name.replace('_', ' ')} {value:.4g}"
         for part in ("sizes", "scores")
@@ -173,8 +173,8 @@ def _about(arguments):
 
 def _notes(arguments):
     """Return what a reader must know, and say it at once."""
-    fitted_on = _config_of(arguments.folder).get("settings", {}).get("pairs")
-    if arguments.pairs is None or not _is_same(fitted_on, arguments.pairs):
+    settings = _config_of(arguments.folder).get("settings", {})
+    if arguments.pairs is None or not _is_same(settings, arguments.pairs):
         return []
     note = (
         "The model was fitted on the file of these pairs: its calibration and its accuracy on them "
@@ -194,8 +194,26 @@ def _config_of(folder):
     return {name: part for name, part in parts if isinstance(part, dict)}
 
 
-def _is_same(path, other):
+def _is_same(settings, other):
+    """Return whether a model was fitted on the file, and the split, of these pairs."""
+    if not isinstance(settings.get("pairs"), str):
+        return False
+    path, split = _file_and_split(settings["pairs"])
+    other, other_split = _file_and_split(other)
+    split = split or settings.get("split")
     try:
-        return isinstance(path, str) and os.path.samefile(path, other)
+        is_same = os.path.samefile(path, other)
     except (OSError, ValueError):
         return False
+    return is_same and (split == other_split or None in (split, other_split))
+
+
+def _file_and_split(path):
+    before, _, after = path.rpartition(":")
+    is_split = after and os.path.exists(before) and not os.path.exists(path)
+    return (before, after) if is_split else (path, None)
+
+
+def _name_of(path):
+    """Return a path without the folders of this machine: the page goes to others."""
+    return os.path.basename(os.path.normpath(path))

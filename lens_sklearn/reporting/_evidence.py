@@ -69,11 +69,13 @@ class Evidence:
             )
         missing = np.isnan(rewards) | (False if other is None else np.isnan(other))
         rewards = np.where(missing, np.nan, rewards)
-        if gold is None:
-            kept = np.flatnonzero(~missing.all(axis=1))
-            rewards = rewards[kept]
-        else:
+        gold = None if gold is None else _checked(gold, rewards.shape)
+        kept = np.arange(len(rewards))
+        if gold is not None:
             rewards, gold, kept = leave_out_dropped(rewards, gold)
+        there = ~np.isnan(rewards).all(axis=1)  # gold may lack where rewards do
+        rewards, kept = rewards[there], kept[there]
+        gold = None if gold is None else gold[there]
         if not len(kept):
             raise ValueError("candidates: none has a reward; there is nothing to report.")
         other = None if other is None else np.where(missing, np.nan, other)[kept]
@@ -119,6 +121,15 @@ def _predict(name, model, candidates):
             f"{name} gave them rewards of shape {rewards.shape}."
         )
     return rewards
+
+
+def _checked(gold, shape):
+    gold = np.asarray(gold, dtype=float)
+    if gold.shape != shape:
+        raise ValueError(
+            f"gold must have the same shape as the candidates' rewards, {shape}; got {gold.shape}."
+        )
+    return gold
 
 
 def _texts_of(candidates, kept, missing):

@@ -1,6 +1,7 @@
 """The parts of a report about the model itself, some of which need preference pairs."""
 
 import copy
+import os
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +13,7 @@ from .._statistics import clustered_mean
 from ..displays import LatentSpaceDisplay, PairCalibrationDisplay, TrainingHistoryDisplay
 from ..metrics import leave_out_dropped, pair_agreement
 from ..theory import SynthesisCertificate
-from ._html import absent, details, paragraph, table, tag
+from ._html import absent, details, paragraph, table, tag, visible
 from ._numbers import count, interval, limits, number
 from ._svg import side_by_side
 
@@ -196,8 +197,11 @@ def _show_history(name, found, pictures):
     kept = "" if best is None else f"; early stopping kept epoch {best}"
     told = f"{name}, {count(len(epochs), 'epoch')}: {ends}{kept}."
 
+    # matplotlib would read mathematics between two dollars, and controls are no SVG.
+    title = visible(name).replace("$", r"\$")
+
     def plot(ax):
-        return TrainingHistoryDisplay({name: history}).plot(axes=[ax])
+        return TrainingHistoryDisplay({title: history}).plot(axes=[ax])
 
     return pictures.draw(plot, lambda _: (f"Losses of {told}", told))[1]
 
@@ -345,9 +349,14 @@ def describe_model(model, about):
 
 
 def _settings(step):
-    """Return an estimator's text, without where this machine keeps its embeddings."""
+    """Return an estimator's text, without where this machine keeps models and embeddings."""
     if not hasattr(step, "get_params"):
         return str(step)
     step = clone(step, safe=False)
-    places = [name for name in step.get_params() if name.split("__")[-1] in ("store", "memory")]
-    return " ".join(repr(step.set_params(**dict.fromkeys(places))).split())
+    shown = {
+        name: None if name.split("__")[-1] in ("store", "memory") else os.path.basename(value)
+        for name, value in step.get_params().items()
+        if isinstance(value, str | os.PathLike)
+        and (os.path.isabs(value) or name.split("__")[-1] in ("store", "memory"))
+    }
+    return " ".join(repr(step.set_params(**shown)).split())

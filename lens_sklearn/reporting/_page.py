@@ -1,9 +1,13 @@
 """The page: its parts in order, and what it looks like."""
 
+from numbers import Integral
+
 import numpy as np
 from sklearn.pipeline import Pipeline
+from sklearn.utils import check_scalar
 
 from .._rows import prompt_groups, prompt_keys
+from .._validation import encode_groups
 from ..displays import load_matplotlib
 from ._candidate_sections import (
     conclude,
@@ -95,8 +99,8 @@ def html_report(
     TypeError
         If `estimator` or `reference` has no ``predict``.
     ValueError
-        If shapes do not fit, `candidates` have no reward at all, or `target` or `groups` are
-        given without pairs.
+        If shapes do not fit, `candidates` have no reward at all, `target` or `groups` are given
+        without pairs, or `notes` is one text.
 
     Warns
     -----
@@ -121,6 +125,9 @@ def html_report(
     load_matplotlib("figure")  # before the work
     if pairs is None and not (target is None and groups is None):
         raise ValueError("target and groups are of pairs, and there are none; give pairs.")
+    check_scalar(n_examples, "n_examples", Integral, min_val=0)
+    if isinstance(notes, str):
+        raise ValueError("notes has to be a list of sentences, not one.")
     whole = estimator = getattr(estimator, "best_estimator_", estimator)
     evidence = Evidence.gather(estimator, candidates, gold, reference)
     if pairs is not None:
@@ -155,7 +162,7 @@ def _read_pairs(estimator, pairs, target, groups, candidates):
     n = len(pairs)
     if groups is None:
         groups = np.arange(n)
-    given = {"groups": np.asarray(groups)}
+    given = {"groups": encode_groups(groups)}
     given["target"] = None if target is None else np.asarray(target, dtype=float)
     for key, values in given.items():
         if values is not None and values.shape != (n,):

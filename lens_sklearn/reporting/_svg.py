@@ -6,7 +6,7 @@ import re
 from xml.etree import ElementTree
 
 from ..displays import load_matplotlib
-from ._html import Markup, join, tag
+from ._html import Markup, join, tag, visible
 
 SIZE = (4.8, 3.4)
 #: A picture of more colors has a color map.
@@ -80,7 +80,7 @@ class Pictures:
             }
         for name in ("width", "height", "version"):
             root.attrib.pop(name, None)
-        root.attrib |= {"role": "img", "aria-label": alt}
+        root.attrib |= {"role": "img", "aria-label": visible(alt)}
         return Markup(ElementTree.tostring(root, encoding="unicode"))
 
     def _attribute(self, key, value):
