@@ -148,9 +148,19 @@ def test_the_table_shows_all_numbers():
     assert isinstance(report, LabellerReport) and hash(report)
 
 
+def test_a_name_stays_in_its_cell():
+    report = report_labeller(lambda p, r: length(p, r), ROWS, GOLD)
+    assert report.to_markdown().splitlines()[2].startswith(r"| \<lambda\> | ")
+    report = report_labeller(length, ROWS, GOLD, name="a|b\nc")
+    lines = report.to_markdown().splitlines()
+    assert len(lines) == 4 and lines[2].startswith(r"| a\|b c | ")
+    assert len(str(report).splitlines()) == 4
+
+
 @pytest.mark.parametrize(
     ("rows", "gold", "message"),
     [
+        (ROWS, [["a", 2, 3], [1, 2]], r"gold\[0\] is .*: expected 3 finite numbers"),
         (ROWS, None, "candidate rows need gold"),
         (ROWS, [[1, 2, 3]], "gold has a row a prompt; got 1 rows for 2"),
         (ROWS, 3.0, "gold has a row a prompt; got float for 2"),
@@ -175,6 +185,20 @@ def test_scores_that_break_the_protocol_are_named():
 
     with pytest.raises(ValueError, match=r"Odd scored 2 × 3 responses with shape \(2, 2\)"):
         report_labeller(Odd(), ROWS, GOLD)
+
+    class Lists:
+        def score(self, prompts, responses):
+            return [[0.0] * len(row) for row in responses]
+
+    with pytest.raises(ValueError, match="Lists .* 2 × 3 .*lists of several lengths"):
+        report_labeller(Lists(), ROWS, GOLD)
+
+    class Words:
+        def score(self, prompts, responses):
+            return [["good"] * 3] * 2
+
+    with pytest.raises(ValueError, match="Words .* no numbers"):
+        report_labeller(Words(), ROWS, GOLD)
     with pytest.raises(TypeError, match="the labeller is the class Odd"):
         report_labeller(Odd, ROWS, GOLD)
     with pytest.raises(ValueError, match="n_bootstrap == 0"):

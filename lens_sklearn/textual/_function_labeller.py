@@ -175,10 +175,17 @@ def check_scores(labeller, scores, texts, rows):
     Raises
     ------
     ValueError
-        If they have another shape, or are infinite.
+        If they have another shape, or are infinite or no numbers.
     """
-    scores, k = np.asarray(scores, dtype=float), max(map(len, texts))
-    name = type(labeller).__name__
+    name, k = type(labeller).__name__, max(map(len, texts))
+    try:
+        scores = np.asarray(scores, dtype=float)
+    except (TypeError, ValueError) as error:
+        is_ragged = "inhomogeneous" in str(error)
+        raise ValueError(
+            f"{name} scored {len(texts)} × {k} responses with "
+            f"{'lists of several lengths; pad them with NaN' if is_ragged else 'no numbers'}."
+        ) from None
     if scores.shape != (len(texts), k):
         raise ValueError(f"{name} scored {len(texts)} × {k} responses with shape {scores.shape}.")
     for i, row_texts, row in zip(rows, texts, scores, strict=True):

@@ -1,5 +1,6 @@
 """What a labeller is worth, on rows whose order is known: one table beside the longest response."""
 
+import re
 import time
 from dataclasses import dataclass
 from numbers import Integral
@@ -19,7 +20,7 @@ from ._function_labeller import FunctionLabeller, as_labeller, check_scores
 
 #: A column of the table: its header, and how a report's number is written.
 COLUMNS = {
-    "labeller": lambda r: r.name,
+    "labeller": lambda r: " ".join(r.name.split()),
     "accuracy": lambda r: _with_interval(r.accuracy, r.accuracy_interval),
     "about equal length": lambda r: _with_interval(r.length_matched, r.length_matched_interval),
     "beyond longest": lambda r: _with_interval(r.gain, r.gain_interval, "+.3f"),
@@ -108,6 +109,7 @@ class LabellerReport:
             A row for the labeller and one for the longest response.
         """
         header, *rows = self._cells()
+        rows = [[re.sub(r"([\\`*<>\[\]|])", r"\\\1", row[0]), *row[1:]] for row in rows]
         lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
         return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
@@ -205,11 +207,11 @@ def report_labeller(
     found = {"seconds": time.perf_counter() - start}
     present = ~np.isnan(data.lengths)
     found["unjudged"] = float(np.isnan(scores[present]).mean())
-    bias = getattr(labeller, "position_bias_", np.nan)
+    bias = getattr(labeller, "position_bias_", None)
     if check_order:
         backwards = _score(labeller, data, [order[::-1] for order in orders])
         found |= _ask_of_order(scores, backwards, orders, data)
-    if not np.isnan(bias):
+    if bias is not None and not np.isnan(bias):
         found["first_wins"] = 0.5 + float(bias)
     measure = _Measure(data, scores, n_bootstrap, rng)
     longest = measure.report("longest", data.lengths)
@@ -333,7 +335,10 @@ def _read_gold(gold, present):
     read = np.full(present.shape, np.nan)
     for i, row in enumerate(gold):
         n, k = int(present[i].sum()), present.shape[1]
-        row = np.asarray(row, dtype=float)
+        try:
+            row = np.asarray(row, dtype=float)
+        except (TypeError, ValueError):
+            raise ValueError(f"gold[{i}] is {row!r:.80}: expected {n} finite numbers.") from None
         if row.ndim != 1 or len(row) not in (n, k):
             raise ValueError(f"gold[{i}] has the shape {row.shape}; row {i} has {n} responses.")
         if np.isinf(row).any() or not np.isnan(row[n:]).all():
