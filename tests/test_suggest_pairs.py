@@ -137,3 +137,13 @@ def test_the_command_goes_on_where_it_stopped(saved, capsys):
         main(["suggest", *given, str(saved / "x.csv"), "--labeled", str(saved / "odd.jsonl")]) == 2
     )
     assert "row 0 has no whole numbers row, first and second" in capsys.readouterr().err
+
+
+def test_pairs_with_labels_are_not_taken_for_candidates(saved, capsys):
+    pairs = np.random.default_rng(0).standard_normal((9, 2, 4))
+    np.savez(saved / "pairs.npz", pairs=pairs, target=np.ones(9))
+    np.save(saved / "two.npy", pairs)  # has no names: candidates of two each
+    given = ["suggest", str(saved / "reward"), "-n", "5", "-o", str(saved / "out.csv")]
+    assert main([*given, str(saved / "pairs.npz")]) == 2
+    assert "holds pairs, and their labels would not be read" in capsys.readouterr().err
+    assert main([*given, str(saved / "two.npy")]) == 0

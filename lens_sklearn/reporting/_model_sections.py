@@ -33,6 +33,8 @@ class PairData:
         The pairs, column 0 chosen.
     target : ndarray of shape (n,), or None
         Probability that column 0 wins; None is 1.
+    weight : ndarray of shape (n,), or None
+        How much each pair counts; None is 1.
     groups : ndarray of int, shape (n,)
         Equal numbers for equal prompts.
     n_shared : int or None
@@ -41,6 +43,7 @@ class PairData:
 
     X: object
     target: np.ndarray | None
+    weight: np.ndarray | None
     groups: np.ndarray
     n_shared: int | None
 
@@ -76,10 +79,13 @@ def show_calibration(model, pairs, pictures):
         return [absent("the model predicts no probabilities of pairs.")]
     probabilities, target, kept = leave_out_dropped(model.predict_proba(pairs.X), pairs.target)
     agreement = pair_agreement(probabilities[:, ::-1], target)  # [:, 1] is that column 0 wins
-    accuracy = clustered_mean(agreement, pairs.groups[kept])
+    weight = None if pairs.weight is None else pairs.weight[kept]
+    accuracy = clustered_mean(agreement, pairs.groups[kept], weight)
 
     def plot(ax):
-        return PairCalibrationDisplay.from_predictions(probabilities[:, 1], target, ax=ax)
+        return PairCalibrationDisplay.from_predictions(
+            probabilities[:, 1], target, sample_weight=weight, ax=ax
+        )
 
     display, figure = pictures.draw(plot, _tell_calibration)
     between = interval(*limits(accuracy))
@@ -89,6 +95,8 @@ def show_calibration(model, pairs, pictures):
         f"{display.ece:.3f}: by so much, on average, the predicted probability differs from the "
         "share that came true. Both mean something for pairs that the model has not learned from."
     )
+    if weight is not None:
+        text += " Pairs count by their weights."
     header = ["predicted", "pairs", "mean prediction", "came true", "95 % interval"]
     return [paragraph(text), figure, details("The numbers", table(header, _bins(display)))]
 
