@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from huggingface_hub import ModelCard
 from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import FunctionTransformer
 from tiny_models import WORDS, save_encoder
 
 from lens_sklearn import (
@@ -14,6 +16,7 @@ from lens_sklearn import (
     LinearRewardRegressor,
     LLMEmbedder,
     ResponseFeatures,
+    VotingRewardRegressor,
     model_card,
 )
 from lens_sklearn._base_reward import RewardRegressor
@@ -166,6 +169,11 @@ def test_a_step_of_another_library_takes_an_extra(pairs):
     pipe = Pipeline([("scale", EmbeddingScaler()), ("reward", First())]).fit(pairs)
     assert "lens-sklearn[save] @ git+" in model_card(pipe).text
     assert "lens-sklearn @ git+" in model_card(LinearRewardRegressor().fit(pairs)).text
+    frozen = FrozenEstimator(EmbeddingScaler().fit(pairs))
+    for step, extra in ((frozen, ""), (FunctionTransformer(np.tanh), "[save]")):
+        member = Pipeline([("step", step), ("reward", LinearRewardRegressor())])
+        ensemble = VotingRewardRegressor([("a", FrozenEstimator(member.fit(pairs)))]).fit(pairs)
+        assert f"lens-sklearn{extra} @ git+" in model_card(ensemble).text
 
 
 def test_metadata_survives_the_card_library(of_text, tmp_path):
