@@ -279,7 +279,7 @@ def test_a_comparison_without_curves_or_lengths_has_one_panel(pyplot):
     display = ComparisonDisplay(compared(with_curves=False, n_matched=0)).plot()
     assert len(display.axes_) == 1 and list(points_of(display.axes_[0])) == ["all pairs"]
     given = pyplot.subplots(1, 2)[1]
-    assert ComparisonDisplay(compared()).plot(given).axes_ is given
+    assert ComparisonDisplay(compared()).plot(given).axes_.tolist() == given.tolist()
 
 
 def test_a_comparison_is_saved(tmp_path):

@@ -4,7 +4,7 @@ import numpy as np
 
 from .._statistics import wilson_interval
 from ..metrics import calibration_bins, leave_out_dropped
-from ._style import BLUE, GRAY, axes_or_new, legend_above
+from ._style import BLUE, GRAY, axes_or_new, legend_above, wrap_labels
 
 
 class PairCalibrationDisplay:
@@ -235,6 +235,7 @@ class PairCalibrationDisplay:
                 text = f"{count}" if number else f"n = {count}"
                 ax.annotate(text, (center, 0.02), color="0.3", **at)
         ax.set(xlabel="probability of the favored response", ylabel="share in which it won")
+        wrap_labels(ax)
         legend_above(ax, n_columns=1)
         self.ax_, self.figure_ = ax, ax.figure
         return self
