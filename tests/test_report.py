@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 from html.parser import HTMLParser
+from inspect import signature
 
 import matplotlib
 import numpy as np
@@ -29,6 +30,7 @@ from lens_sklearn import (
     cli,
     pair_accuracy_score,
     response_lengths,
+    theory,
 )
 from lens_sklearn._statistics import clustered_mean
 from lens_sklearn.datasets import make_preference_pairs
@@ -320,6 +322,18 @@ def test_what_cannot_be_shown_says_why(toy, linear):
     assert "no autoencoder" in said["latent-space"] and "no autoencoder" in said["certificate"]
     assert "no network" in said["training"]
     assert "Theorem 2" in page.texts["certificate"]
+
+
+def test_theorem_2_is_not_evaluated_and_the_page_says_why(full):
+    text = Page(full).texts["certificate"]
+    said = re.search(r"Theorem 2, which[^.]*?is not evaluated here: its constants.*", text)
+    named = re.findall(r"\b(?:estimate|theorem2)_\w+", said[0])
+    assert len(named) == 4
+    for name in named:
+        assert name in theory.__all__
+    # What it says that they take, and a report does not have.
+    for name in named[1:]:
+        assert "train_sizes" in signature(getattr(theory, name)).parameters
 
 
 def test_candidates_without_gold_have_picks():

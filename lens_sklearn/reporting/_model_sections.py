@@ -17,6 +17,13 @@ from ._numbers import count, interval, limits, number
 from ._svg import side_by_side
 
 NO_PAIRS = "no preference pairs were given."
+NO_THEOREM2 = (
+    "Theorem 2, which says at how many pairs synthesis can help, is not evaluated here: its "
+    "constants take trainings at several numbers of pairs, and a report has one model. "
+    "theorem2_error_ratio of lens_sklearn.theory evaluates it from what "
+    "estimate_reconstruction_exponent, estimate_statistical_constant and estimate_synthesis_bias "
+    "measure."
+)
 #: More pairs than this are too many dots for a map or a certificate: some are taken.
 MOST_PAIRS = 500
 MOST_NETWORKS = 12
@@ -227,11 +234,7 @@ def show_certificate(model, pairs, pictures):
     list of Markup
         Blocks.
     """
-    theorem2 = paragraph(
-        "Theorem 2, on the number of pairs at which synthesis can help, is not evaluated: its "
-        "constants are estimated from trainings at several numbers of pairs "
-        "(lens_sklearn.theory.estimate_statistical_constant and its like), not from one model."
-    )
+    theorem2 = paragraph(NO_THEOREM2)
     augmenter, X, target, note = _augmenter_and_pairs(model, pairs)
     if augmenter is None:
         return [absent(note), theorem2]
