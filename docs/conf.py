@@ -29,6 +29,7 @@ extensions = [
     "sphinx_gallery.gen_gallery",
     "links_out_of_the_docs",
     "math_without_a_script",
+    "names_of_the_api",
 ]
 exclude_patterns = ["_build", "_templates", "_extensions", "examples", "auto_examples/*.ipynb"]
 exclude_patterns += ["auto_examples/*.py", "auto_examples/*.json", "sg_execution_times.rst"]

@@ -18,6 +18,7 @@ EXAMPLES = sorted((DOCS / "examples").glob("plot_*.py"))
 sys.path.insert(0, str(DOCS / "_extensions"))
 from links_out_of_the_docs import rewrite  # noqa: E402
 from math_without_a_script import mathml  # noqa: E402
+from names_of_the_api import INDEX, find, public_names  # noqa: E402
 
 
 def page_id(page):
@@ -112,6 +113,27 @@ def test_links_out_of_the_docs_go_to_the_repository():
     assert sent("../examples") == "[x](../auto_examples/index.rst)"
     for same in ("results.md#a", "../user_guide/theory.md", "../../nothing.md", "https://a.b/c"):
         assert sent(same) == f"[x]({same})"
+
+
+@pytest.mark.parametrize(
+    "literal, target",
+    [
+        ("LLMEmbedder", "LLMEmbedder"),
+        ('LLMEmbedder(store="e", n_jobs=4)', "LLMEmbedder"),
+        ("lens_sklearn.LLMEmbedder", "LLMEmbedder"),
+        ("ResponseGenerator", "textual.ResponseGenerator"),
+        ("theory.noise_radius", "theory.noise_radius"),
+        ("noise_radius", "theory.noise_radius"),
+        ("export.save", "export.save"),
+        ("save", None),  # a method of others too
+        ("VotingRegressor", None),  # scikit-learn's
+        ("BTRewardRegressor.fit", None),
+        ("from lens_sklearn import LLMEmbedder", None),
+    ],
+)
+def test_public_names_in_pages_are_links(literal, target):
+    names = public_names(INDEX.read_text(encoding="utf-8"))
+    assert find(literal, names) == (target and f"lens_sklearn.{target}")
 
 
 class Equation:
