@@ -6,6 +6,7 @@ from ._style import (
     BLUE,
     GRAY,
     NARROW,
+    ROOM_OUTSIDE,
     VERMILION,
     label_rows,
     legend_above,
@@ -75,7 +76,8 @@ class ComparisonDisplay:
         styles = [("accuracy", "all pairs", "o", BLUE, -0.15)]
         if found.counts.get("length_matched"):
             styles.append(("length_matched", "equal length", "D", VERMILION, 0.15))
-        size = min(5, 0.4 * (panel_size(ax)[1] - 62) / max(1, len(rows)))  # of two in a row
+        room = (panel_size(ax)[1] - ROOM_OUTSIDE) / max(1, len(rows))  # of two markers
+        size = np.clip(0.4 * room, 1, 5)
         for metric, label, marker, color, shift in styles:
             ax.errorbar(
                 [row[f"{metric}_difference"] for row in rows],
