@@ -48,7 +48,7 @@ from .objective import MIN_GAP
 from .records import RESULTS, add_record, begin_run, provenance
 from .report import markdown_table
 
-FIGURE = Path(__file__).parents[1] / "docs" / "user_guide" / "images" / "certificates.png"
+FIGURE = Path(__file__).parents[1] / "docs" / "research" / "images" / "certificates.png"
 #: Original pairs by world, of the certificates and of the largest size of the constants.
 N_PAIRS = {"toy_32": 1000, "alpaca_384": 1000, "alpaca_3840": 1000, "hh_3840": 800}
 N_CONSTANTS = {**N_PAIRS, "toy_32": 2000, "alpaca_384": 2000}

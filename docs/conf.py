@@ -79,6 +79,17 @@ html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_show_sourcelink = False
 html_copy_source = False
+# Pages without pages below them: a navigation of the section would be an empty column.
+single_pages = (
+    "install",
+    "tutorial",
+    "coming_from",
+    "faq",
+    "glossary",
+    "contributing",
+    "changelog",
+)
+html_sidebars = dict.fromkeys(single_pages, ())
 html_theme_options = {
     "github_url": repository_url,
     "navbar_align": "left",

@@ -56,7 +56,7 @@ def fit_slope(log_odds, target, weight=None, *, size=None):
     return float(np.exp(best) / size)
 
 
-def expected_calibration_error(probabilities, targets, *, n_bins=10):
+def expected_calibration_error(probabilities, targets, *, sample_weight=None, n_bins=10):
     r"""Mean gap between predicted probabilities and how often the event came true.
 
     Predictions fall into `n_bins` bins of equal width, and
@@ -64,8 +64,9 @@ def expected_calibration_error(probabilities, targets, *, n_bins=10):
     .. math:: \mathrm{ECE} = \sum_b \frac{n_b}{n} \, |\bar p_b - \bar t_b|
 
     with :math:`n_b` predictions of mean :math:`\bar p_b` and mean target :math:`\bar t_b` in bin
-    b. It says whether probabilities mean what they say, not whether they tell pairs apart: a coin
-    has 0. Few pairs a bin make it larger, since each gap counts its noise as well.
+    b; with weights, sums and means are of those. It says whether probabilities mean what they
+    say, not whether they tell pairs apart: a coin has 0. Few pairs a bin make it larger, since
+    each gap counts its noise as well.
 
     Parameters
     ----------
@@ -74,6 +75,8 @@ def expected_calibration_error(probabilities, targets, *, n_bins=10):
     targets : array-like of shape (n,)
         Whether it won, 0 or 1, or the probability that it does. Where column 0 always wins,
         turn half of the pairs around first: one outcome alone hides what is wrong with the other.
+    sample_weight : array-like of shape (n,), default=None
+        How much each prediction counts; None is 1.
     n_bins : int, default=10
         Bins between 0 and 1. A bin holds its lower edge, and the last one 1 as well.
 
@@ -86,7 +89,8 @@ def expected_calibration_error(probabilities, targets, *, n_bins=10):
     ------
     ValueError
         On shapes that differ or are empty, values that are not in [0, 1], the message naming the
-        row, or an `n_bins` that is no whole number of at least 1.
+        row, weights that are negative, not finite or all 0, or an `n_bins` that is no whole
+        number of at least 1.
 
     Examples
     --------
@@ -94,11 +98,11 @@ def expected_calibration_error(probabilities, targets, *, n_bins=10):
     >>> round(expected_calibration_error([0.75, 0.75, 0.25, 0.25], [1, 0, 0, 0]), 3)
     0.25
     """
-    counts, predicted, observed = calibration_bins(probabilities, targets, n_bins)
+    counts, predicted, observed = calibration_bins(probabilities, targets, n_bins, sample_weight)
     return float(np.abs(predicted - observed).sum() / counts.sum())
 
 
-def calibration_bins(probabilities, targets, n_bins=10):
+def calibration_bins(probabilities, targets, n_bins=10, sample_weight=None):
     """Return what a reliability diagram shows.
 
     Parameters
@@ -107,13 +111,15 @@ def calibration_bins(probabilities, targets, n_bins=10):
         As in `expected_calibration_error`.
     n_bins : int, default=10
         Bins of equal width between 0 and 1.
+    sample_weight : array-like of shape (n,), default=None
+        How much each prediction counts; None is 1.
 
     Returns
     -------
     counts : ndarray of int, shape (n_bins,)
-        Predictions in each bin.
+        Predictions in each bin; with weights the sums of those, as float.
     predicted, observed : ndarray of float, shape (n_bins,)
-        Sums of their probabilities and of their targets.
+        Sums of their probabilities and of their targets, each times its weight.
 
     Raises
     ------
@@ -133,9 +139,28 @@ def calibration_bins(probabilities, targets, n_bins=10):
         if bad.any():
             row = np.flatnonzero(bad)[0]
             raise ValueError(f"{name}[{row}] is {values[row]}; it must be in [0, 1].")
+    w = _check_weights(sample_weight, p.shape)
     edges = np.arange(1, n_bins) / n_bins  # p * n_bins would round 0.29 * 100 below its edge
     at = np.searchsorted(edges, p, side="right")
     counts, predicted, observed = (
-        np.bincount(at, weight, minlength=n_bins) for weight in (None, p, t)
+        np.bincount(at, values, minlength=n_bins)
+        for values in ((None, p, t) if w is None else (w, w * p, w * t))
     )
     return counts, predicted, observed
+
+
+def _check_weights(weight, shape):
+    """Return weights as float64, None where there are none."""
+    if weight is None:
+        return None
+    weight = np.asarray(weight, dtype=float)
+    if weight.shape != shape:
+        raise ValueError(f"sample_weight must have the shape {shape}; got {weight.shape}.")
+    bad = np.flatnonzero(~((weight >= 0) & np.isfinite(weight)))
+    if len(bad):
+        raise ValueError(
+            f"sample_weight[{bad[0]}] is {weight[bad[0]]}; it must be finite and at least 0."
+        )
+    if not weight.any():
+        raise ValueError("sample_weight: every weight is 0.")
+    return weight

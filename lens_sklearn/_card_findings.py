@@ -133,7 +133,8 @@ def measure(model, train, test, candidates, gold, controls):
         pairs = JudgedPairs(target, weight[kept], test.groups[kept], None)
         lengths = None if test.lengths is None else test.lengths[kept]
         judged = _judge_pairs(values, lengths, pairs, controls)
-        calibration, length = _calibration(values[MODEL], target), _length(values[MODEL], lengths)
+        calibration = _calibration(values[MODEL], target, pairs.weight)
+        length = _length(values[MODEL], lengths)
     if candidates is not None:
         Z = embed(candidates)
         lengths = None if _is_embeddings(candidates) else response_lengths(candidates)
@@ -184,12 +185,12 @@ def _judge_picks(values, gold, lengths, controls):
     return picks, _length(rewards, lengths)
 
 
-def _calibration(rewards, target):
+def _calibration(rewards, target, weight):
     """Return the calibration error of pairs in both orders, as one order has one outcome."""
     log_odds = rewards[:, 0] - rewards[:, 1]
     p = expit(log_odds)
     both = np.concatenate([p, 1 - p]), np.concatenate([target, 1 - target])
-    return expected_calibration_error(*both)
+    return expected_calibration_error(*both, sample_weight=np.concatenate([weight, weight]))
 
 
 def _length(rewards, lengths):

@@ -4,6 +4,8 @@ import re
 from pathlib import Path
 
 import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 from sklearn.utils.validation import check_is_fitted
@@ -173,9 +175,18 @@ def _check_names(repo_id, license, datasets, language):
     return {"license": license, "datasets": datasets, "language": language}
 
 
+def _parts(value):
+    """Yield all estimators in a parameter, members of ensembles and frozen ones too."""
+    if isinstance(value, list | tuple):
+        for part in value:
+            yield from _parts(part)
+    elif isinstance(value, BaseEstimator):
+        yield value
+        yield from _parts(list(value.get_params(deep=False).values()))
+
+
 def _language_models(model):
-    parts = [model, *model.get_params(deep=True).values()]
-    return {str(part.model_name) for part in parts if isinstance(part, LLMEmbedder)}
+    return {str(part.model_name) for part in _parts(model) if isinstance(part, LLMEmbedder)}
 
 
 def _base_models(model):
@@ -283,7 +294,8 @@ def _steps(model):
 def _extras(model):
     """Return the extras that loading a model takes."""
     extras = [EXTRAS[name] for name in _language_models(model) & set(EXTRAS) if is_packaged(name)]
-    is_foreign = any(CLASSES.get(type(step).__name__) is not type(step) for step in _steps(model))
+    known = {Pipeline, FrozenEstimator, *CLASSES.values()}
+    is_foreign = any(type(part) not in known for part in _parts(model))
     return sorted(extras) + ["save"] * is_foreign
 
 

@@ -10,7 +10,8 @@ from sklearn.base import clone
 from sklearn.model_selection import GroupKFold
 from sklearn.utils.validation import has_fit_parameter
 
-from ._augmented_pairs import AugmentedPairs, check_target
+from ._augmented_pairs import AugmentedPairs
+from ._io import pair_targets
 from ._number_checks import check_finite
 from ._records import as_records, is_text
 from ._rows import prompt_groups, read_texts
@@ -18,7 +19,7 @@ from ._validation import encode_groups
 from ._warnings import warn
 
 
-def suspect_pairs(reward, pairs, y=None, *, groups=None, n_splits=5):
+def suspect_pairs(reward, pairs, y=None, sample_weight=None, *, groups=None, n_splits=5):
     """Order pairs by how unlike their label is to what pairs of other prompts say.
 
     The reward is fitted `n_splits` times, each time without a part of the prompts, and predicts
@@ -33,7 +34,12 @@ def suspect_pairs(reward, pairs, y=None, *, groups=None, n_splits=5):
     pairs : rows of text, or array-like of shape (n, 2, d)
         Preference rows or embeddings, column 0 chosen.
     y : array-like of shape (n,), default=None
-        Probability that ``chosen`` wins; None is 1.
+        Probability that ``chosen`` wins. None takes it from the column ``target`` of rows of text,
+        and is 1 without one.
+    sample_weight : array-like of shape (n,), default=None
+        How much each pair counts where others are judged by it; one of weight 0 is judged and not
+        learned from. None takes it from the column ``weight`` of rows of text, and is 1 without
+        one.
     groups : array-like of shape (n,), default=None
         Prompts of the pairs, which are left out whole. None takes them from rows of text, and
         takes each pair of embeddings for a prompt of its own.
@@ -48,8 +54,9 @@ def suspect_pairs(reward, pairs, y=None, *, groups=None, n_splits=5):
     Raises
     ------
     ValueError
-        If there are fewer prompts than `n_splits`, `y` or `groups` is of another length, a target
-        is no probability, an embedding is not finite, or the pairs are augmented already.
+        If there are fewer prompts than `n_splits`, `y`, `sample_weight` or `groups` is of another
+        length, a value is not finite or out of range, the reward's ``fit`` takes no weights,
+        without one part of the prompts every weight is 0, or the pairs are augmented already.
 
     Warns
     -----
@@ -83,20 +90,21 @@ def suspect_pairs(reward, pairs, y=None, *, groups=None, n_splits=5):
     if groups is None:
         groups = np.arange(n) if isinstance(X, np.ndarray) else prompt_groups(X)
     groups = encode_groups(_checked(groups, n, "groups"))
-    if y is not None:
-        y = _checked(y, n, "y").astype(float)
-        check_target(y)
+    target, weight = (None, None) if isinstance(X, np.ndarray) else pair_targets(X)
+    y = target if y is None else _checked_numbers(y, n, "y", 1)
+    if sample_weight is not None:
+        weight = _checked_numbers(sample_weight, n, "sample_weight", np.inf)
+    _check_takes_weights(reward, weight)
     n_groups = len(np.unique(groups[kept]))
     if n_groups < n_splits:
         raise ValueError(
             f"n_splits={n_splits} and {n_groups} prompts: every part needs one. Lower n_splits."
         )
     log_odds = np.full(n, np.nan)
-    for part in GroupKFold(n_splits).split(kept, groups=groups[kept]):
+    for part in _splits(groups[kept], None if weight is None else weight[kept], n_splits):
         train, test = (kept[rows] for rows in part)
-        fitted = _fit(
-            clone(reward), _take(X, train), None if y is None else y[train], groups[train]
-        )
+        parts = (None if values is None else values[train] for values in (y, weight, groups))
+        fitted = _fit(clone(reward), _take(X, train), *parts)
         log_odds[test] = fitted.decision_function(_take(X, test))
     sign = np.ones(n) if y is None else 2 * y - 1
     for_label = log_odds * sign
@@ -182,11 +190,50 @@ def _checked(values, n, name):
     return values
 
 
-def _fit(reward, X, y, groups):
-    """Fit a reward, or the last step of a Pipeline, on pairs and their prompts."""
-    *_, (prefix, last) = getattr(reward, "steps", [("", reward)])
-    params = {}
+def _checked_numbers(values, n, name, most):
+    values = _checked(values, n, name).astype(float)
+    bad = np.flatnonzero(~((values >= 0) & (values <= most) & np.isfinite(values)))
+    if len(bad):
+        expected = "it is in [0, 1]" if most == 1 else "it is finite and at least 0"
+        raise ValueError(f"{name}[{bad[0]}] is {values[bad[0]]}; {expected}.")
+    return values
+
+
+def _last_step(reward):
+    """Return the name, empty without a Pipeline, and the estimator that pairs are fitted by."""
+    return getattr(reward, "steps", [("", reward)])[-1]
+
+
+def _check_takes_weights(reward, weight):
+    if weight is not None and not has_fit_parameter(_last_step(reward)[1], "sample_weight"):
+        raise ValueError(
+            f"the pairs have weights, and the fit of a {type(_last_step(reward)[1]).__name__} "
+            "takes no sample_weight: to it all pairs count alike. Take another reward, or leave "
+            "the weights (the column 'weight' of rows) out."
+        )
+
+
+def _splits(groups, weight, n_splits):
+    """Return the pairs to learn from and to judge by turns; what weighs 0 is judged alone."""
+    splits = list(GroupKFold(n_splits).split(np.zeros(len(groups)), groups=groups))
+    if weight is None:
+        return splits
+    splits = [(train[weight[train] > 0], test) for train, test in splits]
+    if not all(len(train) for train, _ in splits):
+        n_prompts = len(np.unique(groups[weight > 0]))
+        raise ValueError(
+            f"pairs of {n_prompts} of the prompts weigh more than 0, and without one part of the "
+            "prompts none is left to learn from; give weights to pairs of more prompts."
+        )
+    return splits
+
+
+def _fit(reward, X, y, weight, groups):
+    """Fit a reward, or the last step of a Pipeline, on pairs and what is known of them."""
+    prefix, last = _last_step(reward)
+    prefix = f"{prefix}__" if prefix else ""
+    params = {} if weight is None else {f"{prefix}sample_weight": weight}
     if has_fit_parameter(last, "groups"):
-        params[f"{prefix}__groups" if prefix else "groups"] = groups
+        params[f"{prefix}groups"] = groups
     with config_context(enable_metadata_routing=False):
         return reward.fit(X, y, **params)

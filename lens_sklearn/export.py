@@ -12,9 +12,11 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from inspect import signature
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 from sklearn.base import BaseEstimator
+from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection._search import BaseSearchCV
 from sklearn.pipeline import Pipeline
 from sklearn.utils._param_validation import validate_parameter_constraints
@@ -91,7 +93,8 @@ def save(model, folder, *, trusted=()):
     ----------
     model : Pipeline, LLMEmbedder, EmbeddingScaler, augmenter or reward model
         Fitted. Estimators of this package are asked for their fitted state; those of other
-        libraries, a ``PCA`` for example, are written by skops (extra ``save``). A fitted search
+        libraries, a ``PCA`` for example, are written by skops (extra ``save``). What is in a
+        ``FrozenEstimator`` is written with its fitted state, wherever it stands. A fitted search
         is not saved, its ``best_estimator_`` is. What belongs to the machine is not written:
         ``store``, ``out``, ``memory``, ``n_jobs`` and ``callbacks`` become None, ``device``
         "auto". Language models are kept by name: one in a local folder by the path that it has
@@ -135,16 +138,16 @@ def save(model, folder, *, trusted=()):
     """
     _refuse_search(model)
     is_pipeline = isinstance(model, Pipeline)
-    steps, arrays, trusted = [], {}, _names(trusted)
+    steps, files = [], _Files({}, _names(trusted), {})
     for name, step in model.steps if is_pipeline else [("model", model)]:
         check_is_fitted(step)
-        steps.append({"name": name} | _write_fitted(step, name, arrays, trusted))
+        steps.append({"name": name} | _write_fitted(step, name, files))
     description = {"pipeline": is_pipeline, "steps": steps, "versions": versions()}
     try:
-        _read_model(description, arrays, trusted)  # what could not be loaded is not saved
+        _read_model(description, files.again())  # what could not be loaded is not saved
     except _MALFORMED as error:
         raise ValueError(f"{type(model).__name__} cannot be saved: {_words(error)}.") from error
-    write_model(folder, description, arrays)
+    write_model(folder, description, files.arrays)
 
 
 def load(folder, *, trusted=()):
@@ -187,7 +190,7 @@ def load(folder, *, trusted=()):
     trusted = _names(trusted)
     description, arrays = read_model(folder)
     try:
-        return _read_model(description, arrays, trusted)
+        return _read_model(description, _Files(arrays, trusted, {}))
     except _MALFORMED as error:
         raise ValueError(f"{os.path.join(folder, DESCRIPTION)}: {_words(error)}.") from error
 
@@ -219,17 +222,33 @@ def _refuse_search(model):
         )
 
 
-def _read_model(description, arrays, trusted):
+class _Files(NamedTuple):
+    """What is written beside a description, or was: arrays by their place, taken when read.
+
+    A frozen estimator is its own clone, so a parameter is a part of the fitted state too. It is
+    written where it comes first: `frozen` has that place by id, and when read the estimator by
+    place.
+    """
+
+    arrays: dict
+    trusted: list
+    frozen: dict
+
+    def again(self):
+        """Return the same, not read yet."""
+        return self._replace(arrays=dict(self.arrays), frozen={})
+
+
+def _read_model(description, files):
     """Return the model of a description; every array has to be asked for, once."""
-    arrays = dict(arrays)
     is_pipeline, steps = description["pipeline"], description["steps"]
     if not isinstance(is_pipeline, bool):
         raise ValueError(f"'pipeline' has to be true or false, not {is_pipeline!r:.100}")
     if not is_pipeline and (len(steps), steps[0]["name"]) != (1, "model"):
         raise ValueError("what is no pipeline has one step of the name 'model'")
-    pipeline = _read_pipeline(steps, lambda step, name: _read_fitted(step, name, arrays, trusted))
-    if arrays:
-        raise ValueError(f"the weights hold {sorted(arrays)[0]!r}, which nothing asks for")
+    pipeline = _read_pipeline(steps, lambda step, name: _read_fitted(step, name, files))
+    if files.arrays:
+        raise ValueError(f"the weights hold {sorted(files.arrays)[0]!r}, which nothing asks for")
     return pipeline if is_pipeline else pipeline.steps[0][1]
 
 
@@ -277,26 +296,26 @@ def _is_ours(estimator):
     return CLASSES.get(type(estimator).__name__) is type(estimator)
 
 
-def _write_params(estimator, where, trusted):
+def _write_params(estimator, where, files):
     """Return an estimator's class and parameters as JSON types."""
     if isinstance(estimator, Pipeline):
         steps = estimator.steps
-        return {
-            "steps": [{"name": n} | _write_params(s, f"{where}__{n}", trusted) for n, s in steps]
-        }
+        return {"steps": [{"name": n} | _write_params(s, f"{where}__{n}", files) for n, s in steps]}
+    if isinstance(estimator, FrozenEstimator):
+        return _write_frozen(estimator, where, files)
     if not _is_ours(estimator):
-        written = write_estimator(estimator, where, trusted).tobytes()
+        written = write_estimator(estimator, where, files.trusted).tobytes()
         return {"foreign": base64.b64encode(written).decode()}
     params = {
         key: OF_THE_MACHINE[key]
         if key in OF_THE_MACHINE
-        else _write_param(value, f"{where}__{key}", trusted)
+        else _write_param(value, f"{where}__{key}", files)
         for key, value in estimator.get_params(deep=False).items()
     }
     return {"class": type(estimator).__name__, "params": params}
 
 
-def _write_param(value, where, trusted):
+def _write_param(value, where, files):
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, np.generic):
@@ -306,28 +325,33 @@ def _write_param(value, where, trusted):
     if isinstance(value, np.ndarray):
         return value.tolist()
     if isinstance(value, list | tuple):
-        return [_write_param(v, where, trusted) for v in value]
+        return [_write_param(v, f"{where}__{i}", files) for i, v in enumerate(value)]
     if isinstance(value, BaseEstimator):
-        return _write_params(value, where, trusted)
+        return _write_params(value, where, files)
     raise ValueError(
         f"{where}: a {type(value).__name__} cannot be written as JSON; set it to a number, a "
         "text or None before saving. joblib.dump saves whatever pickles."
     )
 
 
-def _read_params(description, trusted):
-    """Return the estimator that `_write_params` described, not fitted."""
+def _read_params(description, where, files):
+    """Return the estimator that `_write_params` described, not fitted unless it is frozen."""
     if "steps" in description:
-        return _read_pipeline(description["steps"], lambda step, _: _read_params(step, trusted))
+        return _read_pipeline(
+            description["steps"], lambda step, name: _read_params(step, f"{where}__{name}", files)
+        )
+    if "frozen" in description:
+        return _read_frozen(description, where, files)
     if "foreign" in description:
         try:
             data = base64.b64decode(description["foreign"], validate=True)
         except (binascii.Error, TypeError) as error:
             raise ValueError(f"an estimator of another library is no base64: {error}") from error
-        return read_estimator(np.frombuffer(data, dtype=np.uint8), "a parameter", trusted)
+        return read_estimator(np.frombuffer(data, dtype=np.uint8), "a parameter", files.trusted)
     if description["class"] not in list(CLASSES):  # it need not be hashable
         raise ValueError(f"class {description['class']!r:.100} is none of {sorted(CLASSES)}")
-    params = {key: _read_param(value, trusted) for key, value in description["params"].items()}
+    given = description["params"].items()
+    params = {key: _read_param(value, f"{where}__{key}", files) for key, value in given}
     params |= {key: value for key, value in OF_THE_MACHINE.items() if key in params}
     kind = CLASSES[description["class"]]
     for name, parameter in signature(kind).parameters.items():
@@ -342,10 +366,27 @@ def _read_params(description, trusted):
     return estimator
 
 
-def _read_param(value, trusted):
+def _read_param(value, where, files):
     if isinstance(value, list):
-        return [_read_param(v, trusted) for v in value]
-    return _read_params(value, trusted) if isinstance(value, dict) else value
+        return [_read_param(v, f"{where}__{i}", files) for i, v in enumerate(value)]
+    return _read_params(value, where, files) if isinstance(value, dict) else value
+
+
+def _write_frozen(estimator, where, files):
+    """Return a frozen estimator, which is fitted wherever it stands, or where it was written."""
+    if id(estimator) in files.frozen:
+        return {"frozen": files.frozen[id(estimator)]}
+    files.frozen[id(estimator)] = where
+    check_is_fitted(estimator)
+    return {"frozen": _write_fitted(estimator.estimator, where, files)}
+
+
+def _read_frozen(description, where, files):
+    inner = description["frozen"]
+    if isinstance(inner, str):
+        return files.frozen[inner]
+    files.frozen[where] = FrozenEstimator(_read_fitted(inner, where, files))
+    return files.frozen[where]
 
 
 # ------------------------------------------------------------------------------ fitted state
@@ -353,26 +394,25 @@ def _read_param(value, trusted):
 ARRAY, ESTIMATOR, MAPPING, TEXTS = "array", "estimator", "mapping", "texts"
 
 
-def _write_fitted(estimator, where, arrays, trusted):
-    """Return a fitted estimator as JSON types; its arrays go to `arrays`, by their place."""
+def _write_fitted(estimator, where, files):
+    """Return a fitted estimator as JSON types; its arrays go to `files`, by their place."""
     if isinstance(estimator, Pipeline):
-        steps = [
-            {"name": n} | _write_fitted(s, f"{where}/{n}", arrays, trusted)
-            for n, s in estimator.steps
-        ]
+        steps = [{"name": n} | _write_fitted(s, f"{where}/{n}", files) for n, s in estimator.steps]
         return {"steps": steps}
+    if isinstance(estimator, FrozenEstimator):
+        return _write_frozen(estimator, where, files)
     if not _is_ours(estimator):
-        arrays[where] = write_estimator(estimator, where, trusted)
+        files.arrays[where] = write_estimator(estimator, where, files.trusted)
         return {"foreign": where}
-    written = _write_params(estimator, where, trusted)
+    written = _write_params(estimator, where, files)
     state = {
-        key: _write_state(value, f"{where}/{key}", arrays, trusted)
+        key: _write_state(value, f"{where}/{key}", files)
         for key, value in estimator.get_fitted_state().items()
     }
     return written | {"state": state}
 
 
-def _write_state(value, where, arrays, trusted):
+def _write_state(value, where, files):
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, np.generic):
@@ -380,33 +420,33 @@ def _write_state(value, where, arrays, trusted):
     if isinstance(value, np.ndarray) and value.dtype.kind == "U":
         return {"kind": TEXTS, "values": value.tolist()}
     if isinstance(value, np.ndarray):
-        arrays[where] = np.array(value, order="C")  # keeps 0-d arrays such
+        files.arrays[where] = np.array(value, order="C")  # keeps 0-d arrays such
         return {"kind": ARRAY, "name": where}
     if isinstance(value, list | tuple):
-        return [_write_state(v, f"{where}/{i}", arrays, trusted) for i, v in enumerate(value)]
+        return [_write_state(v, f"{where}/{i}", files) for i, v in enumerate(value)]
     if isinstance(value, dict):  # its keys need not be texts
-        items = [
-            [key, _write_state(v, f"{where}/{key}", arrays, trusted)] for key, v in value.items()
-        ]
+        items = [[key, _write_state(v, f"{where}/{key}", files)] for key, v in value.items()]
         return {"kind": MAPPING, "items": items}
     if isinstance(value, BaseEstimator):
-        return {"kind": ESTIMATOR} | _write_fitted(value, where, arrays, trusted)
+        return {"kind": ESTIMATOR} | _write_fitted(value, where, files)
     raise ValueError(f"{where}: a {type(value).__name__} cannot be saved without pickle.")
 
 
-def _read_fitted(description, where, arrays, trusted):
+def _read_fitted(description, where, files):
     if "steps" in description:
         return _read_pipeline(
             description["steps"],
-            lambda step, name: _read_fitted(step, f"{where}/{name}", arrays, trusted),
+            lambda step, name: _read_fitted(step, f"{where}/{name}", files),
         )
     if "foreign" in description:
         if description["foreign"] != where:
             raise ValueError(f"{where} asks for the array {description['foreign']!r:.100}")
-        return read_estimator(arrays.pop(where), where, trusted)
-    estimator = _read_params(description, trusted)
+        return read_estimator(files.arrays.pop(where), where, files.trusted)
+    if "frozen" in description:
+        return _read_frozen(description, where, files)
+    estimator = _read_params(description, where, files)
     state = {
-        key: _read_state(value, f"{where}/{key}", arrays, trusted)
+        key: _read_state(value, f"{where}/{key}", files)
         for key, value in description["state"].items()
     }
     check_kinds(estimator, state)
@@ -414,15 +454,15 @@ def _read_fitted(description, where, arrays, trusted):
     return estimator
 
 
-def _read_state(value, where, arrays, trusted):
+def _read_state(value, where, files):
     if isinstance(value, list):
-        return [_read_state(v, f"{where}/{i}", arrays, trusted) for i, v in enumerate(value)]
+        return [_read_state(v, f"{where}/{i}", files) for i, v in enumerate(value)]
     if not isinstance(value, dict):
         return value
     if value["kind"] == ARRAY:
         if value["name"] != where:
             raise ValueError(f"{where} asks for the array {value['name']!r:.100}")
-        return arrays.pop(where)
+        return files.arrays.pop(where)
     if value["kind"] == TEXTS:
         if not isinstance(value["values"], list) or not all(
             isinstance(text, str) for text in value["values"]
@@ -436,10 +476,10 @@ def _read_state(value, where, arrays, trusted):
             for item in items
         ):
             raise ValueError(f"{where} has to be a list of keys and values")
-        table = {key: _read_state(v, f"{where}/{key}", arrays, trusted) for key, v in items}
+        table = {key: _read_state(v, f"{where}/{key}", files) for key, v in items}
         if len(table) < len(items):
             raise ValueError(f"a key of {where} comes twice")
         return table
     if value["kind"] == ESTIMATOR:
-        return _read_fitted(value, where, arrays, trusted)
+        return _read_fitted(value, where, files)
     raise ValueError(f"{where}: a value of the kind {value['kind']!r:.100} is not known")

@@ -49,6 +49,23 @@ def test_text_comes_back_with_its_row(tmp_path, capsys):
     assert "accuracy 0.95" in capsys.readouterr().err
 
 
+def test_the_column_weight_counts(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    pairs = rng.standard_normal((60, 2, 1))
+    # Two thirds prefer the larger feature, the others the smaller one.
+    pairs[:40] = np.take_along_axis(pairs[:40], np.argsort(-pairs[:40, :, :1], axis=1), axis=1)
+    pairs[40:] = np.take_along_axis(pairs[40:], np.argsort(pairs[40:, :, :1], axis=1), axis=1)
+    first, said = {}, {}
+    for name, weight in (("majority", np.ones(60)), ("minority", np.repeat([0.1, 1.0], [40, 20]))):
+        np.savez(tmp_path / f"{name}.npz", pairs=pairs, weight=weight)
+        out = tmp_path / f"{name}.jsonl"
+        assert run("suspect", tmp_path / f"{name}.npz", "-o", out, "-n", 10) == 0
+        first[name] = [json.loads(line)["row"] for line in out.read_text().splitlines()]
+        said[name] = float(capsys.readouterr().err.split("accuracy ")[1].split(";")[0])
+    assert min(first["majority"]) >= 40 and max(first["minority"]) < 40
+    assert said["minority"] > 0.6  # by number it would be near a third
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [

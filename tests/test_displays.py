@@ -30,6 +30,7 @@ from lens_sklearn import (
     VotingRewardRegressor,
     displays,
 )
+from lens_sklearn._statistics import wilson_interval
 from lens_sklearn.displays import axes_or_new, mean_curve, save_comparison, save_curves
 from lens_sklearn.metrics import best_of_n_curve, best_of_n_score
 
@@ -278,7 +279,7 @@ def test_a_comparison_without_curves_or_lengths_has_one_panel(pyplot):
     display = ComparisonDisplay(compared(with_curves=False, n_matched=0)).plot()
     assert len(display.axes_) == 1 and list(points_of(display.axes_[0])) == ["all pairs"]
     given = pyplot.subplots(1, 2)[1]
-    assert ComparisonDisplay(compared()).plot(given).axes_ is given
+    assert ComparisonDisplay(compared()).plot(given).axes_.tolist() == given.tolist()
 
 
 def test_a_comparison_is_saved(tmp_path):
@@ -633,6 +634,35 @@ def test_calibration_of_an_estimator(trained):
     )
     assert second.ax_ is display.ax_ and second.line_.get_color() == "r"
     assert len(display.ax_.texts) == 2  # counts of the first alone
+
+
+def test_calibration_by_weights():
+    p, y, w = [0.9, 0.9, 0.1, 0.6, 0.8], [1, 0, 0, 1, 1], [1.0, 2.0, 1.0, 4.0, 0.0]
+    display = PairCalibrationDisplay.from_predictions(p, y, sample_weight=w, n_bins=5)
+    assert display.counts.tolist() == [0, 1, 0, 0, 3]  # that of weight 0 is no pair
+    assert display.observed[[1, 4]] == pytest.approx([1, 1 / 2])
+    assert display.ece == pytest.approx((4 * 0.4 + 4 * 0.4) / 8)
+    # Weights 1, 2 and 1 tell as much as 16 / 6 pairs, and one pair as one.
+    expected = wilson_interval(np.array([1, 0.5]), np.array([1, 16 / 6]))
+    np.testing.assert_allclose((display.lower[[1, 4]], display.upper[[1, 4]]), expected)
+    plain = PairCalibrationDisplay.from_predictions(p[:4], y[:4])
+    equal = PairCalibrationDisplay.from_predictions(p[:4], y[:4], sample_weight=[0.3] * 4)
+    for name in ("counts", "predicted", "observed", "lower", "upper", "ece"):
+        np.testing.assert_allclose(getattr(plain, name), getattr(equal, name), equal_nan=True)
+
+
+def test_weights_of_an_estimators_pairs_are_those_that_are_left(candidates):
+    X, _ = candidates
+    reward = LinearRewardRegressor().fit(X[:, :2])
+    weight = np.arange(1.0, 11)
+    dropped = X[:, :2].copy()
+    dropped[3, 0] = np.nan
+    with pytest.warns(UserWarning, match="1 of 10 pairs"):
+        found = PairCalibrationDisplay.from_estimator(reward, dropped, sample_weight=weight)
+    kept = np.delete(np.arange(10), 3)
+    p = reward.predict_proba(X[kept, :2])[:, 1]
+    by_hand = PairCalibrationDisplay.from_predictions(p, sample_weight=weight[kept])
+    assert found.ece == pytest.approx(by_hand.ece) and found.weights.sum() == 51
 
 
 def test_dropped_texts_are_left_out_with_a_warning(candidates):

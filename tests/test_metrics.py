@@ -497,6 +497,29 @@ def test_calibration_error_is_of_the_sums_and_lies_below_a_coin_that_is_sure(n, 
     assert expected_calibration_error(t, t, n_bins=n_bins) == 0
 
 
+def test_weights_of_the_calibration_error_are_numbers_of_copies():
+    rng = np.random.default_rng(0)
+    p, t, n = rng.random(30), rng.integers(0, 2, 30), rng.integers(0, 4, 30)
+    weighed = expected_calibration_error(p, t, sample_weight=n / 7)
+    copied = expected_calibration_error(np.repeat(p, n), np.repeat(t, n))
+    assert weighed == pytest.approx(copied)
+    assert weighed != pytest.approx(expected_calibration_error(p, t))
+
+
+@pytest.mark.parametrize(
+    ("weight", "message"),
+    [
+        ([1], r"must have the shape \(2,\); got \(1,\)"),
+        ([1, -1], r"sample_weight\[1\] is -1.0"),
+        ([np.inf, 1], r"sample_weight\[0\] is inf"),
+        ([0, 0], "every weight is 0"),
+    ],
+)
+def test_weights_of_the_calibration_error_are_checked(weight, message):
+    with pytest.raises(ValueError, match=message):
+        expected_calibration_error([0.5, 0.5], [0, 1], sample_weight=weight)
+
+
 def test_every_tenth_lies_in_the_bin_that_it_opens():
     for n_bins in (10, 100):
         edges = np.arange(n_bins) / n_bins

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from huggingface_hub import ModelCard
 from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import FunctionTransformer
 from tiny_models import WORDS, save_encoder
 
 from lens_sklearn import (
@@ -15,6 +17,7 @@ from lens_sklearn import (
     LLMEmbedder,
     RepeatAugmenter,
     ResponseFeatures,
+    VotingRewardRegressor,
     model_card,
 )
 from lens_sklearn._base_reward import RewardRegressor
@@ -87,6 +90,19 @@ def test_results_by_hand():
     assert picks.data.metrics is None and "Not measured" in section(picks, "Probabilities")
 
 
+def test_all_numbers_go_by_weights(of_text):
+    rows = [row | {"weight": i % 3} for i, row in enumerate(rows_of(12, 100))]
+    for i in (1, 4, 5):  # half of the weight of five pairs is wrong
+        rows[i] |= {"chosen": rows[i]["rejected"], "rejected": rows[i]["chosen"]}
+    copies = [row | {"weight": 1} for row in rows for _ in range(row["weight"])]
+    weighed, copied = (model_card(of_text, train=rows_of(40), test=r) for r in (rows, copies))
+    plain = model_card(of_text, train=rows_of(40), test=[r | {"weight": 1} for r in rows])
+    said = section(weighed, "Probabilities").splitlines()[0]
+    off = re.search(r"off by 0\.\d+", said)[0]
+    assert off in section(copied, "Probabilities") and off not in section(plain, "Probabilities")
+    assert cells(weighed)["**this model**"][0][:5] == cells(copied)["**this model**"][0][:5]
+
+
 def test_controls_stand_beside_the_result(of_text):
     test = rows_of(20, 100)
     candidates = [{"prompt": f"c{i}", "responses": ["a" * (i + 1), "bb", "c"]} for i in range(9)]
@@ -155,6 +171,11 @@ def test_a_step_of_another_library_takes_an_extra(pairs):
     pipe = Pipeline([("scale", EmbeddingScaler()), ("reward", First())]).fit(pairs)
     assert "lens-sklearn[save] @ git+" in model_card(pipe).text
     assert "lens-sklearn @ git+" in model_card(LinearRewardRegressor().fit(pairs)).text
+    frozen = FrozenEstimator(EmbeddingScaler().fit(pairs))
+    for step, extra in ((frozen, ""), (FunctionTransformer(np.tanh), "[save]")):
+        member = Pipeline([("step", step), ("reward", LinearRewardRegressor())])
+        ensemble = VotingRewardRegressor([("a", FrozenEstimator(member.fit(pairs)))]).fit(pairs)
+        assert f"lens-sklearn{extra} @ git+" in model_card(ensemble).text
 
 
 def test_metadata_survives_the_card_library(of_text, tmp_path):

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 from html.parser import HTMLParser
+from inspect import signature
 from pathlib import Path
 
 import matplotlib
@@ -31,6 +32,7 @@ from lens_sklearn import (
     cli,
     pair_accuracy_score,
     response_lengths,
+    theory,
 )
 from lens_sklearn._statistics import clustered_mean
 from lens_sklearn.datasets import make_preference_pairs
@@ -322,6 +324,18 @@ def test_what_cannot_be_shown_says_why(toy, linear):
     assert "no autoencoder" in said["latent-space"] and "no autoencoder" in said["certificate"]
     assert "no network" in said["training"]
     assert "Theorem 2" in page.texts["certificate"]
+
+
+def test_theorem_2_is_not_evaluated_and_the_page_says_why(full):
+    text = Page(full).texts["certificate"]
+    said = re.search(r"Theorem 2, which[^.]*?is not evaluated here: its constants.*", text)
+    named = re.findall(r"\b(?:estimate|theorem2)_\w+", said[0])
+    assert len(named) == 4
+    for name in named:
+        assert name in theory.__all__
+    # What it says that they take, and a report does not have.
+    for name in named[1:]:
+        assert "train_sizes" in signature(getattr(theory, name)).parameters
 
 
 def test_candidates_without_gold_have_picks():
@@ -693,7 +707,8 @@ def test_embeddings_do(toy, linear, tmp_path, capsys):
 
     save(Pipeline([("reward", linear)]), tmp_path / "reward")
     np.savez(tmp_path / "candidates.npz", candidates=toy.candidates, gold=toy.gold)
-    columns = {"target": np.zeros(80), "weight": np.arange(80) % 2, "groups": np.arange(80) // 8}
+    weight = np.arange(80) % 2 * np.repeat([1.0, 3.0], 40)
+    columns = {"target": np.zeros(80), "weight": weight, "groups": np.arange(80) // 8}
     np.savez(tmp_path / "pairs.npz", pairs=toy.pairs[80:], **columns)
     out = tmp_path / "report.html"
     command = ["report", tmp_path / "reward", "--candidates", tmp_path / "candidates.npz"]
@@ -701,11 +716,42 @@ def test_embeddings_do(toy, linear, tmp_path, capsys):
     page = Page(out.read_text(encoding="utf-8"))
     assert page.tables["comparison"][0][1][1] == number(linear.score(toy.candidates, toy.gold))
     rewards = linear.predict(toy.pairs[81::2])  # pairs of weight 0 are left out
-    wrong = clustered_mean(rewards[:, 0] < rewards[:, 1], np.arange(40) // 4)
+    wrong = rewards[:, 0] < rewards[:, 1]
+    wrong = clustered_mean(wrong, np.arange(40) // 4, np.repeat([1.0, 3.0], 20))
     share = f"{number(wrong.mean)} ({number(wrong.mean - wrong.half_width)} to"
     assert f"Of 40 pairs a share of {share}" in page.texts["calibration"]
     assert ["prompts of pairs", "10"] in page.tables["data"][0]
-    assert "column weight is not read" in capsys.readouterr().err
+    assert "Pairs count by their weights" in page.texts["calibration"]
+    assert "not read" not in capsys.readouterr().err
+
+
+def test_rows_bring_their_targets_and_weights(toy, linear):
+    class Lengths(BaseEstimator):
+        def predict(self, rows):
+            return np.array([[float(len(text)) for text in row["responses"]] for row in rows])
+
+        def predict_proba(self, rows):
+            p = np.array([0.9 if len(r["chosen"]) > len(r["rejected"]) else 0.1 for r in rows])
+            return np.stack([1 - p, p], axis=1)
+
+    candidates = [{"prompt": "p", "responses": ["a", "bb"]}]
+    rows = [{"prompt": f"q{i}", "chosen": "a" * (i + 1), "rejected": "bb"} for i in (0, 2, 3)]
+    plain = Page(html_report(Lengths(), candidates, pairs=rows))
+    assert f"share of {number(2 / 3)}" in plain.texts["calibration"]
+    columns = [(1, 1), (0, 1), (1, 2)]
+    rows = [row | {"target": t, "weight": w} for row, (t, w) in zip(rows, columns, strict=True)]
+    weighed = Page(html_report(Lengths(), candidates, pairs=rows))
+    assert f"share of {number(2 / 4)}" in weighed.texts["calibration"]
+    # Of weight 4 in the bin of .9, half came true.
+    assert "error is 0.400" in weighed.texts["calibration"]
+    own = {"target": [1, 1, 1], "sample_weight": [0, 1, 1]}  # come before the columns
+    page = Page(html_report(Lengths(), candidates, pairs=rows, **own))
+    assert "Of 2 pairs a share of 1" in page.texts["calibration"]
+    for weight, message in (([1, 1], "must have the shape"), ([0, 0, 0], "every weight is 0")):
+        with pytest.raises(ValueError, match=f"sample_weight.*{message}"):
+            html_report(Lengths(), candidates, pairs=rows, sample_weight=weight)
+    with pytest.raises(ValueError, match="sample_weight and groups are of pairs"):
+        html_report(linear, toy.candidates, sample_weight=[1])
 
 
 @pytest.mark.parametrize(

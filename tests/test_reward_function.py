@@ -4,6 +4,7 @@ import math
 import pickle
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
@@ -11,6 +12,7 @@ from sklearn.pipeline import make_pipeline
 from tiny_models import WORDS, save_causal
 
 from lens_sklearn import GPRewardRegressor, LinearRewardRegressor, LLMEmbedder, as_reward_function
+from lens_sklearn._packaged_model import packaged_folder
 
 PAIRS = [
     {"prompt": f"why {WORDS[i]}", "chosen": f"{WORDS[i]} sat on {WORDS[i + 5]}", "rejected": "no"}
@@ -205,3 +207,65 @@ def test_grpo_takes_two_steps_with_it(model, tmp_path):
     logs = [log for log in trainer.state.log_history if "reward" in log]
     assert len(logs) == 2
     assert all(math.isfinite(log["rewards/lens_reward/mean"]) for log in logs)
+
+
+# Added to the logit of SmolLM2's end of a turn, it leaves half of three layers' completions empty.
+ENDS_AT_ONCE = [[[2], 53.0]]
+
+
+@pytest.fixture
+def cut_smollm2(tmp_path):
+    """SmolLM2 with its first three layers of thirty, as a folder that trainers read."""
+    try:
+        folder = packaged_folder("smollm2")
+    except ImportError as error:
+        pytest.skip(str(error))
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    network = AutoModelForCausalLM.from_pretrained(folder, num_hidden_layers=3, dtype="float32")
+    network.save_pretrained(tmp_path / "model")
+    AutoTokenizer.from_pretrained(folder).save_pretrained(tmp_path / "model")
+    return str(tmp_path / "model")
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings(  # TRL's own to follow
+    "ignore:.*gradient_checkpointing.*:FutureWarning", "ignore::DeprecationWarning"
+)
+@pytest.mark.parametrize("floor", [None, -50.0])
+def test_grpo_trains_three_layers_of_smollm2(cut_smollm2, floor, tmp_path):
+    trl, datasets = pytest.importorskip("trl"), pytest.importorskip("datasets")
+    pipe = make_pipeline(LLMEmbedder(cut_smollm2, device="cpu"), GPRewardRegressor()).fit(PAIRS)
+    prompts = [{"prompt": [{"role": "user", "content": row["prompt"]}]} for row in PAIRS]
+    function = as_reward_function(pipe, floor=floor)
+    config = trl.GRPOConfig(
+        output_dir=str(tmp_path / "run"), max_steps=2, per_device_train_batch_size=8,
+        num_generations=8, max_completion_length=6, use_cpu=True, bf16=False, report_to="none",
+        save_strategy="no", logging_steps=1, dataloader_pin_memory=False, log_completions=True,
+        learning_rate=1e-4, seed=0, generation_kwargs={"sequence_bias": ENDS_AT_ONCE},
+    )  # fmt: skip
+    trainer = trl.GRPOTrainer(
+        cut_smollm2, function, args=config, train_dataset=datasets.Dataset.from_list(prompts)
+    )
+    before = [p.detach().clone() for p in trainer.model.parameters()]
+    trainer.train()
+    changed = [not p.equal(q) for p, q in zip(trainer.model.parameters(), before, strict=True)]
+    assert trainer.state.global_step == 2 and all(changed)
+
+    n_blank = 0
+    files = sorted((tmp_path / "run" / "completions").glob("*.parquet"))  # one a step
+    logs = [log for log in trainer.state.log_history if "reward" in log]
+    for file, log in zip(files, logs, strict=True):
+        written = pd.read_parquet(file)
+        rows = [{"prompt": list(p), "responses": [list(c)]}
+                for p, c in zip(written["prompt"], written["completion"], strict=True)]  # fmt: skip
+        blank = np.array([not row["responses"][0][0]["content"] for row in rows])
+        found = written["lens_reward"].to_numpy()
+        expected = pipe.predict([row for row, b in zip(rows, blank, strict=True) if not b])[:, 0]
+        assert np.isfinite(expected).all() and np.ptp(expected) > 0.01  # no constant reward
+        np.testing.assert_allclose(found[~blank], expected, rtol=1e-4)
+        np.testing.assert_array_equal(found[blank], np.nan if floor is None else floor)
+        assert log["rewards/lens_reward/mean"] == pytest.approx(np.nanmean(found), rel=1e-4)
+        n_blank += blank.sum()
+    assert len(files) == 2 and 0 < n_blank < 16
+    assert (function.n_scored, function.n_failed) == (16 - n_blank, n_blank)

@@ -604,7 +604,7 @@ def test_a_process_outlives_malformed_requests_and_ends_with_zero(fitted):
         assert client.health()["ready"] and client.health()["model"] == "reward"
         good = json.dumps({"query": ["why the cat sat"], "prompts": ["why "]}).encode()
         with closing(http.client.HTTPConnection("127.0.0.1", client.port, timeout=30)) as line:
-            for i in range(1000):  # cut somewhere, with a byte that does not belong there
+            for i in range(300):  # cut somewhere, with a byte that does not belong there
                 place, cut = sorted(rng.integers(1, len(good), 2))
                 body = bytearray(good[: cut + (cut == place)])
                 body[place] = rng.integers(128, 256) if i % 3 else ord("{")
@@ -614,7 +614,7 @@ def test_a_process_outlives_malformed_requests_and_ends_with_zero(fitted):
                 assert answer.status in (400, 422) and b'"error"' in answer.read()
         found = client.get_reward(["why the cat sat"], prompts=["why "])
         np.testing.assert_allclose(found[1]["rewards"], expected, atol=1e-6)
-        assert sum(client.health()["statuses"].values()) == 1003  # with two of /health
+        assert sum(client.health()["statuses"].values()) == 303  # with two of /health
         thread, future = client.in_thread(row("the cat sat", prompt="why"))
         until(lambda: client.health()["waiting"] == 1)
         process.send_signal(signal.SIGTERM)  # while the request waits for company

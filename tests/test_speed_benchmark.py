@@ -12,7 +12,7 @@ from benchmarks.speed import fit, many, memory, rewards
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_the_peak_of_a_fit_is_not_that_of_the_process_that_measures():
     mine = np.ones(2**26)  # half a gigabyte, more than a process with torch in it
-    used = memory.in_a_process(4000, 256, 4, 1, 1, 0)
+    used = memory.in_a_process(1000, 256, 4, 1, 1, 0)
     assert mine.nbytes > used["bytes"] >= used["pairs_bytes"]
 
 

@@ -209,3 +209,13 @@ def test_labels_of_other_candidates_are_refused(tmp_path, monkeypatch, capsys):
     assert main([*given, str(tmp_path / "other.csv"), *labeled]) == 2
     said = capsys.readouterr().err
     assert "row 0 has another response_" in said and "of other candidates" in said
+
+
+def test_pairs_with_labels_are_not_taken_for_candidates(saved, capsys):
+    pairs = np.random.default_rng(0).standard_normal((9, 2, 4))
+    np.savez(saved / "pairs.npz", pairs=pairs, target=np.ones(9))
+    np.save(saved / "two.npy", pairs)  # has no names: candidates of two each
+    given = ["suggest", str(saved / "reward"), "-n", "5", "-o", str(saved / "out.csv")]
+    assert main([*given, str(saved / "pairs.npz")]) == 2
+    assert "holds pairs, and their labels would not be read" in capsys.readouterr().err
+    assert main([*given, str(saved / "two.npy")]) == 0

@@ -34,6 +34,15 @@ class Longer(BaseEstimator):
         return np.array([len(row["chosen"]) - len(row["rejected"]) for row in X], dtype=float)
 
 
+class Counted(FirstFeature):
+    """Notes the weights as well; log-odds are 0 without any."""
+
+    def fit(self, X, y=None, sample_weight=None, groups=None):
+        self.total_ = 0 if sample_weight is None else sum(sample_weight)
+        Counted.fits.append((np.asarray(X)[:, 0, 0].tolist(), y, sample_weight))
+        return self
+
+
 def pairs_with(differences):
     pairs = np.zeros((len(differences), 2, 2))
     pairs[:, 0, 0] = differences
@@ -157,3 +166,78 @@ def test_groups_may_be_of_any_name_but_none():
     pairs = pairs_with(np.arange(4.0))
     with pytest.raises(ValueError, match=r"groups\[1\] is None"):
         suspect_pairs(FirstFeature(), pairs, groups=["a", None, "b", "c"], n_splits=2)
+
+
+def rows_with(**columns):
+    rows = [{"prompt": f"p{i}", "chosen": "x" * (i + 1), "rejected": "yy"} for i in range(4)]
+    return [row | {k: values[i] for k, values in columns.items()} for i, row in enumerate(rows)]
+
+
+def test_weights_go_to_each_fit_and_what_weighs_nothing_is_judged_alone():
+    Counted.fits.clear()
+    weight = np.array([1.0, 2.0, 0.0, 4.0])
+    given = pairs_with([0.0, 1.0, 2.0, 3.0]), [1, 1, 0, 1], weight
+    found = suspect_pairs(Counted(), *given, n_splits=4)
+    assert sorted(found.index) == [0, 1, 2, 3] and found.index[0] == 2
+    for seen, y, weights in Counted.fits:
+        assert 2.0 not in seen
+        assert weights.tolist() == weight[np.array(seen, dtype=int)].tolist()
+        assert y.tolist() == [1.0] * len(seen)
+    assert sorted(len(seen) for seen, _, _ in Counted.fits) == [2, 2, 2, 3]
+
+
+def test_log_odds_are_those_of_weighted_fits_without_the_prompt():
+    toy = make_preference_pairs(n_pairs=20, n_features=3, random_state=0)
+    groups, weight = np.arange(20) % 4, 1.0 + np.arange(20) % 3
+    reward = make_pipeline("passthrough", LinearRewardRegressor(Cs=[0.1]))
+    found = suspect_pairs(reward, toy.pairs, None, weight, groups=groups, n_splits=4)
+    expected = np.empty(20)
+    for prompt in range(4):
+        kept = groups != prompt
+        fitted = LinearRewardRegressor(Cs=[0.1])
+        fitted.fit(toy.pairs[kept], None, weight[kept], groups=groups[kept])
+        expected[~kept] = fitted.decision_function(toy.pairs[~kept])
+    np.testing.assert_allclose(found.log_odds, expected[found.index], rtol=1e-6)
+
+
+def test_targets_and_weights_of_rows_are_read():
+    class Text(Longer):
+        seen = []
+
+        def fit(self, X, y=None, sample_weight=None):
+            Text.seen.append((y, sample_weight))
+            return self
+
+    rows = rows_with(target=["1", "0", "1", "0.5"], weight=[1, 0, 1, 1])
+    found = suspect_pairs(Text(), rows, n_splits=2)  # log-odds -1, 0, 1 and 2
+    assert found.index.tolist() == [0, 1, 3, 2]
+    assert sorted(sum((y.tolist() for y, _ in Text.seen), [])) == [0.5, 1.0, 1.0]
+    assert sum(sum(w) for _, w in Text.seen) == 3  # row 1 is learned from in neither part
+    again = suspect_pairs(Text(), rows, [1, 1, 1, 0], [1, 1, 1, 1], n_splits=2)
+    assert again.index.tolist() == [3, 0, 1, 2]  # what is given comes before the columns
+
+
+def test_a_reward_without_weights_refuses_them():
+    with pytest.raises(ValueError, match="a Longer takes no sample_weight.*the column 'weight'"):
+        suspect_pairs(Longer(), rows_with(weight=[1, 2, 1, 1]), n_splits=2)
+    with pytest.raises(ValueError, match="takes no sample_weight"):
+        suspect_pairs(make_pipeline("passthrough", Longer()), rows_with(weight=[1] * 4), n_splits=2)
+
+
+@pytest.mark.parametrize(
+    ("weight", "y", "message"),
+    [
+        ([1, 2], None, r"sample_weight must have shape \(4,\)"),
+        ([1, -1, 1, 1], None, r"sample_weight\[1\] is -1.0; it is finite and at least 0"),
+        ([1, 1, 1, np.inf], None, r"sample_weight\[3\] is inf"),
+        ([0, 0, 1, 0], None, "pairs of 1 of the prompts weigh more than 0"),
+        ([0, 0, 0, 0], None, "pairs of 0 of the prompts"),
+        (None, [1, 1, 2, 1], r"y\[2\] is 2.0; it is in \[0, 1\]"),
+        (None, [1, np.nan, 1, 1], r"y\[1\] is nan"),
+    ],
+)
+def test_numbers_are_checked_before_any_fit(weight, y, message):
+    Counted.fits.clear()
+    with pytest.raises(ValueError, match=message):
+        suspect_pairs(Counted(), pairs_with([1.0, 2.0, 3.0, 4.0]), y, weight, n_splits=2)
+    assert not Counted.fits

@@ -98,6 +98,7 @@ def run(arguments):
             gold,
             pairs=None if pairs is None else pairs.X,
             target=None if pairs is None else pairs.target,
+            sample_weight=None if pairs is None else pairs.weight,
             groups=None if pairs is None else pairs.groups,
             reference=reference,
             name=_name_of(arguments.folder),
@@ -131,7 +132,7 @@ def _with(arguments, **changed):
 
 
 def _read_pairs(arguments, is_text):
-    """Return the pairs that count, or None."""
+    """Return the pairs, or None."""
     if arguments.pairs is None:
         return None
     candidate_columns = {"responses_column": None, "gold_column": None, "split": None}
@@ -143,10 +144,7 @@ def _read_pairs(arguments, is_text):
             f"--pairs {arguments.pairs}: has {theirs}, and {arguments.candidates} has {ours}; give "
             "both alike."
         )
-    if pairs.weight is None:
-        return pairs
-    say("The column weight is not read, but that pairs of weight 0 are left out.")
-    return pairs.take(pairs.weight.nonzero()[0])
+    return pairs
 
 
 def _about(arguments):

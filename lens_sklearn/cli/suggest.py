@@ -74,7 +74,14 @@ def run(arguments):
             raise ValueError(f"{arguments.rows}: rows with responses are needed, these are {kind}.")
     else:
         refuse_text_options(arguments, arguments.rows)
-        X = load_embeddings(arguments.rows).X
+        embeddings = load_embeddings(arguments.rows)
+        # Without names, pairs are what candidates of two each are.
+        if embeddings.kind != "candidates" and not arguments.rows.lower().endswith(".npy"):
+            raise ValueError(
+                f"{arguments.rows}: holds pairs, and their labels would not be read; candidates "
+                "are needed, an array 'candidates' (n_prompts, N, d)."
+            )
+        X = embeddings.X
     if is_text:
         _check_texts(earlier, X, arguments.rows)
     found = suggest_pairs(

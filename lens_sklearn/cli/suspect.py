@@ -25,7 +25,8 @@ whose label it finds least likely first: "row" is the pair's number in PAIRS, fr
 "probability" how likely its label is. Read them again, and mend what is wrong; do not leave them
 out unread, since pairs that are hard to predict are among them.
 
-PAIRS is what "lens-sklearn fit" reads."""
+PAIRS is what "lens-sklearn fit" reads. Its column weight says how much a pair counts where others
+are judged by it, and in the accuracy; a pair of weight 0 is listed and not learned from."""
 
 
 def add_parser(commands):
@@ -73,16 +74,16 @@ def run(arguments):
         step = make_text_step(arguments, with_features=True)
         reward.set_params(n_response_features=len(step.features.names))
         X = step.fit_transform(X)
-    found = suspect_pairs(reward, X, pairs.target, groups=pairs.groups, n_splits=arguments.splits)
+    weighed = pairs.target, pairs.weight
+    found = suspect_pairs(reward, X, *weighed, groups=pairs.groups, n_splits=arguments.splits)
     rows = pairs.X if pairs.is_text else [{} for _ in pairs.X]
     suspects = found.rows(rows, arguments.n)
     suspects = [row | {"row": int(pairs.numbers[row["row"]])} for row in suspects]
     write_rows(arguments.output, suspects)
     log_odds = np.empty(len(rows))
     log_odds[found.index] = found.log_odds
-    accuracy = pair_accuracy_score(
-        np.stack([log_odds, np.zeros_like(log_odds)], axis=1), pairs.target
-    )
+    rewards = np.stack([log_odds, np.zeros_like(log_odds)], axis=1)
+    accuracy = pair_accuracy_score(rewards, pairs.target, sample_weight=pairs.weight)
     print_table(
         ["row", "probability of its label"],
         [[str(s["row"]), f"{s['probability']:.3f}"] for s in suspects[:10]],

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ._style import axes_or_new, load_matplotlib
+from ._style import axes_or_new, load_matplotlib, wrap_labels
 
 
 class AblationDisplay:
@@ -185,6 +185,7 @@ class AblationDisplay:
         ax.set_yticks(range(len(self.y_values)), [_text(v) for v in self.y_values])
         ax.set(xlabel=self.x_name.split("__")[-1], ylabel=self.y_name.split("__")[-1])
         ax.set_title(f"{self.score_name} ± standard error", size="medium")
+        wrap_labels(ax)
         self.ax_, self.figure_ = ax, ax.figure
         return self
 

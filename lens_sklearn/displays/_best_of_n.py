@@ -12,9 +12,11 @@ from ._style import (
     check_named,
     dodge,
     label_line_ends,
+    legend_above,
     load_matplotlib,
     series_styles,
     set_log_ticks,
+    wrap_labels,
 )
 
 SHORTCUT_STYLES = ("-.", (0, (1, 3)))  # of gray lines, apart from the oracle's and random's
@@ -191,7 +193,8 @@ class BestOfNDisplay:
         ax.set_xticks(curve.n, [str(n) for n in curve.n])
         ax.minorticks_off()
         ax.set(xlabel="n, candidates drawn", ylabel="mean gold reward of the pick")
-        ax.legend()
+        wrap_labels(ax)
+        legend_above(ax, n_columns=3)
         self.ax_, self.figure_ = ax, ax.figure
         return self
 
@@ -451,6 +454,7 @@ class BestOfNComparisonDisplay:
             ends.append((name, x[-1], curve.mean[-1], style["color"]))
         set_log_ticks(ax, next(iter(self.curves.values())).n)
         ax.set(xlabel="n, candidates drawn", ylabel="mean gold reward of the pick")
+        wrap_labels(ax)
         self.labels_ = label_line_ends(ax, ends)
         self.ax_, self.figure_ = ax, ax.figure
         return self

@@ -4,7 +4,7 @@ import numpy as np
 
 from .._statistics import wilson_interval
 from ..metrics import calibration_bins, leave_out_dropped
-from ._style import BLUE, GRAY, axes_or_new, legend_above
+from ._style import BLUE, GRAY, axes_or_new, legend_above, wrap_labels
 
 
 class PairCalibrationDisplay:
@@ -27,6 +27,10 @@ class PairCalibrationDisplay:
         Name in the legend.
     confidence : float, default=0.95
         Coverage of the Wilson interval of a share, which takes pairs for independent.
+    weights : array-like of shape (n_bins,), default=None
+        Total weight of the pairs in each bin, by which `ece` averages; None is `counts`.
+    effective_counts : array-like of shape (n_bins,), default=None
+        As how many pairs of equal weight those of a bin tell, for the intervals; None is `counts`.
 
     Attributes
     ----------
@@ -34,7 +38,7 @@ class PairCalibrationDisplay:
         Limits of the intervals.
     ece : float
         Expected calibration error over these bins: the mean gap between predicted and observed,
-        by pairs.
+        by pairs or their weights.
     line_, ax_, figure_ : matplotlib objects
         Set by :meth:`plot`.
 
@@ -54,27 +58,36 @@ class PairCalibrationDisplay:
     ([0, 0, 0, 0, 4], 0.15)
     """
 
-    def __init__(self, counts, predicted, observed, *, name=None, confidence=0.95):
+    def __init__(
+        self, counts, predicted, observed, *, name=None, confidence=0.95, weights=None,
+        effective_counts=None,
+    ):  # fmt: skip
         self.counts = np.asarray(counts)
         self.predicted = np.asarray(predicted, dtype=float)
         self.observed = np.asarray(observed, dtype=float)
-        shapes = self.counts.shape, self.predicted.shape, self.observed.shape
+        self.weights = np.asarray(counts if weights is None else weights)
+        effective = counts if effective_counts is None else effective_counts
+        self.effective_counts = np.asarray(effective)
+        shapes = [a.shape for a in (self.counts, self.predicted, self.observed, self.weights,
+                                    self.effective_counts)]  # fmt: skip
         if self.counts.ndim != 1 or len(set(shapes)) > 1 or not self.counts.sum() > 0:
             raise ValueError(
-                "counts, predicted and observed must have the shape (n_bins,) and some pairs; got "
-                f"{', '.join(map(str, shapes))}."
+                "counts, predicted and observed, and weights and effective_counts where given, "
+                f"must have the shape (n_bins,) and some pairs; got {', '.join(map(str, shapes))}."
             )
         if not 0 < confidence < 1:
             raise ValueError(f"confidence={confidence!r} must lie between 0 and 1.")
         self.name = name
         self.confidence = confidence
-        self.lower, self.upper = wilson_interval(self.observed, self.counts, confidence)
+        self.lower, self.upper = wilson_interval(self.observed, self.effective_counts, confidence)
         there = self.counts > 0
         gap = np.abs(self.predicted - self.observed)[there]
-        self.ece = float(self.counts[there] @ gap / self.counts.sum())
+        self.ece = float(self.weights[there] @ gap / self.weights.sum())
 
     @classmethod
-    def from_estimator(cls, estimator, pairs, y=None, *, name=None, ax=None, **kwargs):
+    def from_estimator(
+        cls, estimator, pairs, y=None, *, sample_weight=None, name=None, ax=None, **kwargs
+    ):
         """Predict probabilities of pairs and plot how they came true.
 
         Parameters
@@ -85,6 +98,8 @@ class PairCalibrationDisplay:
             Pairs that it has not seen.
         y : array-like of shape (n,), default=None
             Probability that column 0 wins, or whether it did; None is 1 for every pair.
+        sample_weight : array-like of shape (n,), default=None
+            How much each pair counts; None is 1.
         name : str, default=None
             Name in the legend; None is the estimator's class.
         ax : matplotlib Axes, default=None
@@ -113,15 +128,17 @@ class PairCalibrationDisplay:
                 "PairClassifier around it."
             )
         name = type(estimator).__name__ if name is None else name
-        probabilities, y, _ = leave_out_dropped(estimator.predict_proba(pairs), y)
-        probabilities = probabilities[:, 1]
-        return cls.from_predictions(probabilities, y, name=name, ax=ax, **kwargs)
+        probabilities, y, kept = leave_out_dropped(estimator.predict_proba(pairs), y)
+        weight = None if sample_weight is None else np.asarray(sample_weight)[kept]
+        named = {"sample_weight": weight, "name": name, "ax": ax}
+        return cls.from_predictions(probabilities[:, 1], y, **named, **kwargs)
 
     @classmethod
     def from_predictions(
-        cls, probabilities, y=None, *, n_bins=5, confidence=0.95, name=None, ax=None, **kwargs
-    ):
-        """Plot how given probabilities came true.
+        cls, probabilities, y=None, *, sample_weight=None, n_bins=5, confidence=0.95, name=None,
+        ax=None, **kwargs,
+    ):  # fmt: skip
+        r"""Plot how given probabilities came true.
 
         Parameters
         ----------
@@ -129,6 +146,9 @@ class PairCalibrationDisplay:
             That column 0 wins, as ``reward.predict_proba(pairs)[:, 1]``.
         y : array-like of shape (n,), default=None
             Probability that column 0 wins, or whether it did; None is 1 for every pair.
+        sample_weight : array-like of shape (n,), default=None
+            How much each pair counts; None is 1. Pairs of weight 0 are left out. An interval is
+            that of :math:`(\sum_i w_i)^2 / \sum_i w_i^2` pairs.
         n_bins : int, default=5
             Bins of equal width between one half and one. A bin holds its lower edge.
         confidence : float, default=0.95
@@ -154,15 +174,22 @@ class PairCalibrationDisplay:
             raise ValueError(f"n_bins={n_bins!r}; bins are a whole number, at least 1.")
         p = np.asarray(probabilities, dtype=float)
         y = np.ones(p.shape) if y is None else np.asarray(y, dtype=float)
-        calibration_bins(p, y, 1)  # checks both
+        calibration_bins(p, y, 1, sample_weight)  # checks all
+        w = np.ones(p.shape) if sample_weight is None else np.asarray(sample_weight, dtype=float)
+        p, y, w = p[w > 0], y[w > 0], w[w > 0]
         # Turn each pair to the favored side; what favors none came true by half.
         t = np.where(p > 0.5, y, np.where(p < 0.5, 1 - y, 0.5))
         p = np.maximum(p, 1 - p)
-        counts, predicted, observed = calibration_bins(p, t, 2 * int(n_bins))
-        counts, predicted, observed = (a[int(n_bins) :] for a in (counts, predicted, observed))
+        n = int(n_bins)
+        counts = calibration_bins(p, t, 2 * n)[0][n:]
+        weights, predicted, observed = (a[n:] for a in calibration_bins(p, t, 2 * n, w))
+        squares = calibration_bins(p, t, 2 * n, w**2)[0][n:]
         with np.errstate(invalid="ignore"):  # empty bins
-            means = predicted / counts, observed / counts
-        return cls(counts, *means, name=name, confidence=confidence).plot(ax=ax, **kwargs)
+            means = predicted / weights, observed / weights
+            of_bins = {"weights": weights, "effective_counts": weights**2 / squares}
+        return cls(counts, *means, name=name, confidence=confidence, **of_bins).plot(
+            ax=ax, **kwargs
+        )
 
     def plot(self, ax=None, *, name=None, plot_counts=True, **kwargs):
         """Draw the diagram.
@@ -208,6 +235,7 @@ class PairCalibrationDisplay:
                 text = f"{count}" if number else f"n = {count}"
                 ax.annotate(text, (center, 0.02), color="0.3", **at)
         ax.set(xlabel="probability of the favored response", ylabel="share in which it won")
+        wrap_labels(ax)
         legend_above(ax, n_columns=1)
         self.ax_, self.figure_ = ax, ax.figure
         return self

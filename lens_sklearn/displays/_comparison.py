@@ -1,6 +1,19 @@
 """A comparison of methods as intervals and learning curves."""
 
-from ._style import BLUE, GRAY, VERMILION, legend_above, load_matplotlib
+import numpy as np
+
+from ._style import (
+    BLUE,
+    GRAY,
+    NARROW,
+    ROOM_OUTSIDE,
+    VERMILION,
+    label_rows,
+    legend_above,
+    load_matplotlib,
+    panel_size,
+    wrap_labels,
+)
 
 
 class ComparisonDisplay:
@@ -33,8 +46,9 @@ class ComparisonDisplay:
 
         Parameters
         ----------
-        axes : array-like of 2 matplotlib Axes, default=None
-            Where to draw; None makes a figure, with the left one alone if there are no curves.
+        axes : matplotlib Axes or array-like of 1 or 2 of them, default=None
+            Where to draw; None makes a figure. One alone has the differences, and there is one
+            alone if there are no curves.
 
         Returns
         -------
@@ -49,11 +63,11 @@ class ComparisonDisplay:
         if axes is None:
             figure = load_matplotlib("pyplot").figure(layout="constrained")
             axes = comparison_axes(figure, self.comparison)
-        self.axes_ = axes
-        self.figure_ = axes[0].figure
-        self._plot_differences(axes[0])
-        if self.comparison.curves:
-            self._plot_curves(axes[1])
+        self.axes_ = np.atleast_1d(np.asarray(axes, dtype=object)).ravel()
+        self.figure_ = self.axes_[0].figure
+        self._plot_differences(self.axes_[0])
+        if self.comparison.curves and len(self.axes_) > 1:
+            self._plot_curves(self.axes_[1])
         return self
 
     def _plot_differences(self, ax):
@@ -62,6 +76,8 @@ class ComparisonDisplay:
         styles = [("accuracy", "all pairs", "o", BLUE, -0.15)]
         if found.counts.get("length_matched"):
             styles.append(("length_matched", "equal length", "D", VERMILION, 0.15))
+        room = (panel_size(ax)[1] - ROOM_OUTSIDE) / max(1, len(rows))  # of two markers
+        size = np.clip(0.4 * room, 1, 5)
         for metric, label, marker, color, shift in styles:
             ax.errorbar(
                 [row[f"{metric}_difference"] for row in rows],
@@ -69,15 +85,15 @@ class ComparisonDisplay:
                 xerr=[row[f"{metric}_difference_half_width"] for row in rows],
                 fmt=marker,
                 color=color,
-                markersize=5,
-                capsize=2,
+                markersize=size,
+                capsize=size / 2.5,
                 label=label,
             )
         reference = found.row(found.reference)["label"]
         ax.axvline(0, color=GRAY, linewidth=1, zorder=0)
-        ax.set_yticks(range(len(rows)), [f"{r['label']}  {r['accuracy']:.3f}" for r in rows])
-        ax.invert_yaxis()
+        label_rows(ax, [f"{r['label']}  {r['accuracy']:.3f}" for r in rows])
         ax.set(xlabel=f"accuracy less that of {reference}, 95 % interval")
+        wrap_labels(ax, beside_names=True)
         if len(styles) > 1:
             legend_above(ax)
 
@@ -105,6 +121,7 @@ class ComparisonDisplay:
         ax.set_xticks(ticks, [f"{n:.0f}" for n in ticks])
         ax.minorticks_off()
         ax.set(xlabel="training pairs (dotted: extrapolated)", ylabel="accuracy, left-out prompts")
+        wrap_labels(ax)
         legend_above(ax)
 
 
@@ -114,7 +131,8 @@ def comparison_axes(figure, comparison):
     Parameters
     ----------
     figure : matplotlib Figure
-        Gets a size that the methods fit in.
+        Gets a size that the methods fit in; one as narrow as a column keeps its width, and has
+        the learning curves below.
     comparison : Comparison
         What will be drawn.
 
@@ -124,6 +142,10 @@ def comparison_axes(figure, comparison):
         Two, or one if there are no learning curves.
     """
     n_axes = 2 if comparison.curves else 1
+    if 72 * figure.get_figwidth() < NARROW:
+        heights = [1 + 0.16 * len(comparison.table), 2.2][:n_axes]
+        figure.set_figheight(sum(heights))
+        return figure.subplots(n_axes, 1, squeeze=False, height_ratios=heights)[:, 0]
     figure.set_size_inches(6.4 + 4 * (n_axes - 1), max(3, 1 + 0.35 * len(comparison.table)))
     ratios = {"width_ratios": [1.4, 1]} if n_axes == 2 else {}
     return figure.subplots(1, n_axes, squeeze=False, **ratios)[0]

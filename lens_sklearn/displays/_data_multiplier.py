@@ -13,6 +13,7 @@ from ._style import (
     label_line_ends,
     series_styles,
     set_log_ticks,
+    wrap_labels,
 )
 
 #: Resamples of the splits for the intervals of multipliers.
@@ -324,6 +325,7 @@ class DataMultiplierDisplay:
             ends.append((name, x[-1], y[-1], style["color"]))
         set_log_ticks(ax, self.sizes)
         ax.set(xlabel="training pairs N", ylabel=self.score_name)
+        wrap_labels(ax)
         self.labels_ = label_line_ends(ax, ends)
         self.ax_, self.figure_ = ax, ax.figure
         return self

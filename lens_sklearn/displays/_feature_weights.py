@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ._style import BLUE, GRAY, axes_or_new
+from ._style import BLUE, GRAY, axes_or_new, label_rows, wrap_labels
 
 
 class FeatureWeightsDisplay:
@@ -114,9 +114,9 @@ class FeatureWeightsDisplay:
                 bar.set(facecolor="white", edgecolor=GRAY, hatch="///")
         labels = [self.names[i] + (" (controlled)" if c else "")
                   for i, c in zip(shown, is_controlled, strict=True)]  # fmt: skip
-        ax.set_yticks(places, labels)
-        ax.invert_yaxis()
+        label_rows(ax, labels)
         ax.axvline(0, color=GRAY, linewidth=1)
         ax.set(xlabel="log-odds per standard deviation")
+        wrap_labels(ax, beside_names=True)
         self.ax_, self.figure_ = ax, ax.figure
         return self

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ._style import BLUE, VERMILION, axes_or_new, legend_above
+from ._style import BLUE, VERMILION, axes_or_new, legend_above, wrap_labels
 
 
 class LatentSpaceDisplay:
@@ -192,8 +192,9 @@ class LatentSpaceDisplay:
             ax.scatter(x, y, s=70, marker=marker, color=color, edgecolors="k", linewidths=1.2)
         first, second = self.explained_variance_ratio
         ax.set(xlabel=f"component 1 ({first:.0%})", ylabel=f"component 2 ({second:.0%})")
-        legend_above(ax, fontsize="small", handletextpad=0.2, columnspacing=1)
-        heads = "" if self.head_distance is None else f", heads alone {self.head_distance:.2f}"
+        wrap_labels(ax)
+        legend_above(ax, fontsize="small", handlelength=1, handletextpad=0.2, columnspacing=1)
+        heads = "" if self.head_distance is None else f"\nheads alone {self.head_distance:.2f}"
         ax.annotate(
             f"centroids apart {self.distance:.2f}{heads}",
             (0.03, 0.04),

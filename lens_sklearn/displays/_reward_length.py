@@ -5,7 +5,7 @@ from scipy import stats
 
 from .._shortcuts import response_lengths
 from ..metrics import leave_out_dropped
-from ._style import BLUE, VERMILION, axes_or_new
+from ._style import BLUE, VERMILION, axes_or_new, wrap_labels
 
 #: More responses than this are drawn as hexagons.
 MAX_DOTS = 2000
@@ -183,6 +183,7 @@ class RewardLengthDisplay:
         found = f"correlation {self.correlation:.2f}"
         found += "" if np.isnan(low) else f" [{low:.2f}, {high:.2f}]"
         ax.set_title(found if self.name is None else f"{self.name}: {found}", size="medium")
+        wrap_labels(ax)
         self.ax_, self.figure_ = ax, ax.figure
         return self
 

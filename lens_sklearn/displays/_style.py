@@ -2,6 +2,7 @@
 
 from importlib import import_module
 from itertools import cycle, islice
+from textwrap import wrap
 
 import numpy as np
 from sklearn.isotonic import isotonic_regression
@@ -16,6 +17,18 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 LINE_HEIGHT = 1.2
 #: Points between the axes and the labels of their lines.
 GAP = 5
+#: Points of a panel's width below which legends take what room there is; a column has 240.
+NARROW = 324
+#: Points that a line and the gaps of a legend take beside a label.
+ENTRY = 48
+#: Share of a panel's width, of which the axes have about this much.
+MOST_OF_LEGEND = 0.75
+#: Points that labels, ticks and a legend take of a panel's height beside its rows.
+ROOM_OUTSIDE = 62
+#: Share of a panel's width that the names of rows may take.
+MOST_FOR_ROWS = 0.5
+#: Points below which no letter goes.
+LEAST_SIZE = 5
 
 
 def load_matplotlib(module):
@@ -201,20 +214,128 @@ def darken(color):
     return tuple(0.75 * part for part in load_matplotlib("colors").to_rgb(color))
 
 
+def panel_size(ax):
+    """Return how much of its figure the axes and their labels have.
+
+    Parameters
+    ----------
+    ax : matplotlib Axes
+        Any; those of a grid share the figure.
+
+    Returns
+    -------
+    width, height : float
+        In points.
+    """
+    width, height = 72 * ax.figure.get_size_inches()
+    spec = ax.get_subplotspec()
+    if spec is not None:
+        grid = spec.get_gridspec()
+        width *= _share(grid.get_width_ratios(), spec.colspan)
+        height *= _share(grid.get_height_ratios(), spec.rowspan)
+    return width, height
+
+
+def _share(ratios, span):
+    return sum(ratios[i] for i in span) / sum(ratios)
+
+
+def text_width(text, size):
+    """Return how wide a text is, without drawing it.
+
+    Parameters
+    ----------
+    text : str
+        One line, or several of which the widest counts.
+    size : float or str
+        Of the font, as matplotlib takes it.
+
+    Returns
+    -------
+    float
+        In points.
+    """
+    properties = load_matplotlib("font_manager").FontProperties(size=size)
+    path = load_matplotlib("textpath").TextPath
+    return max(path((0, 0), line, prop=properties).get_extents().width for line in text.split("\n"))
+
+
+def wrap_labels(ax, *, beside_names=False):
+    """Let the labels of the axes and the title go on in another line at the figure's edge.
+
+    Parameters
+    ----------
+    ax : matplotlib Axes
+        Whose, with its labels.
+    beside_names : bool, default=False
+        Whether long names stand on the left: a centered label has half of the room then.
+    """
+    if beside_names and panel_size(ax)[0] < NARROW:
+        ax.set_xlabel(ax.get_xlabel(), loc="right")
+    for text in (ax.xaxis.label, ax.yaxis.label, ax.title):
+        text.set_wrap(True)
+
+
+def label_rows(ax, labels):
+    """Label rows, the first on top, in letters that there is room for.
+
+    Parameters
+    ----------
+    ax : matplotlib Axes
+        Whose.
+    labels : list of str
+        Of the rows 0, 1, …
+    """
+    width, height = panel_size(ax)
+    drawn = ax.set_yticks(range(len(labels)), labels)
+    ax.invert_yaxis()
+    size = drawn[0].label1.get_size() if drawn else LEAST_SIZE  # the user's own
+    room = (height - ROOM_OUTSIDE) / max(1, len(labels)), MOST_FOR_ROWS * width
+    widest = max((text_width(label, size) for label in labels), default=0)
+    size *= min(1, room[0] / (LINE_HEIGHT * size), room[1] / max(widest, 1))
+    ax.tick_params("y", labelsize=max(size, LEAST_SIZE))
+
+
 def legend_above(ax, n_columns=2, **kwargs):
-    """Put the legend where no interval can lie.
+    """Put the legend where no interval can lie, within the figure.
 
     Parameters
     ----------
     ax : matplotlib Axes
         Whose.
     n_columns : int, default=2
-        Names beside each other.
+        Names beside each other, where they have room.
     **kwargs : dict
         Passed to matplotlib's ``legend``.
     """
-    place = {"loc": "lower left", "bbox_to_anchor": (0, 1), "frameon": False}
-    ax.legend(**place, ncols=n_columns, **kwargs)
+    width = panel_size(ax)[0]
+    handles, labels = ax.get_legend_handles_labels()
+    widths = [text_width(label, kwargs.get("fontsize", "medium")) + ENTRY for label in labels]
+    if width >= NARROW and _columns_width(widths, n_columns) < MOST_OF_LEGEND * width:
+        place = {"loc": "lower left", "bbox_to_anchor": (0, 1), "frameon": False}
+        ax.legend(**place, ncols=n_columns, **kwargs)
+        return
+    kwargs = {"fontsize": "small", "handlelength": 1.5, "columnspacing": 1, "handletextpad": 0.4,
+              "borderaxespad": 0.2} | kwargs  # fmt: skip
+    size = load_matplotlib("font_manager").FontProperties(size=kwargs["fontsize"])
+    em = size.get_size_in_points()
+    beside = em * (kwargs["handlelength"] + kwargs["handletextpad"] + kwargs["columnspacing"])
+    widths = [text_width(label, em) + beside for label in labels]
+    while n_columns > 1 and _columns_width(widths, n_columns) > width - em:
+        n_columns -= 1
+    shares = [(width - em - beside) / (w - beside + 1e-9) for w in widths]
+    labels = [
+        label if share >= 1 else "\n".join(wrap(label, max(8, int(share * len(label)))))
+        for label, share in zip(labels, shares, strict=False)
+    ]
+    # What is wider than the axes goes over the room of the labels on their left.
+    place = {"loc": "lower right", "bbox_to_anchor": (1, 1), "frameon": False}
+    ax.legend(handles, labels, **place, ncols=n_columns, **kwargs)
+
+
+def _columns_width(widths, n_columns):
+    """Return how wide a legend is, which fills its columns one after the other."""
+    return sum(max(column, default=0) for column in np.array_split(widths, n_columns))
 
 
 def set_log_ticks(ax, values):

@@ -2,7 +2,14 @@
 
 import numpy as np
 
-from ._style import GRAY, check_named, label_line_ends, load_matplotlib, series_styles
+from ._style import (
+    GRAY,
+    check_named,
+    label_line_ends,
+    load_matplotlib,
+    series_styles,
+    wrap_labels,
+)
 
 #: Losses that are drawn, in this order, and what they are called.
 LOSSES = {
@@ -142,16 +149,33 @@ class TrainingHistoryDisplay:
             ax.plot(epochs, values, linewidth=1.2, markersize=4, label=LOSSES[key], **style)
             ends.append((LOSSES[key], epochs[-1], values[-1], style["color"]))
         if "loss" in losses and all((values > 0).all() for values in losses.values()):
-            ax.set_yscale("log")  # the terms of the autoencoder differ manyfold
+            _set_log_losses(ax, list(losses.values()))  # the autoencoder's differ manyfold
         best = self.best_epochs[name]
         if best is not None:
             ax.axvline(best, color=GRAY, linewidth=1, linestyle=":", zorder=0)
             ax.set_title(f"{name}, epoch {best} kept", size="medium")
         else:
             ax.set_title(name, size="medium")
-        ax.xaxis.set_major_locator(load_matplotlib("ticker").MaxNLocator(integer=True))
+        ax.xaxis.set_major_locator(
+            load_matplotlib("ticker").MaxNLocator("auto", integer=True, steps=[1, 2, 5, 10])
+        )
         ax.set(xlabel="epoch", ylabel="loss")
+        wrap_labels(ax)
         label_line_ends(ax, ends)
+
+
+def _set_log_losses(ax, losses):
+    """Put a logarithmic y axis whose few ticks are plain numbers."""
+    ticker = load_matplotlib("ticker")
+    n_decades = np.log10(max(map(np.max, losses)) / min(map(np.min, losses)))
+    ax.set_yscale("log")
+    if n_decades < 0.7:
+        ax.yaxis.set_major_locator(ticker.MaxNLocator(4))
+    else:
+        subs = (1, 2, 5) if n_decades < 2 else (1,)
+        ax.yaxis.set_major_locator(ticker.LogLocator(subs=subs))
+    ax.yaxis.set_major_formatter(ticker.FuncFormatter(lambda loss, _: f"{loss:g}"))
+    ax.yaxis.set_minor_formatter(ticker.NullFormatter())
 
 
 def _losses_of(name, history):

@@ -18,6 +18,13 @@ from ._numbers import count, interval, limits, number
 from ._svg import side_by_side
 
 NO_PAIRS = "no preference pairs were given."
+NO_THEOREM2 = (
+    "Theorem 2, which says at how many pairs synthesis can help, is not evaluated here: its "
+    "constants take trainings at several numbers of pairs, and a report has one model. "
+    "theorem2_error_ratio of lens_sklearn.theory evaluates it from what "
+    "estimate_reconstruction_exponent, estimate_statistical_constant and estimate_synthesis_bias "
+    "measure."
+)
 #: More pairs than this are too many dots for a map or a certificate: some are taken.
 MOST_PAIRS = 500
 MOST_NETWORKS = 12
@@ -34,6 +41,8 @@ class PairData:
         The pairs, column 0 chosen.
     target : ndarray of shape (n,), or None
         Probability that column 0 wins; None is 1.
+    weight : ndarray of shape (n,), or None
+        How much each pair counts; None is 1.
     groups : ndarray of int, shape (n,)
         Equal numbers for equal prompts.
     n_shared : int or None
@@ -42,6 +51,7 @@ class PairData:
 
     X: object
     target: np.ndarray | None
+    weight: np.ndarray | None
     groups: np.ndarray
     n_shared: int | None
 
@@ -77,10 +87,13 @@ def show_calibration(model, pairs, pictures):
         return [absent("the model predicts no probabilities of pairs.")]
     probabilities, target, kept = leave_out_dropped(model.predict_proba(pairs.X), pairs.target)
     agreement = pair_agreement(probabilities[:, ::-1], target)  # [:, 1] is that column 0 wins
-    accuracy = clustered_mean(agreement, pairs.groups[kept])
+    weight = None if pairs.weight is None else pairs.weight[kept]
+    accuracy = clustered_mean(agreement, pairs.groups[kept], weight)
 
     def plot(ax):
-        return PairCalibrationDisplay.from_predictions(probabilities[:, 1], target, ax=ax)
+        return PairCalibrationDisplay.from_predictions(
+            probabilities[:, 1], target, sample_weight=weight, ax=ax
+        )
 
     display, figure = pictures.draw(plot, _tell_calibration)
     between = interval(*limits(accuracy))
@@ -90,6 +103,8 @@ def show_calibration(model, pairs, pictures):
         f"{display.ece:.3f}: by so much, on average, the predicted probability differs from the "
         "share that came true. Both mean something for pairs that the model has not learned from."
     )
+    if weight is not None:
+        text += " Pairs count by their weights."
     header = ["predicted", "pairs", "mean prediction", "came true", "95 % interval"]
     return [paragraph(text), figure, details("The numbers", table(header, _bins(display)))]
 
@@ -223,11 +238,7 @@ def show_certificate(model, pairs, pictures):
     list of Markup
         Blocks.
     """
-    theorem2 = paragraph(
-        "Theorem 2, on the number of pairs at which synthesis can help, is not evaluated: its "
-        "constants are estimated from trainings at several numbers of pairs "
-        "(lens_sklearn.theory.estimate_statistical_constant and its like), not from one model."
-    )
+    theorem2 = paragraph(NO_THEOREM2)
     augmenter, X, target, note = _augmenter_and_pairs(model, pairs)
     if augmenter is None:
         return [absent(note), theorem2]

@@ -6,6 +6,8 @@ import numpy as np
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_scalar
 
+from .._io import pair_targets
+from .._records import as_records
 from .._rows import prompt_groups, prompt_keys
 from .._validation import encode_groups
 from ..displays import load_matplotlib
@@ -42,6 +44,7 @@ def html_report(
     *,
     pairs=None,
     target=None,
+    sample_weight=None,
     groups=None,
     reference=None,
     name="reward model",
@@ -70,7 +73,11 @@ def html_report(
         certificate. Calibration means something for pairs that the estimator has not learned
         from.
     target : array-like of shape (n,), default=None
-        Probability that column 0 of each pair wins; None is 1.
+        Probability that column 0 of each pair wins. None takes it from the column ``target`` of
+        rows, and is 1 without one.
+    sample_weight : array-like of shape (n,), default=None
+        How much each pair counts in accuracy and calibration; pairs of weight 0 are left out.
+        None takes it from the column ``weight`` of rows, and is 1 without one.
     groups : array-like of shape (n,), default=None
         Equal values for pairs of equal prompts; None reads the prompts of rows, and counts each
         pair of embeddings as one.
@@ -99,8 +106,8 @@ def html_report(
     TypeError
         If `estimator` or `reference` has no ``predict``.
     ValueError
-        If shapes do not fit, `candidates` have no reward at all, `target` or `groups` are given
-        without pairs, or `notes` is one text.
+        If shapes do not fit, `candidates` have no reward at all, every weight is 0, `target`,
+        `sample_weight` or `groups` are given without pairs, or `notes` is one text.
 
     Warns
     -----
@@ -123,15 +130,18 @@ def html_report(
     (True, False)
     """
     load_matplotlib("figure")  # before the work
-    if pairs is None and not (target is None and groups is None):
-        raise ValueError("target and groups are of pairs, and there are none; give pairs.")
+    of_pairs = {"target": target, "sample_weight": sample_weight, "groups": groups}
+    if pairs is None and any(values is not None for values in of_pairs.values()):
+        raise ValueError(
+            "target, sample_weight and groups are of pairs, and there are none; give pairs."
+        )
     check_scalar(n_examples, "n_examples", Integral, min_val=0)
     if isinstance(notes, str):
         raise ValueError("notes has to be a list of sentences, not one.")
     whole = estimator = getattr(estimator, "best_estimator_", estimator)
     evidence = Evidence.gather(estimator, candidates, gold, reference)
     if pairs is not None:
-        estimator, pairs = _read_pairs(estimator, pairs, target, groups, candidates)
+        estimator, pairs = _read_pairs(estimator, pairs, candidates, of_pairs)
     pictures = Pictures()
     curve = show_best_of_n(evidence, pictures, random_state)
     sections = [
@@ -150,29 +160,46 @@ def html_report(
     return _page(name, sections, pictures)
 
 
-def _read_pairs(estimator, pairs, target, groups, candidates):
-    """Return the estimator behind its embedder, and the pairs embedded once."""
-    n_shared = None
-    if is_text(pairs):
-        if groups is None:
-            groups = prompt_groups(pairs)
-        if is_text(candidates):
-            known = set(prompt_keys(pairs))
-            n_shared = sum(key in known for key in prompt_keys(candidates) if key)
-    n = len(pairs)
-    if groups is None:
-        groups = np.arange(n)
-    given = {"groups": encode_groups(groups)}
-    given["target"] = None if target is None else np.asarray(target, dtype=float)
-    for key, values in given.items():
-        if values is not None and values.shape != (n,):
-            raise ValueError(f"{key} must have the shape ({n},), one a pair; got {values.shape}.")
+def _read_pairs(estimator, pairs, candidates, given):
+    """Return the estimator behind its embedder, and the pairs that count, embedded once."""
+    n_shared, has_texts = None, is_text(pairs)
+    pairs, given = _weigh(as_records(pairs) if has_texts else pairs, has_texts, **given)
+    if has_texts and is_text(candidates):
+        known = set(prompt_keys(pairs))
+        n_shared = sum(key in known for key in prompt_keys(candidates) if key)
     steps = getattr(estimator, "steps", None)
-    if is_text(pairs) and steps is not None and len(steps) > 1:
+    if has_texts and steps is not None and len(steps) > 1:
         if hasattr(steps[0][1], "transform"):
             pairs = steps[0][1].transform(pairs)
             estimator = Pipeline(steps[1:])
     return estimator, PairData(pairs, n_shared=n_shared, **given)
+
+
+def _weigh(pairs, has_texts, target, sample_weight, groups):
+    """Return the pairs that weigh more than 0, and what is known of them."""
+    n = len(pairs)
+    own = pair_targets(pairs) if has_texts else (None, None)
+    target, weight = (
+        o if v is None else v for o, v in zip(own, (target, sample_weight), strict=True)
+    )
+    if groups is None:
+        groups = prompt_groups(pairs) if has_texts else np.arange(n)
+    given = {
+        "target": None if target is None else np.asarray(target, dtype=float),
+        "weight": None if weight is None else np.asarray(weight, dtype=float),
+        "groups": encode_groups(groups),
+    }
+    for key, values in given.items():
+        name = "sample_weight" if key == "weight" else key
+        if values is not None and values.shape != (n,):
+            raise ValueError(f"{name} must have the shape ({n},), one a pair; got {values.shape}.")
+    if weight is None:
+        return pairs, given
+    kept = np.flatnonzero(given["weight"])
+    if not len(kept):
+        raise ValueError("sample_weight: every weight is 0; no pair is left to report on.")
+    given = {key: None if values is None else values[kept] for key, values in given.items()}
+    return [pairs[i] for i in kept] if has_texts else np.asarray(pairs)[kept], given
 
 
 def _summary(evidence, notes):
