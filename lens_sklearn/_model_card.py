@@ -154,6 +154,13 @@ def model_card(
 # --------------------------------------------------------------------------------- what is given
 def _check_names(repo_id, license, datasets, language):
     """Return the names that go into the metadata, checked."""
+    for name, value in {"license": license, "repo_id": repo_id}.items():
+        if not isinstance(value, str | None):
+            raise TypeError(f"{name} has to be a text, got {value!r}.")
+    for name, values in {"datasets": datasets, "language": language}.items():
+        texts = values if isinstance(values, list | tuple) else [values or ""]
+        if not all(isinstance(text, str) for text in texts):
+            raise TypeError(f"{name} has to be a text or a list of texts, got {values!r}.")
     if license is not None and not LICENSE.fullmatch(license):
         raise ValueError(
             f"license={license!r} is no license's name on the Hub, such as 'mit', 'apache-2.0' or "

@@ -57,6 +57,8 @@ def suspect_pairs(reward, pairs, y=None, sample_weight=None, *, groups=None, n_s
         If there are fewer prompts than `n_splits`, `y`, `sample_weight` or `groups` is of another
         length, a value is not finite or out of range, the reward's ``fit`` takes no weights,
         without one part of the prompts every weight is 0, or the pairs are augmented already.
+    TypeError
+        If `reward` has no ``decision_function``.
 
     Warns
     -----
@@ -85,6 +87,11 @@ def suspect_pairs(reward, pairs, y=None, sample_weight=None, *, groups=None, n_s
     """
     if isinstance(n_splits, bool) or not isinstance(n_splits, Integral) or n_splits < 2:
         raise ValueError(f"n_splits={n_splits!r} has to be a whole number from 2.")
+    if not hasattr(reward, "decision_function"):
+        raise TypeError(
+            f"{type(_last_step(reward)[1]).__name__} gives no log-odds (decision_function), by "
+            "which a label could be unlikely; give a reward, such as LinearRewardRegressor()."
+        )
     X, kept = _read(pairs)
     n = len(X)
     if groups is None:

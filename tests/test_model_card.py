@@ -251,6 +251,15 @@ def test_what_is_wrong_is_named(params, message, pairs):
         model_card(LinearRewardRegressor().fit(pairs), **params)
 
 
+@pytest.mark.parametrize(
+    "params",
+    [{"license": 3}, {"repo_id": b"a/b"}, {"datasets": {"a/b"}}, {"language": ["en", None]}],
+)
+def test_names_are_texts(params, pairs):
+    with pytest.raises(TypeError, match=f"{next(iter(params))} has to be a text"):
+        model_card(LinearRewardRegressor().fit(pairs), **params)
+
+
 def test_what_gives_no_rewards_has_no_card(pairs):
     with pytest.raises(TypeError, match="EmbeddingScaler gives no rewards"):
         model_card(EmbeddingScaler().fit(pairs))

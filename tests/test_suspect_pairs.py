@@ -7,7 +7,12 @@ from scipy.special import expit
 from sklearn.base import BaseEstimator
 from sklearn.pipeline import make_pipeline
 
-from lens_sklearn import LinearRewardRegressor, RepeatAugmenter, suspect_pairs
+from lens_sklearn import (
+    EmbeddingScaler,
+    LinearRewardRegressor,
+    RepeatAugmenter,
+    suspect_pairs,
+)
 from lens_sklearn.datasets import make_preference_pairs
 
 
@@ -215,6 +220,12 @@ def test_targets_and_weights_of_rows_are_read():
     assert sum(sum(w) for _, w in Text.seen) == 3  # row 1 is learned from in neither part
     again = suspect_pairs(Text(), rows, [1, 1, 1, 0], [1, 1, 1, 1], n_splits=2)
     assert again.index.tolist() == [3, 0, 1, 2]  # what is given comes before the columns
+
+
+def test_what_gives_no_log_odds_is_refused():
+    for reward in (EmbeddingScaler(), make_pipeline(EmbeddingScaler())):
+        with pytest.raises(TypeError, match="^EmbeddingScaler gives no log-odds"):
+            suspect_pairs(reward, rows_with(weight=[1, 2, 1, 1]), n_splits=2)
 
 
 def test_a_reward_without_weights_refuses_them():

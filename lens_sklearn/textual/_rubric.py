@@ -44,7 +44,8 @@ _POINTS = re.compile(
 )
 #: What makes a number one of another scale, an end of a range or a part of a sum.
 _NOT_ALONE = re.compile(
-    r"[ \t]*\(?[ \t]*(?:[-–—/+×÷~%]|(?:\*|x|…|\.{2,})[ \t]*\d|(?:to|or|of|out of)\b)",
+    r"[ \t]*\(?[ \t]*(?:[/+×÷~%]|[-–—](?![ \t]+[^\W\d])|"
+    r"(?:\*|x|…|\.{2,})[ \t]*\d|(?:to|or|of|out of)\b)",
     re.IGNORECASE,
 )
 
