@@ -1,5 +1,7 @@
 """The parts of a report about candidates: what they are, and what is picked among them."""
 
+from functools import partial
+
 import numpy as np
 
 from ..displays import BestOfNComparisonDisplay, RewardLengthDisplay
@@ -256,12 +258,18 @@ def show_lengths(evidence, pictures):
         if np.isnan(display.correlation):
             figures.append(absent(f"the {name} differs within no prompt."))
         else:
-            figures.append(pictures.draw(display.plot, _tell_length)[1])
+            figures.append(pictures.draw(partial(_plot_length, display), _tell_length)[1])
     text = (
         "Responses, each less its prompt's mean on both axes. A reward that goes by "
         "length much more than gold does has learned a shortcut."
     )
     return [paragraph(text), side_by_side(figures)]
+
+
+def _plot_length(display, ax):
+    display.plot(ax)
+    ax.set_ylabel(f"{display.name}, less the prompt's mean")
+    return display
 
 
 def _tell_length(display):

@@ -238,10 +238,10 @@ def show_certificate(model, pairs, pictures):
     list of Markup
         Blocks.
     """
-    theorem2 = paragraph(NO_THEOREM2)
     augmenter, X, target, note = _augmenter_and_pairs(model, pairs)
     if augmenter is None:
-        return [absent(note), theorem2]
+        return [absent(note)]
+    theorem2 = paragraph(NO_THEOREM2)
     reason = _why_no_certificate(augmenter, _last(model))
     if reason is not None:
         return [absent(reason), theorem2]

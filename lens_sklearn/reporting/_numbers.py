@@ -103,21 +103,29 @@ def spread_out(values, n):
     return order[np.unique(np.linspace(0, len(order) - 1, min(n, len(order))).round().astype(int))]
 
 
-def number(value):
-    """Write a number: three decimals, or four digits where it is large or small."""
+#: What is left of a sum that should be 0.
+ROUNDING = 1e-12
+
+
+def number(value, beside=0.0):
+    """Write a number: three decimals, or four digits where it and those beside it are small."""
     if value is None or np.isnan(value):
         return ""
-    return f"{value:.3f}" if value == 0 or 0.01 <= abs(value) < 10_000 else f"{value:.4g}"
+    value = 0.0 if abs(value) < ROUNDING else value
+    size = max(abs(value), abs(beside))
+    return f"{value:.3f}" if value == 0 or 0.01 <= size < 10_000 else f"{value:.4g}"
 
 
 def signed(value):
     """Write a difference."""
-    return f"+{number(value)}" if value > 0 else number(value)
+    return f"+{number(value)}" if value >= ROUNDING else number(value)
 
 
 def interval(low, high):
     """Write an interval; empty where there is none."""
-    return "" if np.isnan(low) or np.isnan(high) else f"{number(low)} to {number(high)}"
+    if np.isnan(low) or np.isnan(high):
+        return ""
+    return f"{number(low, beside=high)} to {number(high, beside=low)}"
 
 
 def limits(found):
