@@ -89,6 +89,27 @@ def load_rows(path, *, split=None, columns=None):
     return rows
 
 
+def split_path(path):
+    """Take a path apart that names a split, as ``folder:train``.
+
+    Parameters
+    ----------
+    path : str
+        Of a file or folder, or with the name of a split behind a colon.
+
+    Returns
+    -------
+    path : str
+        As it is where there is such a file or folder.
+    split : str or None
+        The split's name.
+    """
+    before, _, after = path.rpartition(":")
+    if after and os.path.exists(before) and not os.path.exists(path):
+        return before, after
+    return path, None
+
+
 def _find(path, split):
     """Return the path, and the split that stands behind it."""
     name = os.fspath(path)
@@ -96,10 +117,8 @@ def _find(path, split):
         return name, split
     if not name:
         raise FileNotFoundError("the name of a file is empty.")
-    if not os.path.exists(name) and split is None and ":" in name:
-        before, _, after = name.rpartition(":")
-        if after and os.path.exists(before):
-            name, split = before, after
+    if split is None:
+        name, split = split_path(name)
     if not os.path.exists(name):
         hint = " Download it first, and give the file." if "://" in name else ""
         raise FileNotFoundError(f"{name}: no such file or folder.{hint}")

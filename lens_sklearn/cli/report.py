@@ -194,22 +194,18 @@ def _config_of(folder):
 
 def _is_same(settings, other):
     """Return whether a model was fitted on the file, and the split, of these pairs."""
+    from .._io import split_path
+
     if not isinstance(settings.get("pairs"), str):
         return False
-    path, split = _file_and_split(settings["pairs"])
-    other, other_split = _file_and_split(other)
+    path, split = split_path(settings["pairs"])
+    other, other_split = split_path(other)
     split = split or settings.get("split")
     try:
         is_same = os.path.samefile(path, other)
     except (OSError, ValueError):
         return False
     return is_same and (split == other_split or None in (split, other_split))
-
-
-def _file_and_split(path):
-    before, _, after = path.rpartition(":")
-    is_split = after and os.path.exists(before) and not os.path.exists(path)
-    return (before, after) if is_split else (path, None)
 
 
 def _name_of(path):
