@@ -5,6 +5,7 @@ that is a link. Names are those of ``docs/api/index.rst``.
 """
 
 import re
+from functools import cache
 from pathlib import Path
 
 from docutils import nodes
@@ -31,6 +32,12 @@ def public_names(index):
     return names
 
 
+@cache
+def _names_of_the_index():
+    """Return the public names, which every page asks for."""
+    return public_names(INDEX.read_text(encoding="utf-8"))
+
+
 def find(text, names):
     """Return the whole name of what a literal is about, or None."""
     match = NAME.fullmatch(text)
@@ -41,7 +48,7 @@ def link(app, doctree):
     """Put a reference around every literal that is a public name or a call of one."""
     if Path(doctree["source"]).suffix != ".md":
         return
-    names = public_names(INDEX.read_text(encoding="utf-8"))
+    names = _names_of_the_index()
     for literal in list(doctree.findall(nodes.literal)):
         target = find(literal.astext(), names)
         ancestor = literal.parent
