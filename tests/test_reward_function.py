@@ -12,7 +12,6 @@ from sklearn.pipeline import make_pipeline
 from tiny_models import WORDS, save_causal
 
 from lens_sklearn import GPRewardRegressor, LinearRewardRegressor, LLMEmbedder, as_reward_function
-from lens_sklearn._packaged_model import packaged_folder
 
 PAIRS = [
     {"prompt": f"why {WORDS[i]}", "chosen": f"{WORDS[i]} sat on {WORDS[i + 5]}", "rejected": "no"}
@@ -214,12 +213,9 @@ ENDS_AT_ONCE = [[[2], 53.0]]
 
 
 @pytest.fixture
-def cut_smollm2(tmp_path):
+def cut_smollm2(packaged, tmp_path):
     """SmolLM2 with its first three layers of thirty, as a folder that trainers read."""
-    try:
-        folder = packaged_folder("smollm2")
-    except ImportError as error:
-        pytest.skip(str(error))
+    folder = packaged("smollm2")
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     network = AutoModelForCausalLM.from_pretrained(folder, num_hidden_layers=3, dtype="float32")

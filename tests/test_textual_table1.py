@@ -345,14 +345,9 @@ def test_scores_without_a_model():
 
 
 @pytest.mark.slow
-def test_the_small_size_on_smollm2(data, tmp_path, capsys):
-    from lens_sklearn._packaged_model import packaged_folder
-
+def test_the_small_size_on_smollm2(data, packaged, tmp_path, capsys):
     for name in ("smollm2", "minilm"):
-        try:
-            packaged_folder(name)
-        except ImportError as error:
-            pytest.skip(str(error))
+        packaged(name)
     words = f"--size small --data {data} --folder {tmp_path} --n-pairs 4 --n-prompts 3 "
     words += "--n-candidates 2 --n-samples 2 --max-new-tokens 4 --max-length 90 --factors 2"
     # One row of each kind; all of them run on the tiny model above.
