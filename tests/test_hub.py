@@ -149,7 +149,9 @@ def test_a_folder_of_this_machine_is_no_encoder_for_others(views, hub, tmp_path,
 
 
 @pytest.mark.parametrize("repo", ["/home/me/model", "a/b/c", "~/x", "", "../x", 3, "a/b\n"])
-def test_what_is_no_repository_is_refused(repo, hub, model):
+def test_what_is_no_repository_is_refused(repo, hub, model, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")  # a folder of that name would be loaded
     for ask in (lambda: push_to_hub(model, repo), lambda: from_pretrained(repo)):
         with pytest.raises((ValueError, TypeError), match="name on the Hub|str"):
             ask()
